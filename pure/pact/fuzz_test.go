@@ -1,0 +1,92 @@
+package pact
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/identity"
+)
+
+// reopen opens a body as if anyone had signed it, so that the fuzzer gets past
+// the signature; what opens must sign to the same bytes.
+func reopen[T claim](t *testing.T, kind string, body []byte, sizeMax int) {
+	k := key(77)
+	s := identity.Signed{By: k.DID(), Body: body, Sig: identity.SignBytes(k, kind, body)}
+	v, err := open[T](s, kind, sizeMax)
+	if err != nil {
+		return
+	}
+	again, err := sign(k, kind, v)
+	if err != nil || !bytes.Equal(again.Body, body) {
+		t.Errorf("%s %x: opened, but signed again is %x, %v", kind, body, again.Body, err)
+	}
+}
+
+// FuzzClaims reads the body of each kind.
+func FuzzClaims(f *testing.F) {
+	// Signed by the fuzzer's key, so that seeds are wholly valid.
+	by := key(77).DID()
+	l, r, e, a := lease(), receipt(), release(), admission()
+	l.Holder, r.Receiver, e.Agent, a.Grid = by, by, by, by
+	for _, v := range []any{l, r, e, a} {
+		body, err := codec.Marshal(v)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body)
+		f.Add(body[:len(body)-1])
+	}
+	f.Add([]byte{0xa0})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		reopen[Lease](t, identity.KindLease, body, LeaseSizeMax)
+		reopen[Release](t, identity.KindRelease, body, LeaseSizeMax)
+		reopen[Receipt](t, identity.KindReceipt, body, ReceiptSizeMax)
+		reopen[Admission](t, identity.KindAdmission, body, ReceiptSizeMax)
+	})
+}
+
+func FuzzOpenPact(f *testing.F) {
+	body := signedPact(f).Body
+	f.Add(body)
+	f.Add(body[:40])
+	f.Add([]byte{0xa1, 0x61, 'v', 0x01})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		p, err := OpenPact(body)
+		if err != nil {
+			return
+		}
+		again, sig, err := SignPact(bobAgent, p)
+		if err != nil || !bytes.Equal(again, body) {
+			t.Fatalf("%x: opened, but signed again is %x, %v", body, again, err)
+		}
+		if s, err := Countersign(annaAgent, again, sig); err != nil || s.ID().IsZero() {
+			t.Errorf("%x: %v", body, err)
+		}
+	})
+}
+
+// FuzzParseInvitation reads its input twice: as a code, and as what a code with
+// a fitting checksum spells.
+func FuzzParseInvitation(f *testing.F) {
+	i := invitation()
+	raw, err := codec.Marshal(i)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(code(f), raw)
+	f.Add("grange:\u00ad-- a\xff", raw[:len(raw)/2])
+	f.Add("GRANGE:", []byte{})
+	f.Fuzz(func(t *testing.T, text string, raw []byte) {
+		for _, c := range []string{text, armour(raw)} {
+			i, err := ParseInvitation(c)
+			if err != nil {
+				continue
+			}
+			again, err := i.Code()
+			if err != nil || again != squeeze(c) {
+				t.Errorf("%q: read, but written again is %q, %v", c, again, err)
+			}
+		}
+	})
+}
