@@ -1,0 +1,264 @@
+package manifest
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/codec"
+)
+
+var update = flag.Bool("update", false, "write the golden vectors anew")
+
+const vectorsPath = "../../docs/vectors/manifest.json"
+
+// vectors are the records of this room. In a value, text that begins with "hex:" is bytes.
+type vectors struct {
+	About   string         `json:"about"`
+	Records []recordVector `json:"records"`
+	Refused []recordVector `json:"refused"`
+	Keys    []keyVector    `json:"keys"`
+	Paths   []pathVector   `json:"paths"`
+}
+
+type recordVector struct {
+	What  string `json:"what"`
+	Why   string `json:"why,omitempty"`
+	CBOR  string `json:"cbor"`
+	Value any    `json:"value,omitempty"`
+}
+
+type keyVector struct {
+	Name  string `json:"name"`
+	Agent string `json:"agent"`
+	Seq   uint64 `json:"seq"`
+	// Version and Tombstone are the keys in hexadecimal.
+	Version   string `json:"version"`
+	Tombstone string `json:"tombstone"`
+}
+
+// pathVector is a path, as hexadecimal of its bytes, and its key; an empty key with refused set has none.
+type pathVector struct {
+	Path    string `json:"path"`
+	Part    uint32 `json:"part,omitempty"`
+	Key     string `json:"key,omitempty"`
+	Refused bool   `json:"refused,omitempty"`
+}
+
+// readers read a record and write it again.
+var readers = map[string]func([]byte) ([]byte, error){
+	"ref":       again(ParseRef),
+	"segment":   again(DecodeSegment),
+	"entry":     again(DecodeEntry),
+	"more":      again(DecodeMore),
+	"version":   again(DecodeVersion),
+	"tombstone": again(DecodeTombstone),
+}
+
+func again[T checker](read func([]byte) (T, error)) func([]byte) ([]byte, error) {
+	return func(b []byte) ([]byte, error) {
+		v, err := read(b)
+		if err != nil {
+			return nil, err
+		}
+		return marshal(v)
+	}
+}
+
+func TestVectors(t *testing.T) {
+	if *update {
+		writeVectors(t)
+	}
+	raw, err := os.ReadFile(vectorsPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all vectors
+	if err := json.Unmarshal(raw, &all); err != nil {
+		t.Fatal(err)
+	}
+	if len(all.Records) < 8 || len(all.Refused) < 8 || len(all.Keys) == 0 || len(all.Paths) == 0 {
+		t.Fatal("vectors are missing")
+	}
+	for i, v := range all.Records {
+		data := unhex(t, v.CBOR)
+		if got, err := readers[v.What](data); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("record %d, a %s: %v", i, v.What, err)
+		}
+		if got, err := codec.Marshal(fromJSON(t, v.Value)); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("record %d, a %s: its value is encoded as %x, %v", i, v.What, got, err)
+		}
+	}
+	for i, v := range all.Refused {
+		if _, err := readers[v.What](unhex(t, v.CBOR)); err == nil {
+			t.Errorf("refused record %d, a %s with %s, was read", i, v.What, v.Why)
+		}
+	}
+	for _, v := range all.Keys {
+		agent, err := core.ParseDID(v.Agent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, want := range map[string][]byte{v.Version: VersionKey(v.Name, agent, v.Seq), v.Tombstone: TombstoneKey(v.Name, agent, v.Seq)} {
+			name, gotAgent, seq, err := ParseVersionKey(unhex(t, key))
+			if err != nil || name != v.Name || gotAgent != agent || seq != v.Seq || key != hex.EncodeToString(want) {
+				t.Errorf("key %s: %q %v %d, %v", key, name, gotAgent, seq, err)
+			}
+		}
+	}
+	for _, v := range all.Paths {
+		checkPathVector(t, v)
+	}
+}
+
+func checkPathVector(t *testing.T, v pathVector) {
+	t.Helper()
+	path := unhex(t, v.Path)
+	key, err := Key(path)
+	if v.Part > 0 {
+		key, err = PartKey(path, v.Part)
+	}
+	if v.Refused {
+		if err == nil {
+			t.Errorf("path %q has a key", path)
+		}
+		return
+	}
+	if err != nil || hex.EncodeToString(key) != v.Key {
+		t.Errorf("path %q: key %x, %v", path, key, err)
+	}
+	if back, part, err := Path(unhex(t, v.Key)); err != nil || !bytes.Equal(back, path) || part != v.Part {
+		t.Errorf("key %s: path %q, part %d, %v", v.Key, back, part, err)
+	}
+}
+
+func writeVectors(t *testing.T) {
+	t.Helper()
+	all := vectors{About: "Records of manifests and of the state, docs/SPEC.md §4 and §5. cbor, version, tombstone, path and key are hexadecimal; in a value, text that begins with hex: is bytes."}
+	add := func(what string, v checker) {
+		data, err := marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var value any
+		if err := codec.Unmarshal(data, &value, len(data)); err != nil {
+			t.Fatal(err)
+		}
+		all.Records = append(all.Records, recordVector{What: what, CBOR: hex.EncodeToString(data), Value: toJSON(value)})
+	}
+	refuse := func(what, why string, v any) {
+		data, err := codec.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Refused = append(all.Refused, recordVector{What: what, Why: why, CBOR: hex.EncodeToString(data)})
+	}
+	add("ref", aRef(3000))
+	add("ref", aPageRef())
+	add("segment", aSegment())
+	add("entry", aFile())
+	add("entry", aFile(100, 200))
+	add("entry", aDir())
+	add("entry", aLink())
+	add("more", More{Chunks: aFile(100, 200).Chunks})
+	add("version", aVersion(t))
+	add("tombstone", Tombstone{V: 1, Time: 1_700_000_000})
+	refuse("ref", "a sealed length that is not padded", change(aRef(3000), func(r *Ref) { r.Sealed = 4001 }))
+	refuse("ref", "an offset past any segment", change(aRef(3000), func(r *Ref) { r.Offset = 10 << 20 }))
+	refuse("ref", "a segment and a page", change(aPageRef(), func(r *Ref) { r.Segment = segmentID(7) }))
+	refuse("segment", "scores of nineteen pieces", change(aSegment(), func(s *Segment) { s.Pieces = s.Pieces[32:] }))
+	refuse("segment", "version 2", change(aSegment(), func(s *Segment) { s.V = 2 }))
+	refuse("entry", "setuid", change(aFile(1), func(e *Entry) { e.Mode = 0o4755 }))
+	refuse("entry", "a size that is not its chunks'", change(aFile(1), func(e *Entry) { e.Size = 2 }))
+	refuse("entry", "an unknown kind", change(aDir(), func(e *Entry) { e.Kind = "fifo" }))
+	refuse("more", "no chunks", More{})
+	refuse("version", "a root in none of its segments", change(aVersion(t), func(v *Version) { v.Segments = nil }))
+	refuse("version", "a name that climbs", change(aVersion(t), func(v *Version) { v.Name = ".." }))
+	agent := core.DID(scoreOf("agent"))
+	for _, name := range []string{"photos", "Bücher 水"} {
+		all.Keys = append(all.Keys, keyVector{
+			Name: name, Agent: agent.String(), Seq: 258,
+			Version: hex.EncodeToString(VersionKey(name, agent, 258)), Tombstone: hex.EncodeToString(TombstoneKey(name, agent, 258)),
+		})
+	}
+	for _, path := range []string{"", "a", "a/b", "\xff/.c"} {
+		key, err := Key([]byte(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Paths = append(all.Paths, pathVector{Path: hex.EncodeToString([]byte(path)), Key: hex.EncodeToString(key)})
+	}
+	key, err := PartKey([]byte("a/b"), 258)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all.Paths = append(all.Paths, pathVector{Path: hex.EncodeToString([]byte("a/b")), Part: 258, Key: hex.EncodeToString(key)})
+	for _, path := range []string{"/a", "a/", "a//b", "..", "a/../b", "./a", "a\x00b", strings.Repeat("x", 4097)} {
+		all.Paths = append(all.Paths, pathVector{Path: hex.EncodeToString([]byte(path)), Refused: true})
+	}
+	raw, err := json.MarshalIndent(all, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(vectorsPath, append(raw, '\n'), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// toJSON makes a decoded value one that JSON can hold.
+func toJSON(v any) any {
+	switch v := v.(type) {
+	case []byte:
+		return "hex:" + hex.EncodeToString(v)
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = toJSON(v[i])
+		}
+		return out
+	case map[any]any:
+		out := map[string]any{}
+		for k, e := range v {
+			out[fmt.Sprint(k)] = toJSON(e)
+		}
+		return out
+	}
+	return v
+}
+
+// fromJSON is toJSON undone. Numbers are whole, and within 2^53.
+func fromJSON(t *testing.T, v any) any {
+	t.Helper()
+	switch v := v.(type) {
+	case string:
+		if b, ok := strings.CutPrefix(v, "hex:"); ok {
+			return unhex(t, b)
+		}
+	case float64:
+		return int64(v)
+	case []any:
+		for i := range v {
+			v[i] = fromJSON(t, v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = fromJSON(t, v[k])
+		}
+	}
+	return v
+}
+
+func unhex(t *testing.T, text string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

@@ -1,0 +1,56 @@
+package page
+
+import (
+	"testing"
+
+	"github.com/grange-grid/grange/core"
+)
+
+const benchRecords = 20_000
+
+func BenchmarkBuild(b *testing.B) {
+	list := numbered(benchRecords)
+	b.ReportAllocs()
+	for b.Loop() {
+		build(b, newShelf(), list)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRecords, "ns/record")
+}
+
+func BenchmarkWalk(b *testing.B) {
+	s := newShelf()
+	tree := build(b, s, numbered(benchRecords))
+	b.ReportAllocs()
+	for b.Loop() {
+		if n, err := drain(b, tree, s.load, nil, nil); n != benchRecords || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRecords, "ns/record")
+}
+
+func BenchmarkGet(b *testing.B) {
+	s := newShelf()
+	list := numbered(benchRecords)
+	tree := build(b, s, list)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Get(tree, s.load, list[benchRecords/3].Key); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkEdit changes one record; compare with BenchmarkBuild.
+func BenchmarkEdit(b *testing.B) {
+	s := newShelf()
+	list := numbered(benchRecords)
+	tree := build(b, s, list)
+	change := []core.Change{{Key: list[benchRecords/3].Key, Value: []byte("another")}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Edit(tree, s.load, s.store, change); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package vault
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/manifest"
+)
+
+// The keys of the vault's records. What stands under statePrefix goes to the
+// partners with every head, and has the keys of SPEC.md §4; the rest is ours alone and can
+// be made again from manifests.
+var (
+	statePrefix = []byte("state/")
+	chunkPrefix = []byte("v/chunk/") // + plain score: the Ref of a chunk that is placed
+	usesPrefix  = []byte("v/uses/")  // + a version's key: the segments it consists of
+	seqKey      = []byte("v/seq")    // the last sequence number of a version of ours
+)
+
+const (
+	recordSizeMax = 64 << 10
+	usesSizeMax   = 64 << 20 // 4M segments, 40 TiB
+)
+
+func stateKey(key []byte) []byte { return append(bytes.Clone(statePrefix), key...) }
+
+func chunkKey(plain core.Score) []byte { return append(bytes.Clone(chunkPrefix), plain[:]...) }
+
+func usesKey(version []byte) []byte { return append(bytes.Clone(usesPrefix), version...) }
+
+// knownChunk returns where a chunk with this plain score is placed, if it is.
+func (v *Vault) knownChunk(plain core.Score) (manifest.Ref, bool, error) {
+	raw, err := v.c.Books.Get(chunkKey(plain))
+	if errors.Is(err, core.ErrNotExist) {
+		return manifest.Ref{}, false, nil
+	}
+	if err != nil {
+		return manifest.Ref{}, false, fmt.Errorf("look up chunk %s: %w", plain.Short(), err)
+	}
+	ref, err := manifest.ParseRef(raw)
+	if err != nil {
+		return manifest.Ref{}, false, fmt.Errorf("chunk %s in the books: %w", plain.Short(), err)
+	}
+	return ref, true, nil
+}
+
+// segment returns a segment's record.
+func (v *Vault) segment(id []byte) (manifest.Segment, error) {
+	raw, err := v.c.Books.Get(stateKey(manifest.SegmentKey(id)))
+	if err != nil {
+		return manifest.Segment{}, fmt.Errorf("segment %x: %w", id, err)
+	}
+	s, err := manifest.DecodeSegment(raw)
+	if err != nil {
+		return s, fmt.Errorf("segment %x: %w", id, err)
+	}
+	return s, nil
+}
+
+// nextSeq returns the number of the next version of ours and the change that
+// uses it up.
+func (v *Vault) nextSeq() (uint64, core.Change, error) {
+	var last uint64
+	raw, err := v.c.Books.Get(seqKey)
+	switch {
+	case errors.Is(err, core.ErrNotExist):
+	case err != nil:
+		return 0, core.Change{}, fmt.Errorf("read the last version's number: %w", err)
+	default:
+		if err := codec.Unmarshal(raw, &last, recordSizeMax); err != nil {
+			return 0, core.Change{}, fmt.Errorf("read the last version's number: %w", err)
+		}
+	}
+	value, err := codec.Marshal(last + 1)
+	if err != nil {
+		return 0, core.Change{}, fmt.Errorf("write the version's number: %w", err)
+	}
+	return last + 1, core.Change{Key: seqKey, Value: value}, nil
+}
+
+// segmentSet is a set of segment ids.
+type segmentSet map[[manifest.SegmentIDSize]byte]struct{}
+
+func (s segmentSet) add(id []byte) {
+	if len(id) == manifest.SegmentIDSize {
+		s[[manifest.SegmentIDSize]byte(id)] = struct{}{}
+	}
+}
+
+// sorted returns the ids in order, so that equal sets make equal records.
+func (s segmentSet) sorted() [][]byte {
+	out := make([][]byte, 0, len(s))
+	for id := range s {
+		out = append(out, bytes.Clone(id[:]))
+	}
+	slices.SortFunc(out, bytes.Compare)
+	return out
+}
+
+func encodeUses(s segmentSet) []byte { return bytes.Join(s.sorted(), nil) }
+
+func decodeUses(raw []byte) (segmentSet, error) {
+	if len(raw)%manifest.SegmentIDSize != 0 || len(raw) > usesSizeMax {
+		return nil, fmt.Errorf("a list of segments of %d bytes: %w", len(raw), core.ErrCorrupt)
+	}
+	s := segmentSet{}
+	for id := range slices.Chunk(raw, manifest.SegmentIDSize) {
+		s.add(id)
+	}
+	return s, nil
+}

@@ -1,0 +1,45 @@
+package vault
+
+import "sync"
+
+// meter tells how far long work has come; it calls its listener from one
+// goroutine at a time, not more often than every progressStep bytes.
+type meter struct {
+	listen func(Progress)
+
+	mu   sync.Mutex
+	now  Progress
+	told int64
+}
+
+func newMeter(stage string, listen func(Progress)) *meter {
+	if listen == nil {
+		listen = func(Progress) {}
+	}
+	return &meter{listen: listen, now: Progress{Stage: stage}}
+}
+
+func (m *meter) change(always bool, f func(p *Progress)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f(&m.now)
+	done := m.now.Bytes + m.now.Placed
+	if !always && done-m.told < progressStep && m.told <= done {
+		return
+	}
+	m.told = done
+	m.listen(m.now)
+}
+
+func (m *meter) stage(name string)  { m.change(true, func(p *Progress) { p.Stage = name }) }
+func (m *meter) of(total int64)     { m.change(true, func(p *Progress) { p.Of = total }) }
+func (m *meter) bytes(n int64)      { m.change(false, func(p *Progress) { p.Bytes += n }) }
+func (m *meter) file()              { m.change(false, func(p *Progress) { p.Files++ }) }
+func (m *meter) placed(n int64)     { m.change(false, func(p *Progress) { p.Placed += n }) }
+func (m *meter) placedTotal() int64 { m.mu.Lock(); defer m.mu.Unlock(); return m.now.Placed }
+
+func (m *meter) totals() (files, size int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.now.Files, m.now.Bytes
+}

@@ -1,0 +1,178 @@
+package vault
+
+import (
+	"context"
+	"io"
+	"iter"
+	"log/slog"
+	"sync"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/chunk"
+	"github.com/grange-grid/grange/pure/erasure"
+	"github.com/grange-grid/grange/pure/manifest"
+)
+
+// Barter places, fetches and audits pieces; service/barter does.
+type Barter interface {
+	// Place begins a placement of about expect bytes of pieces.
+	Place(ctx context.Context, expect int64) (Placement, error)
+	// Fetch returns a verified piece; now says to try also holders that were away
+	// a moment ago.
+	Fetch(ctx context.Context, p core.Piece, buf []byte, now bool) ([]byte, error)
+	// Held returns who promised to keep a piece.
+	Held(piece core.Score) ([]core.Holding, error)
+	// Audit asks every holder of pieces for proof.
+	Audit(ctx context.Context, pieces []core.Piece, found func(core.Finding)) error
+	// Forget strikes out placements that are no more.
+	Forget(holdings ...core.Holding) error
+}
+
+// Placement is one placement under way.
+type Placement interface {
+	// Segment places the pieces in want and returns those that nobody would take.
+	Segment(ctx context.Context, s manifest.Segment, pieces [][]byte, want []int, held map[core.DID][]int) (unplaced []int, err error)
+	// Households returns those that can still take pieces.
+	Households() []core.DID
+	// Drop gives up what was stored of a segment and not committed.
+	Drop(segment []byte)
+	// Commit makes leases of all that was stored; done closes the placement.
+	Commit(ctx context.Context, done bool) map[core.DID]error
+	// Refusals says why partners took less than they were asked to.
+	Refusals() map[core.DID]error
+}
+
+// Household is ours, as far as the vault needs it; service/federation has it.
+type Household interface {
+	// Agent is this machine.
+	Agent() core.DID
+	// Secret is the newest vault secret, Chunker the chunker key.
+	Secret() [32]byte
+	Chunker() [32]byte
+	// SaveHead makes our newest state known to the partners, and says which have it.
+	SaveHead(ctx context.Context) (done []core.DID, failed map[core.DID]error, err error)
+}
+
+// Source is a tree of files to be stored.
+type Source interface {
+	// Items yields the tree in the order of the manifest's keys, the root first. An
+	// error ends it.
+	Items(ctx context.Context) iter.Seq2[Item, error]
+	// Single says that the root is one file, not a directory.
+	Single() bool
+	// Count returns how many files and bytes there are, roughly; it may take a while.
+	Count(ctx context.Context) (files, bytes int64, err error)
+}
+
+// Item is one file, directory or symlink of a Source.
+type Item struct {
+	Path []byte
+	// Entry has everything but the chunks.
+	Entry manifest.Entry
+	// Open is set for regular files.
+	Open func() (File, error)
+}
+
+// File is a regular file that is being read.
+type File interface {
+	io.ReadCloser
+	// Entry is how the file stood when it was opened.
+	Entry() manifest.Entry
+	// Changed tells whether it has changed since.
+	Changed() (bool, error)
+}
+
+// Sink takes what is restored. Paths and entries are checked again by it: a
+// manifest may be hostile.
+type Sink interface {
+	Dir(path []byte, e manifest.Entry) error
+	Link(path []byte, e manifest.Entry) error
+	// File may be called while other files are open.
+	File(path []byte, e manifest.Entry) (SinkFile, error)
+}
+
+// SinkFile is a file that is being restored.
+type SinkFile interface {
+	io.Writer
+	// Commit makes the file appear under its name, Abort forgets it.
+	Commit() error
+	Abort()
+}
+
+// Problem is one file that could not be stored or restored as it should.
+type Problem struct {
+	Path []byte
+	Err  error
+}
+
+// Progress is how far long work has come.
+type Progress struct {
+	// Stage is what is being done, in one or two words.
+	Stage string `json:"stage"`
+	Files int64  `json:"files"`
+	Bytes int64  `json:"bytes"`
+	// Of is how many bytes there are in all; 0 while that is not known.
+	Of int64 `json:"of,omitempty"`
+	// Placed is how many bytes of pieces have reached holders.
+	Placed int64 `json:"placed,omitempty"`
+}
+
+// Config is what a Vault needs; all but Log is required.
+type Config struct {
+	Books     core.Books
+	Clock     core.Clock
+	Barter    Barter
+	Household Household
+	Log       *slog.Logger
+}
+
+// Vault keeps versions of trees.
+type Vault struct {
+	c      Config
+	packer *chunk.Packer
+
+	// writing serializes puts and mendings: they share the dedup index and would
+	// place the same bytes twice.
+	writing chan struct{}
+
+	mu     sync.Mutex
+	coders map[erasure.Shape]*erasure.Coder
+}
+
+// New returns a vault over the books. It starts nothing.
+func New(c Config) *Vault {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Vault{
+		c:       c,
+		packer:  chunk.NewPacker(),
+		writing: make(chan struct{}, 1),
+		coders:  map[erasure.Shape]*erasure.Coder{},
+	}
+}
+
+// coder returns the coder of a shape; making one inverts a matrix.
+func (v *Vault) coder(s erasure.Shape) (*erasure.Coder, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if c := v.coders[s]; c != nil {
+		return c, nil
+	}
+	c, err := erasure.New(s)
+	if err != nil {
+		return nil, err
+	}
+	v.coders[s] = c
+	return c, nil
+}
+
+// lock waits for other puts and mendings to end.
+func (v *Vault) lock(ctx context.Context) (unlock func(), err error) {
+	select {
+	case v.writing <- struct{}{}:
+		return func() { <-v.writing }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
