@@ -64,8 +64,6 @@ func (e Entry) Check() error {
 		return invalid("entry", "a target of %d bytes, want 1 to %d", len(e.Target), TargetSizeMax)
 	case bytes.IndexByte(e.Target, 0) >= 0:
 		return invalid("entry", "a target with a zero byte")
-	case e.Size > 0 && len(e.Chunks) == 0:
-		return invalid("entry", "%d bytes without chunks", e.Size)
 	}
 	sum, err := sumOf(e.Chunks)
 	if err != nil {

@@ -200,10 +200,11 @@ func TestRowsRefuseWhatDoesNotFit(t *testing.T) {
 		"a part of nothing":              {root, {"a", 1, second}},
 		"a part alone":                   {{"a", 1, second}},
 		"a part of another":              {root, {"a", 0, first}, {"b", 1, second}},
+		"parts of another":               {root, {"a", 0, first}, {"b", 1, second}, {"b", 2, third}},
 		"a part left out":                {root, {"a", 0, first}, {"a", 2, second}, {"a", 3, third}},
 		"a part twice":                   {root, {"a", 0, first}, {"a", 1, second}, {"a", 1, second}},
 		"a part of a directory":          {root, {"a", 0, aDir()}, {"a", 1, second}},
-		"a part after a short one":       {root, {"a", 0, first}, {"a", 1, shortSecond}, {"a", 2, second}},
+		"a part after a short one":       {root, {"a", 0, sized(356)}, {"a", 1, shortSecond}, {"a", 2, second}},
 		"a part of a file that is whole": {root, {"a", 0, aFile(1)}, {"a", 1, second}},
 		"a part missing at the end":      {root, {"a", 0, first}, {"a", 1, second}},
 		"a part missing, and a next":     {root, {"a", 0, first}, {"a", 1, second}, {"b", 0, aFile(1)}},
@@ -211,8 +212,14 @@ func TestRowsRefuseWhatDoesNotFit(t *testing.T) {
 		"a sum too large":                {root, {"a", 0, sized(299)}, {"a", 1, second}, {"a", 2, third}},
 		"a size beyond all":              {root, {"a", 0, sized(math.MaxInt64)}, {"a", 1, second}, {"a", 2, third}},
 	} {
-		if _, err := rowsOf(recordsOf(t, lines...)); !errors.Is(err, core.ErrInvalid) {
+		got, err := rowsOf(recordsOf(t, lines...))
+		if !errors.Is(err, core.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
+		}
+		for _, row := range got {
+			if sum, err := sumOf(row.Chunks); err != nil || row.Offset+sum > row.Entry.Size {
+				t.Errorf("%s: a row with more bytes than its file came through", name)
+			}
 		}
 	}
 	good := recordsOf(t, root, line{"a", 0, aFile(1)})

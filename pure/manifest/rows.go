@@ -56,9 +56,8 @@ func Rows(records iter.Seq2[page.Record, error]) iter.Seq2[Row, error] {
 // rows is what the next record is checked against.
 type rows struct {
 	begun bool
-	base  []byte // key of the first entry; what is above it was not seen
 	key   []byte // key of the entry before
-	dir   []byte // key of the directory that the entry before is, or stands in
+	dir   []byte // key of the directory that the entry before is, or stands in; of the first one, unseen
 	row   Row    // the record before
 	sum   uint64 // of the file's chunks so far
 }
@@ -106,15 +105,10 @@ func (c *rows) place(key []byte, kind Kind) error {
 	if len(key) == 0 && kind != KindDir {
 		return invalid("entry", "the root is a %s", kind)
 	}
-	switch {
-	case !c.begun:
-		c.begun = true
-		c.base, c.dir = key, parent(key)
-	case !inside(c.dir, parent(key)) && !inside(parent(c.base), parent(key)):
+	if c.begun && !inside(c.dir, parent(key)) {
 		return invalid("entry", "its directory is not there, or is none")
-	default:
-		c.dir = parent(key)
 	}
+	c.begun, c.dir = true, parent(key)
 	if kind == KindDir {
 		c.dir = key
 	}

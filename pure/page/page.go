@@ -127,9 +127,6 @@ type bounds struct {
 // decode reads a page that somebody stored. Errors: core.ErrVersion, core.ErrCorrupt.
 func decode(data []byte, level uint, within bounds) ([]item, error) {
 	var p body
-	if len(data) > SizeMax {
-		return nil, corrupt(level, "%d bytes, at most %d", len(data), SizeMax)
-	}
 	if err := codec.Unmarshal(data, &p, SizeMax); errors.Is(err, core.ErrVersion) {
 		return nil, fmt.Errorf("page of level %d: %w", level, err)
 	} else if err != nil {

@@ -1,0 +1,79 @@
+# Everything is built by the go command; these are the words for it. `make help` lists them.
+
+GO ?= go
+# How long each fuzz target runs, how many seeds the simulation tries, which folder the demo stores (none: Go's own source).
+FUZZTIME ?= 10s
+SEEDS ?= 500
+DIR ?=
+
+# One static binary, the same bytes from any folder.
+BUILD = CGO_ENABLED=0 $(GO) build -trimpath
+
+# Folders whose tests hold a pattern.
+holding = $$(grep -rlE --include='*_test.go' '$(1)' . | xargs -r -n 1 dirname | sort -u)
+
+.DEFAULT_GOAL := build
+.PHONY: build test lint test-race test-big demo fuzz bench sim vectors clean help
+
+build: ## build bin/grange
+	$(BUILD) -o bin/grange ./cmd/grange
+
+test: lint test-race test-big ## all checks and tests that a change must pass
+
+# The tag only adds tests, so that with it everything is read.
+lint: ## go vet, gofumpt and staticcheck, all clean
+	$(GO) vet -tags big ./...
+	@echo '$(GO) tool gofumpt -l .'
+	@files="$$($(GO) tool gofumpt -l .)" && if [ -n "$$files" ]; then echo "gofumpt would change:"; echo "$$files"; exit 1; fi
+	$(GO) tool staticcheck -tags big ./...
+
+# The race detector needs a C compiler and its headers: building cgo's own runtime tells whether both are there.
+test-race:
+	@if CGO_ENABLED=1 $(GO) build -race runtime/cgo 2>/dev/null; then \
+		echo 'CGO_ENABLED=1 $(GO) test -race -short ./...'; \
+		CGO_ENABLED=1 $(GO) test -race -short -timeout 15m ./...; \
+	else \
+		echo 'NOTE: no working C compiler here, so the tests run WITHOUT the race detector.'; \
+		echo 'CGO_ENABLED=0 $(GO) test -short ./...'; \
+		CGO_ENABLED=0 $(GO) test -short -timeout 15m ./...; \
+	fi
+
+# Large inputs and what memory they take: the race detector's own memory would be measured with it.
+# Such a test is built with the tag "big", and its name ends with Big.
+test-big: ## the tests with large inputs, without the race detector
+	@set -e; dirs=$(call holding,^//go:build big$$); \
+	if [ -z "$$dirs" ]; then echo 'no tests with the tag big'; exit 0; fi; \
+	echo "$(GO) test -tags big -run 'Big$$'" $$dirs; \
+	CGO_ENABLED=0 $(GO) test -tags big -count=1 -timeout 30m -run 'Big$$' $$dirs
+
+demo: build ## five households on this machine, and what comes back when three are lost; DIR is what is stored
+	$(GO) run ./internal/demo -bin bin/grange $(if $(DIR),-dir '$(DIR)')
+
+fuzz: ## every fuzz target, FUZZTIME (10s) each
+	@set -e; for dir in $(call holding,^func Fuzz); do \
+		for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$dir/*_test.go | cut -d ' ' -f 2); do \
+			echo "$$dir $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir; \
+		done; \
+	done
+
+bench: ## every benchmark
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+sim: ## the simulation, with SEEDS (500) seeds
+	@set -e; dirs=$(call holding,^func TestSim); \
+	if [ -z "$$dirs" ]; then echo 'no simulation'; exit 1; fi; \
+	echo "GRANGE_SIM_SEEDS=$(SEEDS) $(GO) test -run '^TestSim'" $$dirs; \
+	GRANGE_SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 60m -run '^TestSim' $$dirs
+
+vectors: ## write docs/vectors anew; they are promises: look at what changed
+	@set -e; for dir in $(call holding,flag\.Bool."update"); do \
+		echo "$(GO) test -run Vector $$dir -update"; \
+		$(GO) test -count=1 -run Vector $$dir -update; \
+	done
+
+clean: ## remove what was built here
+	rm -rf bin
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.* ## /  \1\t/' | expand -t 14

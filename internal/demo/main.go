@@ -1,0 +1,204 @@
+// Command demo tells the story of the README with real processes: five
+// households on this machine's loopback become partners, one stores a directory and
+// loses its machine and two of its partners, and gets everything back.
+//
+// It drives the program as a person would, by its command line, and reads what
+// it says with --json. It exits non-zero if anything that comes back differs.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/grange-grid/grange/edge/files"
+)
+
+func main() {
+	bin := flag.String("bin", "bin/grange", "the program")
+	dir := flag.String("dir", "", "the directory to store (default: the Go source tree)")
+	keep := flag.Bool("keep", false, "leave the households' directories behind, to look at")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := tell(ctx, *bin, *dir, *keep); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		stop()
+		os.Exit(1) //nolint:gocritic // stop has run
+	}
+}
+
+// story is the state of the demo.
+type story struct {
+	bin, root, dir string
+	began          time.Time
+	homes          map[string]*home
+}
+
+func tell(ctx context.Context, bin, dir string, keep bool) (err error) {
+	if dir == "" {
+		if dir, err = goSource(ctx); err != nil {
+			return err
+		}
+	}
+	if bin, err = filepath.Abs(bin); err != nil {
+		return err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	root, err := os.MkdirTemp("", "grange-demo-")
+	if err != nil {
+		return err
+	}
+	s := &story{bin: bin, root: root, dir: dir, began: time.Now(), homes: map[string]*home{}}
+	defer func() {
+		s.stopAll()
+		if keep {
+			s.say("Left behind: %s", root)
+		} else {
+			err = errors.Join(err, makeWritable(root), os.RemoveAll(root))
+		}
+	}()
+	for _, chapter := range []func(context.Context) error{s.meet, s.store, s.lose, s.recover, s.mend} {
+		if err := chapter(ctx); err != nil {
+			if ctx.Err() != nil {
+				return errors.New("interrupted; everything is cleaned up")
+			}
+			return err
+		}
+	}
+	s.say("Done.")
+	return nil
+}
+
+// say prints one line of the story, with the time since it began.
+func (s *story) say(format string, args ...any) {
+	fmt.Printf("%6.1f s  %s\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+var friends = []string{"bo", "cleo", "dan", "eve"}
+
+// meet starts five households and makes anna a partner of the four others.
+func (s *story) meet(ctx context.Context) error {
+	s.say("Five households on this machine, each with a directory and a process of its own:")
+	for _, name := range append([]string{"anna"}, friends...) {
+		h, err := s.found(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := h.start(ctx); err != nil {
+			return err
+		}
+		s.say("  %-4s runs at %s", name, h.addr)
+	}
+	for _, name := range friends {
+		var inv struct{ Code string }
+		if err := s.homes["anna"].json(ctx, &inv, "invite", "--give", "2GB", "--want", "2GB"); err != nil {
+			return err
+		}
+		if err := s.homes[name].json(ctx, nil, "accept", "--yes", inv.Code); err != nil {
+			return err
+		}
+	}
+	s.say("anna invited bo, cleo, dan and eve. Each keeps up to 2 GB for anna, and she 2 GB for each.")
+	return nil
+}
+
+// store puts the directory.
+func (s *story) store(ctx context.Context) error {
+	s.say("anna stores %s:", s.dir)
+	var put struct {
+		Files, Bytes, Stored int64
+		Worth                struct{ Text string }
+	}
+	began := time.Now()
+	if err := s.homes["anna"].json(ctx, &put, "put", s.dir, "--name", "tree"); err != nil {
+		return err
+	}
+	s.say("  %d files, %s, in %.1f s. Compressed, sealed and with spare: %s on friends' disks.",
+		put.Files, size(put.Bytes), time.Since(began).Seconds(), size(put.Stored))
+	s.say("  It %s.", put.Worth.Text)
+	return nil
+}
+
+// lose kills two partners and destroys anna's machine.
+func (s *story) lose(context.Context) error {
+	for _, name := range []string{"cleo", "dan"} {
+		s.homes[name].kill()
+	}
+	s.say("cleo and dan vanish (kill -9).")
+	anna := s.homes["anna"]
+	anna.kill()
+	if err := os.RemoveAll(anna.dir); err != nil {
+		return err
+	}
+	s.say("anna's machine is gone: its process is killed, its whole directory deleted. What is left is 24 words on paper.")
+	return nil
+}
+
+// recover makes a new machine from the words, and compares what comes back.
+func (s *story) recover(ctx context.Context) error {
+	anna := s.homes["anna"]
+	anna.dir = filepath.Join(s.root, "anna-new")
+	began := time.Now()
+	var rec struct {
+		Agree, Asked, Pieces int
+		Versions             []struct{ Name string }
+	}
+	if err := anna.json(ctx, &rec, "recover", "--phrase-file", anna.phrase, "--from", s.homes["bo"].addr); err != nil {
+		return err
+	}
+	s.say("A new machine, the 24 words and bo's address: %d of %d partners agree, %d pieces found, in %.1f s.",
+		rec.Agree, rec.Asked, rec.Pieces, time.Since(began).Seconds())
+	if err := anna.start(ctx); err != nil {
+		return err
+	}
+	back := filepath.Join(s.root, "back")
+	var got struct{ Files, Bytes int64 }
+	began = time.Now()
+	if err := anna.json(ctx, &got, "get", "tree", back); err != nil {
+		return err
+	}
+	s.say("Restored from bo and eve alone: %d files, %s, in %.1f s.", got.Files, size(got.Bytes), time.Since(began).Seconds())
+	different := 0
+	for d, err := range files.Compare(ctx, s.dir, back) {
+		if err != nil {
+			return err
+		}
+		if different++; different <= 10 {
+			s.say("  DIFFERS: %v", d)
+		}
+	}
+	if different > 0 {
+		return fmt.Errorf("%d differences between %s and what came back", different, s.dir)
+	}
+	s.say("Every name, byte, mode and time is as it was.")
+	return nil
+}
+
+// mend has the survivors take over what the lost partners held.
+func (s *story) mend(ctx context.Context) error {
+	s.say("cleo and dan will not come back; bo and eve take over what they held:")
+	var check struct {
+		Worth  struct{ Text string }
+		Mended struct{ Pieces, Segments, Whole int }
+	}
+	began := time.Now()
+	if err := s.homes["anna"].json(ctx, &check, "check", "--mend", "--now"); err != nil {
+		return err
+	}
+	s.say("  %d pieces made again for %d segments in %.1f s; %d are whole. What two households can give:",
+		check.Mended.Pieces, check.Mended.Segments, time.Since(began).Seconds(), check.Mended.Whole)
+	s.say("  it %s.", check.Worth.Text)
+	if check.Mended.Whole < check.Mended.Segments {
+		return errors.New("not every segment could be mended")
+	}
+	return nil
+}
