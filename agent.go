@@ -1,0 +1,229 @@
+package grange
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/edge/disk"
+	"github.com/grange-grid/grange/internal/wire"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/policy"
+	"github.com/grange-grid/grange/pure/seal"
+	"github.com/grange-grid/grange/service/barter"
+	"github.com/grange-grid/grange/service/federation"
+	"github.com/grange-grid/grange/service/vault"
+)
+
+// Agent is one machine of a household, on its directory. Its methods may be
+// called at once.
+type Agent struct {
+	c     Config
+	store *disk.Store
+	key   identity.Key
+
+	federation *federation.Federation
+	barter     *barter.Barter
+	vault      *vault.Vault
+	network    *network
+
+	mu     sync.Mutex
+	closed bool
+	events *feed
+}
+
+// Open opens the agent on a directory. It dials nobody and listens nowhere.
+// Errors: ErrLocked if another process has it, ErrNoHousehold if there is none yet, ErrVersion.
+func Open(ctx context.Context, c Config) (*Agent, error) {
+	c, err := c.complete()
+	if err != nil {
+		return nil, err
+	}
+	store, err := disk.Open(c.Dir, disk.Config{})
+	if errors.Is(err, core.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", c.Dir, ErrNoHousehold)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a, err := assemble(c, store)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return a, nil
+}
+
+// assemble fits the services together: the one place where they meet.
+func assemble(c Config, store *disk.Store) (*Agent, error) {
+	machine, err := readKeys(store)
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{c: c, store: store, key: machine.key, events: newFeed()}
+	a.network = newNetwork(c, machine.key)
+	fc := machine.federation(c, store, a.network)
+	fc.Needed = a.needed
+	a.federation, err = federation.New(fc)
+	if errors.Is(err, core.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w: %w", c.Dir, ErrNoHousehold, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.network.known = func(agent core.DID) bool { _, ok := a.federation.ByAgent(agent); return ok }
+	a.network.saw = func(agent core.DID) {
+		a.federation.Saw(agent)
+		a.barter.Saw(agent)
+	}
+	a.barter, err = barter.New(barter.Config{
+		Key: machine.key, Grid: a.federation.Self().Grid, Books: store.Books(), Blobs: store.Blobs(), Clock: c.Clock,
+		Wire: a.network, Partners: partners{a.federation}, Policy: policies(), Free: store.Space, Needed: a.federation.NeedsBlob, Log: c.Log.With("room", "barter"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.vault = vault.New(vault.Config{
+		Books: store.Books(), Clock: c.Clock, Barter: placer{a.barter}, Household: household{a.federation}, Log: c.Log.With("room", "vault"),
+	})
+	return a, nil
+}
+
+// policies is where a new kind of why, or a new policy, is entered.
+func policies() policy.Table {
+	return policy.Table{ByWhy: map[core.WhyKind]policy.Policy{
+		core.WhyPact: policy.Open,
+		core.WhyNone: policy.Deny,
+	}}
+}
+
+// keys are the private keys of one machine.
+type keys struct {
+	key  identity.Key
+	seal *seal.PrivateKey
+}
+
+func readKeys(store *disk.Store) (keys, error) {
+	raw, err := store.ReadKey()
+	if err != nil {
+		return keys{}, err
+	}
+	k, err := identity.ParseAgentKey(raw)
+	if err != nil {
+		return keys{}, fmt.Errorf("agent.key: %w", err)
+	}
+	box, err := seal.NewPrivateKey(k.Seal)
+	if err != nil {
+		return keys{}, fmt.Errorf("agent.key: %w", err)
+	}
+	return keys{identity.KeyOf(k.Seed), box}, nil
+}
+
+func (k keys) federation(c Config, store *disk.Store, n *network) federation.Config {
+	return federation.Config{
+		Key: k.key, Seal: k.seal, Books: store.Books(), Blobs: store.Blobs(), Clock: c.Clock,
+		Wire: n, Known: n.addrs, Addrs: n.Addrs, Log: c.Log.With("room", "federation"), Policy: "open",
+	}
+}
+
+// Run listens, answers partners and keeps everything up to date until ctx ends,
+// which is no error. It calls ready once, when the agent can be reached. It
+// ends by itself, with ErrRevoked, when the household has removed this machine.
+func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
+	if err := a.federation.Revoked(); err != nil {
+		return err
+	}
+	if err := a.barter.Sweep(ctx); err != nil {
+		return err
+	}
+	if err := a.network.listen(a.c.Listen, a.c.MDNS); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.serve(ctx) })
+	g.Go(func() error { return a.barter.Run(ctx) })
+	g.Go(func() error { return a.federation.Run(ctx) })
+	g.Go(func() error { return a.watch(ctx) })
+	if ready != nil {
+		ready(a.network.Addrs())
+	}
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// stopGrace is how long requests under way may take when the agent stops.
+const stopGrace = 5 * time.Second
+
+// serve answers partners over the connections that the network accepts.
+func (a *Agent) serve(ctx context.Context) error {
+	routes := slices.Concat(a.federation.Routes(), a.barter.Routes())
+	server := wire.NewServer(a.key.DID(), a.federation, routes, a.c.Clock, a.c.Log.With("room", "wire"))
+	peers, _, err := a.network.use()
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(newListener(peers, a.key.DID())) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve partners: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer a.c.Clock.AfterFunc(stopGrace, cancel).Stop()
+	if err := server.Shutdown(grace); err != nil {
+		_ = server.Close() // who is still asking has had its time
+	}
+	hangUp := a.network.hangUp()
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("serve partners: %w", err)
+	}
+	return cmp.Or(hangUp, ctx.Err())
+}
+
+// watch tells the services who came within reach.
+func (a *Agent) watch(ctx context.Context) error {
+	for path := range a.network.Paths(ctx) {
+		p, ok := a.federation.ByAgent(path.Peer)
+		if !ok {
+			continue
+		}
+		if path.Up {
+			a.network.saw(path.Peer)
+			a.events.send(Event{Time: a.c.Clock.Now(), Kind: "seen", Partner: p.Name, Text: p.Name + " is here"})
+		} else {
+			a.events.send(Event{Time: a.c.Clock.Now(), Kind: "away", Partner: p.Name, Text: p.Name + " went out of reach"})
+		}
+	}
+	return ctx.Err()
+}
+
+// Close ends everything and frees the directory.
+func (a *Agent) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return nil
+	}
+	a.closed = true
+	a.events.close()
+	return errors.Join(a.network.Close(), a.store.Close())
+}
+
+// needed tells federation which blobs are pieces. In doubt they are.
+func (a *Agent) needed(blob core.Score) bool {
+	needed, err := a.barter.NeedsBlob(blob)
+	return needed || err != nil
+}

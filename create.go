@@ -1,0 +1,191 @@
+package grange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/edge/disk"
+	"github.com/grange-grid/grange/edge/p2p"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/pact"
+	"github.com/grange-grid/grange/pure/seal"
+	"github.com/grange-grid/grange/service/federation"
+)
+
+// Create founds a household on a new directory and returns its recovery phrase,
+// 24 words that are kept nowhere else. It dials nobody. save is called with the
+// phrase before anything is made; its error ends Create.
+func Create(_ context.Context, c Config, name string, save func(phrase string) error) error {
+	c, err := c.complete()
+	if err != nil {
+		return err
+	}
+	var entropy [32]byte
+	seal.Random(entropy[:])
+	if save != nil {
+		if err := save(identity.Phrase(entropy)); err != nil {
+			return err
+		}
+	}
+	store, err := newDirectory(c.Dir)
+	if err != nil {
+		return err
+	}
+	machine, err := readKeys(store)
+	if err == nil {
+		err = federation.Found(machine.federation(c, store, newNetwork(c, machine.key)), entropy, name)
+	}
+	return errors.Join(err, store.Close())
+}
+
+// newDirectory makes a directory with new keys of a machine and opens it.
+func newDirectory(dir string) (*disk.Store, error) {
+	k := identity.AgentKey{V: 1}
+	seal.Random(k.Seed[:])
+	seal.Random(k.Seal[:])
+	raw, err := k.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	if err := disk.Create(dir, raw); err != nil {
+		return nil, err
+	}
+	return disk.Open(dir, disk.Config{})
+}
+
+// RecoverOptions say how a household is recovered.
+type RecoverOptions struct {
+	// From is one partner: an address with its /p2p part, or an invitation of theirs.
+	From string
+	// KeepMachines leaves the household's other machines in its charter.
+	KeepMachines bool
+	Progress     func(Progress)
+}
+
+// Recover makes this machine one of a household that has lost its own, from the
+// recovery phrase and one partner. All partners that can be reached are asked, and
+// the newest of what they say counts. Called again after it was cut short, it goes on.
+// Errors: ErrUnreachable, ErrInvalid for a phrase that is none, core.ErrForbidden if no
+// partner knows it.
+func Recover(ctx context.Context, c Config, phrase string, o RecoverOptions) (RecoverResult, error) {
+	c, err := c.complete()
+	if err != nil {
+		return RecoverResult{}, err
+	}
+	entropy, err := identity.ParsePhrase(phrase)
+	if err != nil {
+		return RecoverResult{}, err
+	}
+	from, err := parseFrom(o.From)
+	if err != nil {
+		return RecoverResult{}, err
+	}
+	store, err := disk.Open(c.Dir, disk.Config{})
+	if errors.Is(err, core.ErrNotExist) {
+		store, err = newDirectory(c.Dir)
+	}
+	if err != nil {
+		return RecoverResult{}, err
+	}
+	report, err := recoverHousehold(ctx, c, store, entropy, from, o)
+	if err != nil {
+		return RecoverResult{}, errors.Join(err, store.Close())
+	}
+	a, err := assemble(c, store)
+	if err != nil {
+		return RecoverResult{}, errors.Join(err, store.Close())
+	}
+	out, err := a.takeOver(ctx, report, o)
+	return out, errors.Join(err, a.Close())
+}
+
+// parseFrom reads where a recovery begins.
+func parseFrom(text string) (federation.From, error) {
+	if text == "" {
+		return federation.From{}, fmt.Errorf("a recovery needs one partner's address, or an invitation of theirs: %w", ErrInvalid)
+	}
+	if strings.HasPrefix(text, "/") {
+		agent, err := p2p.ParseAddr(text)
+		if err != nil {
+			return federation.From{}, err
+		}
+		return federation.From{Agent: agent, Addrs: []string{text}}, nil
+	}
+	inv, err := pact.ParseInvitation(text)
+	if err != nil {
+		return federation.From{}, err
+	}
+	return federation.From{Agent: inv.Agent, Addrs: inv.Addrs}, nil
+}
+
+func recoverHousehold(ctx context.Context, c Config, store *disk.Store, entropy [32]byte, from federation.From, o RecoverOptions) (federation.Report, error) {
+	machine, err := readKeys(store)
+	if err != nil {
+		return federation.Report{}, err
+	}
+	n := newNetwork(c, machine.key)
+	report, err := federation.Recover(ctx, machine.federation(c, store, n), entropy, from, federation.RecoverOptions{
+		KeepMachines: o.KeepMachines,
+		Progress: func(p federation.Progress) {
+			if o.Progress != nil {
+				o.Progress(Progress{Stage: stageOf(p)})
+			}
+		},
+	})
+	return report, errors.Join(err, n.Close())
+}
+
+// stageOf says in a few words what a recovery is doing.
+func stageOf(p federation.Progress) string {
+	if p.Partner == "" {
+		return string(p.Step)
+	}
+	return fmt.Sprintf("%s: %s", p.Step, p.Partner)
+}
+
+// takeOver finds out where the household's pieces lie, and what its versions
+// consist of.
+func (a *Agent) takeOver(ctx context.Context, report federation.Report, o RecoverOptions) (RecoverResult, error) {
+	self := a.federation.Self()
+	out := RecoverResult{
+		Household: self.Name, Grid: self.Grid, Machine: self.Agent, Asked: len(report.Partners), Agree: report.Agree,
+		Newest: report.Newest, Versions: []Version{}, Failed: map[string]string{},
+	}
+	for _, h := range report.Heads {
+		if h.Agent != self.Agent && !o.KeepMachines {
+			out.Removed = append(out.Removed, h.Agent)
+		}
+	}
+	for _, p := range report.Partners {
+		if p.Answer != federation.Agrees {
+			out.Failed[p.Name] = string(p.Answer)
+		}
+		if p.Err != nil {
+			out.Failed[p.Name] += ": " + p.Err.Error()
+		}
+	}
+	sizes, err := a.vault.PieceSizes()
+	if err != nil {
+		return out, err
+	}
+	sizeOf := func(piece core.Score) (int64, bool) { size, ok := sizes[piece]; return size, ok }
+	if o.Progress != nil {
+		o.Progress(Progress{Stage: "asking holders for their lists"})
+	}
+	for _, p := range a.federation.Partners() {
+		known, unknown, err := a.barter.Learn(ctx, p.Grid, sizeOf)
+		out.Pieces, out.Unknown = out.Pieces+known, out.Unknown+unknown
+		if err != nil && out.Failed[p.Name] == "" {
+			out.Failed[p.Name] = err.Error()
+		}
+	}
+	if err := a.vault.TakeOver(ctx, progressOf(o.Progress)); err != nil {
+		a.c.Log.Warn("read manifests", "err", err) // it is done again when it is needed
+	}
+	status, err := a.Status(ctx, "")
+	out.Versions = status.Versions
+	return out, err
+}

@@ -1,0 +1,254 @@
+package grange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/edge/files"
+	"github.com/grange-grid/grange/pure/erasure"
+	"github.com/grange-grid/grange/pure/manifest"
+	"github.com/grange-grid/grange/service/vault"
+)
+
+// Ref names a version, or a part of one.
+type Ref struct {
+	Name string
+	// Version is its number; 0 is the newest.
+	Version uint64
+	// Path is a file or directory in it, slash-separated; "" is all of it.
+	Path string
+}
+
+// PutOptions say how a tree is stored. A zero value works.
+type PutOptions struct {
+	// Data and Parity pieces of each segment; zero both is 10+10.
+	Data, Parity int
+	// Exclude has patterns in the syntax of .gitignore; PutPath alone heeds it.
+	Exclude []string
+	// OneFileSystem leaves out what is mounted below the path; PutPath alone heeds it.
+	OneFileSystem bool
+	// Progress is called now and then, from one goroutine at a time.
+	Progress func(Progress)
+}
+
+// PutPath stores a file or directory of this machine under a name ("" is its
+// base name) as a new version. When it returns nil, every piece of it, its manifest and
+// the new head are on the partners' disks, under signed leases. With ErrPartly the
+// result says what is missing: files that could not be read, or spare that found no
+// room. Any other error means that there is no new version; what was placed is
+// found again by the next put. Errors: ErrNoPartner, ErrRefused, ErrUnreachable.
+func (a *Agent) PutPath(ctx context.Context, name, path string, o *PutOptions) (PutResult, error) {
+	if o == nil {
+		o = &PutOptions{}
+	}
+	var skipped []Problem
+	src, err := files.NewSource(path, files.SourceOptions{
+		Exclude: o.Exclude, OneFileSystem: o.OneFileSystem,
+		Skip: func(p files.Problem) { skipped = append(skipped, problemOf(p.Path, p.Err)) },
+	})
+	if err != nil {
+		return PutResult{}, err
+	}
+	if name == "" {
+		name = src.Name()
+	}
+	out, err := a.put(ctx, name, source{src}, o)
+	out.Problems = append(out.Problems, skipped...)
+	if err == nil && len(skipped) > 0 {
+		err = ErrPartly
+	}
+	return out, err
+}
+
+// Put stores a file system under a name as a new version; see PutPath.
+func (a *Agent) Put(ctx context.Context, name string, src fs.FS, o *PutOptions) (PutResult, error) {
+	if o == nil {
+		o = &PutOptions{}
+	}
+	var skipped []Problem
+	tree := fsSource{src, func(path string, err error) { skipped = append(skipped, problemOf([]byte(path), err)) }}
+	out, err := a.put(ctx, name, tree, o)
+	out.Problems = append(out.Problems, skipped...)
+	if err == nil && len(skipped) > 0 {
+		err = ErrPartly
+	}
+	return out, err
+}
+
+func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOptions) (PutResult, error) {
+	if err := a.federation.Revoked(); err != nil {
+		return PutResult{}, err
+	}
+	put, err := a.vault.Put(ctx, name, src, vault.PutOptions{
+		Spread: erasure.Shape{K: o.Data, M: o.Parity}, Progress: progressOf(o.Progress),
+	})
+	if errors.Is(err, vault.ErrNoPartner) {
+		return PutResult{}, ErrNoPartner
+	}
+	if incomplete, ok := errors.AsType[*vault.Incomplete](err); ok {
+		return PutResult{Refused: a.byName(incomplete.Refused)}, err
+	}
+	if put == nil {
+		return PutResult{}, err
+	}
+	out := PutResult{Version: versionOf(put.Version), Same: put.Same, Refused: a.byName(put.Refused)}
+	out.Worth = a.worthOf(put.Worth)
+	for _, p := range put.Problems {
+		out.Problems = append(out.Problems, problemOf(p.Path, p.Err))
+	}
+	return out, err
+}
+
+// Versions yields the versions of a name, or of all names for "", by name, the
+// newest first.
+func (a *Agent) Versions(_ context.Context, name string) iter.Seq2[Version, error] {
+	return func(yield func(Version, error) bool) {
+		versions, err := a.vault.Versions(name)
+		if err == nil && name != "" && len(versions) == 0 {
+			err = fmt.Errorf("%q: %w", name, fs.ErrNotExist)
+		}
+		if err != nil {
+			yield(Version{}, err)
+			return
+		}
+		for _, v := range versions {
+			if !yield(versionOf(v), nil) {
+				return
+			}
+		}
+	}
+}
+
+// FS opens a version as a file system that is fetched as it is read. Its regular
+// files are io.ReaderAt and io.Seeker. It is good until ctx ends. Ref.Path is its root.
+func (a *Agent) FS(ctx context.Context, r Ref) (fs.FS, error) {
+	v, err := a.vault.Find(r.Name, r.Version)
+	if err != nil {
+		return nil, err
+	}
+	fsys := a.vault.FS(ctx, v)
+	if r.Path == "" {
+		return fsys, nil
+	}
+	return fs.Sub(fsys, r.Path)
+}
+
+// RestoreOptions say how a version is restored. A zero value works.
+type RestoreOptions struct {
+	Progress func(Progress)
+}
+
+// Restore writes a version, or a part of it, to dest, which must not exist or be
+// an empty directory. Nothing is ever written outside dest. With ErrPartly the result
+// names the files that could not be restored; all others are whole.
+func (a *Agent) Restore(ctx context.Context, r Ref, dest string, o *RestoreOptions) (RestoreResult, error) {
+	if o == nil {
+		o = &RestoreOptions{}
+	}
+	v, err := a.vault.Find(r.Name, r.Version)
+	if err != nil {
+		return RestoreResult{}, err
+	}
+	out := RestoreResult{Version: versionOf(v), Dest: dest}
+	var into *files.Sink
+	restored, err := a.vault.Restore(ctx, v, vault.RestoreOptions{Path: r.Path, Progress: progressOf(o.Progress)}, func(single bool) (vault.Sink, error) {
+		into, err = files.NewSink(dest, files.SinkOptions{Single: single, Skip: func(p files.Problem) {
+			out.Problems = append(out.Problems, problemOf(p.Path, p.Err))
+		}})
+		if err != nil {
+			return nil, err
+		}
+		return sink{into}, nil
+	})
+	if into == nil {
+		return out, err
+	}
+	if err != nil && !errors.Is(err, core.ErrPartly) {
+		return out, errors.Join(err, into.Abort())
+	}
+	out.Files, out.Bytes = restored.Files, restored.Bytes
+	for _, p := range restored.Problems {
+		out.Problems = append(out.Problems, problemOf(p.Path, p.Err))
+	}
+	if failed := into.Finish(ctx); failed != nil {
+		return out, failed
+	}
+	if err == nil && len(out.Problems) > 0 {
+		err = ErrPartly
+	}
+	return out, err
+}
+
+// CheckOptions say what is checked and what is done about it.
+type CheckOptions struct {
+	// Mend makes what is missing again; Now counts pieces of holders that are away as missing.
+	Mend, Now bool
+	Progress  func(Progress)
+}
+
+// Check has every holder prove every piece of a name's versions, or of all for
+// "". With ErrPartly something is not as it should be, and the result says what.
+func (a *Agent) Check(ctx context.Context, name string, o *CheckOptions) (CheckResult, error) {
+	if o == nil {
+		o = &CheckOptions{}
+	}
+	checked, err := a.vault.Check(ctx, vault.CheckOptions{Name: name, Mend: o.Mend, Now: o.Now, Progress: progressOf(o.Progress)})
+	if checked == nil {
+		return CheckResult{}, err
+	}
+	out := CheckResult{
+		Segments: checked.Segments, Pieces: checked.Pieces, Unheld: checked.Unheld, Worth: a.worthOf(checked.Worth), Findings: []Finding{},
+	}
+	for _, grid := range sortedKeys(checked.Holders, a.nameOf) {
+		r := checked.Holders[grid]
+		f := Finding{
+			Partner: a.nameOf(grid), OK: r.OK, Missing: r.Missing, Corrupt: r.Corrupt, Away: r.Away, Gone: r.Gone, Bytes: r.Bytes,
+		}
+		if r.Err != nil {
+			f.Err = r.Err.Error()
+		}
+		out.Findings = append(out.Findings, f)
+	}
+	if m := checked.Mended; m != nil {
+		out.Mended = &MendResult{Segments: m.Segments, Whole: m.Whole, Unreadable: m.Unreadable, Pieces: m.Pieces, Refused: a.byName(m.Refused)}
+	}
+	if err == nil {
+		err = checked.Bad()
+	}
+	return out, err
+}
+
+func problemOf(path []byte, err error) Problem {
+	return Problem{Path: strconv.Quote(string(path)), Err: err.Error()}
+}
+
+func progressOf(f func(Progress)) func(vault.Progress) {
+	if f == nil {
+		return nil
+	}
+	return func(p vault.Progress) { f(Progress(p)) }
+}
+
+func versionOf(v manifest.Version) Version {
+	return Version{
+		Name: v.Name, Number: v.Seq, Machine: v.Agent, Time: time.Unix(v.Time, 0), Files: int64(v.Files),
+		Bytes: int64(v.Bytes), Stored: int64(v.Stored), Single: v.Single,
+	}
+}
+
+func (a *Agent) worthOf(w vault.Worth) Worth {
+	out := Worth{
+		Readable: w.Readable, Survives: w.Survives, Households: w.Households, Pieces: w.Pieces, Wanted: w.Wanted,
+		Bytes: w.Bytes, Text: w.String(), At: map[string]int64{},
+	}
+	for grid, n := range w.Held {
+		out.At[a.nameOf(grid)] += n
+	}
+	return out
+}

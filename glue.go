@@ -1,0 +1,94 @@
+package grange
+
+import (
+	"context"
+	"iter"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/edge/files"
+	"github.com/grange-grid/grange/pure/manifest"
+	"github.com/grange-grid/grange/service/barter"
+	"github.com/grange-grid/grange/service/federation"
+	"github.com/grange-grid/grange/service/vault"
+)
+
+// The types below turn one room's word into another's; they decide nothing.
+
+// partners is federation as barter sees it.
+type partners struct{ f *federation.Federation }
+
+func (p partners) All() []barter.Partner {
+	var out []barter.Partner
+	for _, partner := range p.f.Partners() {
+		out = append(out, partnerOf(partner))
+	}
+	return out
+}
+
+func (p partners) Of(grid core.DID) (barter.Partner, bool) {
+	partner, ok := p.f.Partner(grid)
+	return partnerOf(partner), ok
+}
+
+func partnerOf(p federation.Partner) barter.Partner {
+	out := barter.Partner{
+		Grid: p.Grid, Name: p.Name, Pact: p.Pact, LeaseDays: int64(p.Terms.LeaseDays),
+		Gives: p.Gives[core.Storage], Given: p.Given[core.Storage],
+	}
+	for _, agent := range p.Agents {
+		out.Agents = append(out.Agents, agent.DID)
+	}
+	return out
+}
+
+// placer is barter as the vault sees it.
+type placer struct{ *barter.Barter }
+
+func (p placer) Place(ctx context.Context, expect int64) (vault.Placement, error) {
+	return p.Barter.Place(ctx, expect)
+}
+
+// household is federation as the vault sees it.
+type household struct{ f *federation.Federation }
+
+func (h household) Agent() core.DID   { return h.f.Self().Agent }
+func (h household) Secret() [32]byte  { return h.f.Secrets().Newest().Key }
+func (h household) Chunker() [32]byte { return h.f.Secrets().Chunker }
+
+func (h household) SaveHead(ctx context.Context) ([]core.DID, map[core.DID]error, error) {
+	saved, err := h.f.SaveHead(ctx)
+	return saved.Done, saved.Failed, err
+}
+
+// source is a tree on the disk as the vault sees it.
+type source struct{ *files.Source }
+
+func (s source) Items(ctx context.Context) iter.Seq2[vault.Item, error] {
+	return func(yield func(vault.Item, error) bool) {
+		for item, err := range s.Source.Items(ctx) {
+			out := vault.Item{Path: item.Path, Entry: item.Entry}
+			if open := item.Open; open != nil {
+				out.Open = func() (vault.File, error) { return open() }
+			}
+			if !yield(out, err) {
+				return
+			}
+		}
+	}
+}
+
+// sink is a restored tree as the vault sees it.
+type sink struct{ *files.Sink }
+
+func (s sink) File(path []byte, e manifest.Entry) (vault.SinkFile, error) {
+	f, err := s.Sink.File(path, e)
+	if err != nil {
+		return nil, err
+	}
+	return sinkFile{f}, nil
+}
+
+type sinkFile struct{ *files.Part }
+
+// Abort forgets the file. What could not be removed is removed with the sink.
+func (f sinkFile) Abort() { _ = f.Part.Abort() }

@@ -1,0 +1,130 @@
+package barter
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/erasure"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/policy"
+)
+
+// Partner is what barter needs to know of a household with which we have a pact.
+type Partner struct {
+	Grid core.DID
+	Name string
+	// Pact is the pact's id.
+	Pact core.Score
+	// Gives is what they give us, Given what we give them, in bytes of storage.
+	Gives, Given int64
+	// LeaseDays is the pact's term for a lease.
+	LeaseDays int64
+	// Agents are the machines that their newest charter lists.
+	Agents []core.DID
+}
+
+// leaseSeconds is how long a lease of the pact runs.
+func (p Partner) leaseSeconds() int64 { return p.LeaseDays * daySeconds }
+
+// Partners tells who our partners are; federation knows. Its methods are called at once.
+type Partners interface {
+	// All returns every partner, in a stable order.
+	All() []Partner
+	// Of returns one partner.
+	Of(grid core.DID) (Partner, bool)
+}
+
+// Wire calls a partner's machine; *wire.Client is one, but for Fresh's context.
+// Its errors are of the kinds that wire.Client lists.
+type Wire interface {
+	Call(ctx context.Context, to core.DID, method, path string, in, out any) error
+	CallLimit(ctx context.Context, to core.DID, method, path string, in, out any, limit int64) error
+	Send(ctx context.Context, to core.DID, path string, body []byte) error
+	Fetch(ctx context.Context, to core.DID, path string, buf []byte, limit int64) ([]byte, error)
+	// Fresh drops what connections there are, so that the next call makes a new one.
+	Fresh(to core.DID)
+}
+
+// Config is what a Barter needs; all of it but Needed and Log is required.
+type Config struct {
+	// Key signs leases for this machine.
+	Key identity.Key
+	// Grid is our household.
+	Grid     core.DID
+	Books    core.Books
+	Blobs    core.Blobs
+	Clock    core.Clock
+	Wire     Wire
+	Partners Partners
+	// Policy answers what is asked of us.
+	Policy policy.Table
+	// Free returns the bytes free, and in all, on the disk that has the pieces.
+	Free func() (free, total int64, err error)
+	// Needed tells whether another service needs a blob, which is then not deleted
+	// here. Nil: none does.
+	Needed func(core.Score) (bool, error)
+	Log    *slog.Logger
+}
+
+// Barter is both sides of the barter, for one machine. Its methods may be called at once.
+type Barter struct {
+	c Config
+	// buffers are of erasure.PieceSizeMax bytes, for pieces on their way in or out.
+	buffers sync.Pool
+
+	// settling keeps the writes of the offer and of the owner's totals in one order.
+	// It is held across the write on purpose; mu may be taken under it, not the other way.
+	settling sync.Mutex
+
+	mu       sync.Mutex
+	out      map[core.DID]usedRecord // what our pieces come to, by holder's household
+	offer    int64                   // bytes we give in total
+	accounts map[core.DID]*account   // by owner's household
+	down     map[core.DID]backoff    // machines that did not answer lately
+	// inHand counts who relies on a blob of a piece that may be in no record yet: grants
+	// that it came under, puts and leases under way. What is there is not dropped.
+	inHand map[core.Score]int
+	// orphans may have become needless; dropping are those that drop is looking at.
+	orphans, dropping map[core.Score]struct{}
+	// coming is how many bytes are being put just now, landed how many have been
+	// since the start: what was free before they landed is less by them.
+	coming, landed int64
+}
+
+// New reads the books. It starts nothing.
+func New(c Config) (*Barter, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Needed == nil {
+		c.Needed = func(core.Score) (bool, error) { return false, nil }
+	}
+	b := &Barter{
+		c:        c,
+		accounts: map[core.DID]*account{},
+		down:     map[core.DID]backoff{},
+		inHand:   map[core.Score]int{},
+		orphans:  map[core.Score]struct{}{},
+		dropping: map[core.Score]struct{}{},
+	}
+	b.buffers.New = func() any {
+		buf := make([]byte, erasure.PieceSizeMax)
+		return &buf
+	}
+	if err := b.loadOffer(); err != nil {
+		return nil, err
+	}
+	kept, err := b.totals(usedPrefix)
+	if err != nil {
+		return nil, err
+	}
+	for owner, used := range kept {
+		b.accounts[owner] = newAccount(used)
+	}
+	if b.out, err = b.totals(outPrefix); err != nil {
+		return nil, err
+	}
+	return b, nil
+}

@@ -1,0 +1,179 @@
+package barter
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/codec"
+)
+
+// The keys of barter's records. DIDs and scores are 32 raw bytes, dates a u64.
+var (
+	offerKey     = []byte("b/offer")   // the total we give
+	wholeKey     = []byte("b/whole")   // the books know every lease that there is a blob of
+	usedPrefix   = []byte("b/used/")   // + owner: what its pieces here come to
+	heldPrefix   = []byte("b/held/")   // + owner + piece: one piece kept here
+	leasePrefix  = []byte("b/lease/")  // + owner + score of the Signed: a lease we gave
+	endsPrefix   = []byte("b/ends/")   // + date + owner + score of the Signed: when it ends
+	placedPrefix = []byte("o/placed/") // + piece + agent: where a piece of ours lies
+	takenPrefix  = []byte("o/lease/")  // + date of its end + agent + score of the Signed: a lease we were given
+	outPrefix    = []byte("o/used/")   // + holder's household: what our pieces there come to
+)
+
+const (
+	recordSizeMax = 1 << 10 // bytes of one record, leases apart
+	didSize       = len(core.DID{})
+	dateSize      = 8
+)
+
+type offerRecord struct {
+	V     uint  `json:"v"`
+	Bytes int64 `json:"bytes"`
+}
+
+// wholeRecord says that leases among the blobs which the books do not know were never
+// given to anybody. Where it is missing, the books may have been lost.
+type wholeRecord struct {
+	V uint `json:"v"`
+}
+
+// usedRecord is a running total. It is written with what changes it.
+type usedRecord struct {
+	V      uint  `json:"v"`
+	Bytes  int64 `json:"bytes"`
+	Pieces int64 `json:"pieces"`
+	// Leases is the size of the leases kept for the household, in bytes; not part of Bytes.
+	Leases int64 `json:"leases,omitempty"`
+}
+
+func (u usedRecord) plus(v usedRecord) usedRecord {
+	return usedRecord{V: codec.Version, Bytes: u.Bytes + v.Bytes, Pieces: u.Pieces + v.Pieces, Leases: u.Leases + v.Leases}
+}
+
+// heldRecord is one piece kept here for an owner.
+type heldRecord struct {
+	V    uint  `json:"v"`
+	Size int64 `json:"size"`
+	// Until is the latest date that a lease promised.
+	Until int64 `json:"until"`
+}
+
+// endsRecord is the size of a lease, so that it can be forgotten unread.
+type endsRecord struct {
+	V    uint  `json:"v"`
+	Size int64 `json:"size"`
+}
+
+// placedRecord is one piece of ours at a holder.
+type placedRecord struct {
+	V    uint     `json:"v"`
+	Grid core.DID `json:"grid"`
+	// Size is 0 where a recovered owner does not know it.
+	Size  int64 `json:"size"`
+	Until int64 `json:"until"`
+	// Since is when it was first leased there.
+	Since int64 `json:"since"`
+	// Fails counts failed proofs since the last good one, the first at Failed.
+	Fails  uint  `json:"fails"`
+	Failed int64 `json:"failed"`
+}
+
+// note is what a blob's record says of itself, so that the books can be rebuilt.
+// Of a blob that two services or owners keep it tells only who came first.
+type note struct {
+	V     uint     `json:"v"`
+	Kind  string   `json:"kind"` // "piece" or "lease"
+	Owner core.DID `json:"owner"`
+	// Segment and Index say which piece of which segment it is, as its owner told.
+	Segment []byte `json:"segment,omitempty"`
+	Index   uint   `json:"index,omitempty"`
+}
+
+const (
+	notePiece = "piece"
+	noteLease = "lease"
+)
+
+func join(prefix []byte, parts ...[]byte) []byte {
+	return bytes.Join(append([][]byte{prefix}, parts...), nil)
+}
+
+// dateKey makes dates sort as they rise; all that are kept are positive.
+func dateKey(date int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(date)) }
+
+func heldKey(owner core.DID, piece core.Score) []byte { return join(heldPrefix, owner[:], piece[:]) }
+
+func leaseKey(owner core.DID, lease core.Score) []byte { return join(leasePrefix, owner[:], lease[:]) }
+
+func placedKey(piece core.Score, agent core.DID) []byte {
+	return join(placedPrefix, piece[:], agent[:])
+}
+
+func change(key []byte, record any) (core.Change, error) {
+	value, err := codec.Marshal(record)
+	if err != nil {
+		return core.Change{}, fmt.Errorf("write record %q: %w", key, err)
+	}
+	return core.Change{Key: key, Value: value}, nil
+}
+
+// read fills record from the books; false if there is none.
+func (b *Barter) read(key []byte, record any) (bool, error) {
+	value, err := b.c.Books.Get(key)
+	if errors.Is(err, core.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read record %q: %w", key, err)
+	}
+	return true, parse(key, value, record)
+}
+
+// parse decodes a record. One that is broken is this disk's fault: no kind of
+// error that a peer would take for its own is told.
+func parse(key, value []byte, record any) error {
+	if err := codec.Unmarshal(value, record, recordSizeMax); err != nil {
+		return fmt.Errorf("record %q is broken: %v", key, err)
+	}
+	return nil
+}
+
+// totals reads all records of what is used, by household.
+func (b *Barter) totals(prefix []byte) (map[core.DID]usedRecord, error) {
+	out := map[core.DID]usedRecord{}
+	for c, err := range b.c.Books.Scan(prefix, nil) {
+		if err != nil {
+			return nil, fmt.Errorf("read records %q: %w", prefix, err)
+		}
+		var grid core.DID
+		var r usedRecord
+		if err := grid.UnmarshalBinary(c.Key[len(prefix):]); err != nil {
+			return nil, fmt.Errorf("record %q: %w", c.Key, err)
+		}
+		if err := parse(c.Key, c.Value, &r); err != nil {
+			return nil, err
+		}
+		out[grid] = r
+	}
+	return out, nil
+}
+
+// parsePlaced reads one record of where a piece of ours lies.
+func parsePlaced(c core.Change) (core.Holding, placedRecord, error) {
+	var h core.Holding
+	var r placedRecord
+	rest := c.Key[len(placedPrefix):]
+	if len(rest) != core.ScoreSize+didSize {
+		return h, r, fmt.Errorf("record %q is broken: a key of %d bytes", c.Key, len(c.Key))
+	}
+	copy(h.Score[:], rest)
+	copy(h.Agent[:], rest[core.ScoreSize:])
+	if err := parse(c.Key, c.Value, &r); err != nil {
+		return h, r, err
+	}
+	h.Grid, h.Until = r.Grid, r.Until
+	return h, r, nil
+}

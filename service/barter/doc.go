@@ -1,0 +1,23 @@
+// Package barter is where one household uses another's disk: it answers asks
+// by a policy, keeps partners' pieces under signed leases, places our own
+// pieces with them, fetches them back and makes holders prove that they are
+// still there.
+//
+// It has two sides that share nothing but the wire. The holder's (grants.go,
+// hold.go, lease.go, drop.go) has books of what lies here for whom. The owner's
+// (placement.go, lane.go, commit.go, fetch.go, audit.go, renew.go, learn.go) has
+// books of where our pieces lie. What the other side says is checked on arrival,
+// and nothing that it says of itself is believed without a signature or a proof.
+//
+// A piece goes through three states at its holder. Room for it is promised by a
+// grant, which lives in memory for an hour; it is stored under the grant; a lease
+// makes it held, in the books and with a signature. What is used is counted in the
+// same write that makes a lease, so it is exact whenever the machine stops.
+// A piece that was stored and never leased is dropped when its grant ends, or at
+// the next start, and not before it is certain that nobody needs its bytes.
+//
+// The package knows pieces, by score and size, and nothing of files, keys or
+// segments beyond the ids that come with them: what a piece is for is the vault's
+// affair, who a partner is federation's. It does not set aside or reclaim what
+// was leased: until that is built, a piece under a lease that has ended stays.
+package barter

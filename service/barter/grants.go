@@ -1,0 +1,330 @@
+package barter
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/seal"
+)
+
+// Limits of grants. A grant lives in memory alone: after a restart the owner
+// asks again, and sends again what was not leased.
+const (
+	grantIDSize    = 16
+	grantIdle      = time.Hour // a grant ends when unused for so long
+	grantsMax      = 16        // open grants a household
+	grantPiecesMax = 4096      // pieces under one grant that are not leased yet
+	provesMax      = 2         // requests for proof that are answered at once, a household
+)
+
+// account is what one household has here.
+type account struct {
+	// commit keeps the leases given to the household in one order, because each writes
+	// the running total of what is used. It is held across the write on purpose;
+	// Barter.mu may be taken under it, not the other way.
+	commit sync.Mutex
+	// proving has room for provesMax.
+	proving chan struct{}
+
+	// Guarded by Barter.mu; used is changed only by who holds commit besides.
+	used   usedRecord
+	grants map[[grantIDSize]byte]*grant
+}
+
+func newAccount(used usedRecord) *account {
+	return &account{used: used, grants: map[[grantIDSize]byte]*grant{}, proving: make(chan struct{}, provesMax)}
+}
+
+// granted returns the bytes promised by grants and not yet leased.
+func (a *account) granted() int64 {
+	var sum int64
+	for _, g := range a.grants {
+		sum += g.amount
+	}
+	return sum
+}
+
+// unsent returns the bytes promised by grants for which no piece has come yet.
+func (a *account) unsent() int64 {
+	var sum int64
+	for _, g := range a.grants {
+		sum += g.amount - g.taken
+	}
+	return sum
+}
+
+// grant is room promised to an owner; guarded by Barter.mu.
+type grant struct {
+	id      [grantIDSize]byte
+	amount  int64 // bytes promised and not yet leased
+	taken   int64 // of those, what the slots come to
+	expires int64 // 0: it is to end as soon as no lease is under way
+	ended   bool
+	leases  int // under way
+	slots   map[core.Score]*slot // pieces that are coming or stored, and not leased
+}
+
+// slot is one piece under a grant; guarded by Barter.mu.
+type slot struct {
+	size   int64
+	puts   int  // under way
+	stored bool // at least one has ended well
+}
+
+// account returns the owner's account, making it if need be. The caller holds b.mu.
+func (b *Barter) account(owner core.DID) *account {
+	a := b.accounts[owner]
+	if a == nil {
+		a = newAccount(usedRecord{V: 1})
+		b.accounts[owner] = a
+	}
+	return a
+}
+
+// ask answers an ask for storage by capacity, then by policy, and opens a grant.
+// A denial is a *core.Denial.
+func (b *Barter) ask(owner core.DID, ask core.Ask) (grantAnswer, error) {
+	p, ok := b.c.Partners.Of(owner)
+	if !ok {
+		return grantAnswer{}, fmt.Errorf("ask of %s: %w", owner, core.ErrForbidden)
+	}
+	if ask.Why.Kind == core.WhyPact && string(ask.Why.Ref) != string(p.Pact[:]) {
+		return grantAnswer{}, &core.Denial{Reason: "the pact that the ask names is not ours"}
+	}
+	b.mu.Lock()
+	landed := b.landed
+	b.mu.Unlock()
+	free, total, err := b.c.Free()
+	if err != nil {
+		return grantAnswer{}, fmt.Errorf("ask the disk for its free room: %w", err)
+	}
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.c.Clock.Now()
+	b.endIdle(now)
+	facts := b.facts(p, free, total, landed)
+	d := b.c.Policy.Decide(ask, facts)
+	b.c.Log.Info("ask", "owner", p.Name, "amount", ask.Amount, "why", fmt.Sprintf("%.40s", ask.Why.Kind), "policy", d.Policy,
+		"granted", d.Grant, "reason", d.Reason, "room", facts.Room, "offered", facts.Offered, "used", facts.Used)
+	if !d.Grant {
+		return grantAnswer{}, &core.Denial{Reason: d.Reason, Counter: d.Counter}
+	}
+	a := b.account(owner)
+	if len(a.grants) >= grantsMax {
+		return grantAnswer{}, fmt.Errorf("%d grants are open: %w", len(a.grants), core.ErrBusy)
+	}
+	g := &grant{amount: ask.Amount, slots: map[core.Score]*slot{}}
+	g.use(now)
+	seal.Random(g.id[:])
+	a.grants[g.id] = g
+	return grantAnswer{Grant: g.id[:], Amount: g.amount, Expires: g.expires}, nil
+}
+
+// use puts the end of the grant off.
+func (g *grant) use(now time.Time) { g.expires = now.Add(grantIdle).Unix() }
+
+// endIdle ends grants that were not used for an hour. The caller holds b.mu.
+func (b *Barter) endIdle(now time.Time) {
+	last := now.Add(grantIdle).Unix()
+	for _, a := range b.accounts {
+		for _, g := range a.grants {
+			g.expires = min(g.expires, last) // the clock may have been set back
+			if g.expires <= now.Unix() {
+				b.end(a, g)
+			}
+		}
+	}
+}
+
+// closeGrants ends grants that their owner uses no more.
+func (b *Barter) closeGrants(owner core.DID, ids [][]byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a := b.account(owner)
+	for _, id := range ids {
+		if len(id) != grantIDSize {
+			continue
+		}
+		if g := a.grants[[grantIDSize]byte(id)]; g != nil {
+			b.end(a, g)
+		}
+	}
+}
+
+// end gives a grant's room back, at the latest when the leases under way have been
+// given. Pieces that are still coming are dropped when they have come. The caller holds b.mu.
+func (b *Barter) end(a *account, g *grant) {
+	if g.leases > 0 { // what is being leased must not be promised to others as well
+		g.expires = 0
+		return
+	}
+	g.ended = true
+	delete(a.grants, g.id)
+	for piece, s := range g.slots {
+		if s.puts == 0 {
+			b.vacate(g, piece)
+			b.orphans[piece] = struct{}{}
+		}
+	}
+}
+
+// vacate takes a piece out of its grant. The caller holds b.mu.
+func (b *Barter) vacate(g *grant, piece core.Score) {
+	g.taken -= g.slots[piece].size
+	delete(g.slots, piece)
+	b.letGo(piece)
+}
+
+// letGo undoes one inHand. The caller holds b.mu.
+func (b *Barter) letGo(piece core.Score) {
+	if b.inHand[piece]--; b.inHand[piece] == 0 {
+		delete(b.inHand, piece)
+	}
+}
+
+// arrival is one put of a piece under way.
+type arrival struct {
+	grant *grant
+	slot  *slot // nil: the owner has the piece here already, so that it needs no room
+	piece core.Score
+	size  int64
+}
+
+// reserve takes room of a grant for a piece that is about to be put. known says that
+// the owner has it under a lease. arrive must be called once afterwards.
+func (b *Barter) reserve(owner core.DID, id [grantIDSize]byte, piece core.Score, size int64, known bool) (arrival, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.c.Clock.Now()
+	a := b.account(owner)
+	g := a.grants[id]
+	if g != nil && g.expires <= now.Unix() {
+		b.end(a, g)
+		g = nil
+	}
+	if g == nil {
+		return arrival{}, fmt.Errorf("grant %x: %w", id, core.ErrNotExist)
+	}
+	if _, ok := b.dropping[piece]; ok { // it would be deleted behind the put
+		return arrival{}, fmt.Errorf("piece %s is just being dropped: %w", piece.Short(), core.ErrBusy)
+	}
+	s := g.slots[piece]
+	if s == nil && !known {
+		switch left := g.amount - g.taken; {
+		case size > left:
+			return arrival{}, &core.Denial{
+				Reason:  fmt.Sprintf("%d bytes left of the grant; %d needed", left, size),
+				Counter: &core.Counter{Amount: left},
+			}
+		case len(g.slots) >= grantPiecesMax:
+			return arrival{}, &core.Denial{Reason: fmt.Sprintf("%d pieces under the grant wait for a lease", len(g.slots))}
+		}
+		s = &slot{size: size}
+		g.slots[piece] = s
+		g.taken += size
+		b.inHand[piece]++
+	}
+	if s != nil {
+		s.puts++
+	}
+	g.use(now)
+	b.inHand[piece]++
+	b.coming += size
+	return arrival{grant: g, slot: s, piece: piece, size: size}, nil
+}
+
+// arrive says how a put has ended. Errors: core.ErrNotExist if the grant has ended
+// meanwhile, so that the piece is not kept.
+func (b *Barter) arrive(in arrival, stored bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.coming -= in.size
+	b.landed += in.size
+	b.letGo(in.piece)
+	g, s := in.grant, in.slot
+	if s == nil {
+		return nil
+	}
+	s.puts--
+	s.stored = s.stored || stored
+	if g.slots[in.piece] != s { // leased meanwhile
+		return nil
+	}
+	if s.puts == 0 && (g.ended || !s.stored) {
+		b.vacate(g, in.piece)
+		b.orphans[in.piece] = struct{}{} // also if the put failed: the bytes may have been here before
+	}
+	if g.ended && stored {
+		return fmt.Errorf("grant %x has ended meanwhile: %w", g.id, core.ErrNotExist)
+	}
+	return nil
+}
+
+// holding is what a lease under way relies on.
+type holding struct {
+	pieces []core.Score
+	grants []*grant
+}
+
+// hold finds out which pieces are stored under the owner's grants, and keeps them, and
+// the grants, until release. The pieces returned rise if those given do.
+func (b *Barter) hold(a *account, pieces []core.Piece) holding {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var h holding
+	for _, g := range a.grants {
+		g.leases++
+		h.grants = append(h.grants, g)
+	}
+	for _, piece := range pieces {
+		for _, g := range h.grants {
+			if s := g.slots[piece.Score]; s != nil && s.stored {
+				h.pieces = append(h.pieces, piece.Score)
+				b.inHand[piece.Score]++
+				break
+			}
+		}
+	}
+	return h
+}
+
+// has tells whether a piece is among those that are held.
+func (h holding) has(piece core.Score) bool {
+	_, ok := slices.BinarySearchFunc(h.pieces, piece, compareScores)
+	return ok
+}
+
+// release undoes hold.
+func (b *Barter) release(a *account, h holding) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, piece := range h.pieces {
+		b.letGo(piece)
+	}
+	for _, g := range h.grants {
+		if g.leases--; g.leases == 0 && g.expires == 0 {
+			b.end(a, g)
+		}
+	}
+}
+
+// settle takes a piece that is leased now out of the grants that it came under.
+// fresh says that it was not counted as used before: then the room of the first
+// of them has become its own; otherwise the grants have it again. The caller holds b.mu.
+func (b *Barter) settle(a *account, piece core.Score, fresh bool) {
+	for _, g := range a.grants {
+		s := g.slots[piece]
+		if s == nil || !s.stored {
+			continue
+		}
+		b.vacate(g, piece)
+		if fresh {
+			g.amount -= s.size
+			fresh = false
+		}
+	}
+}

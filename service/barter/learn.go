@@ -1,0 +1,107 @@
+package barter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/grange-grid/grange/core"
+)
+
+// Limits of what a machine may tell of our pieces.
+const (
+	learnPagesMax   = 1 << 13 // pages of leases
+	learnUnknownMax = 1 << 20 // pieces that no segment table of ours knows: 1 TiB
+)
+
+// Learn asks every machine of a partner for the leases that our household has
+// there, checks them and records where our pieces lie. sizeOf gives the size of a
+// piece that our segment tables know; what they do not know is recorded with size
+// 0, and renewed. It returns how many pieces of either kind are recorded at the partner
+// then. It is how a recovered machine finds its pieces; leases that have
+// ended count too, because renewal brings the pieces back.
+func (b *Barter) Learn(ctx context.Context, grid core.DID, sizeOf func(core.Score) (int64, bool)) (known, unknown int, err error) {
+	p, ok := b.c.Partners.Of(grid)
+	if !ok {
+		return 0, 0, fmt.Errorf("leases of %s: %w", grid, core.ErrNotExist)
+	}
+	var failures []error
+	for _, agent := range p.Agents {
+		if err := b.learnFrom(ctx, p, agent, sizeOf); err != nil {
+			failures = append(failures, fmt.Errorf("leases at %s: %w", p.Name, err))
+		}
+	}
+	known, unknown, err = b.placedAt(grid)
+	if err != nil {
+		failures = append(failures, err)
+	}
+	return known, unknown, errors.Join(failures...)
+}
+
+// placedAt counts the pieces that are recorded at a household, by whether their size is known.
+func (b *Barter) placedAt(grid core.DID) (known, unknown int, err error) {
+	for c, err := range b.c.Books.Scan(placedPrefix, nil) {
+		if err != nil {
+			return 0, 0, fmt.Errorf("read where our pieces lie: %w", err)
+		}
+		h, r, err := parsePlaced(c)
+		switch {
+		case err != nil:
+			return 0, 0, err
+		case h.Grid != grid:
+		case r.Size > 0:
+			known++
+		default:
+			unknown++
+		}
+	}
+	return known, unknown, nil
+}
+
+// learnFrom reads one machine's list to its end. A lease in it that is not good is
+// passed over, and told at the end.
+func (b *Barter) learnFrom(ctx context.Context, p Partner, agent core.DID, sizeOf func(core.Score) (int64, bool)) error {
+	path := "/leases"
+	var last core.Score
+	var bad error
+	unknown := 0
+	for range learnPagesMax {
+		var out leasesAnswer
+		if err := b.c.Wire.CallLimit(ctx, agent, "GET", path, nil, &out, leasesLimit); err != nil {
+			return err
+		}
+		for _, s := range out.Leases {
+			score := s.Score()
+			if compareScores(score, last) <= 0 { // or it could go on for ever
+				return fmt.Errorf("its list does not rise: %w", core.ErrInvalid)
+			}
+			last = score
+			lease, err := b.openLease(s, p, agent)
+			if err != nil {
+				bad = fmt.Errorf("lease %s: %w", score.Short(), err)
+				continue
+			}
+			pieces := make([]core.Piece, len(lease.Pieces))
+			for i, score := range lease.Pieces {
+				size, ok := sizeOf(score)
+				if !ok {
+					size = 0
+					unknown++
+				}
+				pieces[i] = core.Piece{Score: score, Size: size}
+			}
+			if unknown > learnUnknownMax {
+				return fmt.Errorf("more than %d pieces that we do not know: %w", learnUnknownMax, core.ErrTooLarge)
+			}
+			if err := b.recordPlaced(s, lease, pieces); err != nil {
+				return err
+			}
+		}
+		if !out.More || len(out.Leases) == 0 {
+			return bad
+		}
+		path = "/leases?" + url.Values{"after": {last.String()}}.Encode()
+	}
+	return fmt.Errorf("more than %d pages of leases: %w", learnPagesMax, core.ErrTooLarge)
+}

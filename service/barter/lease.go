@@ -1,0 +1,239 @@
+package barter
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/pact"
+)
+
+// Limits of the leases that are kept for a household: their bytes are not counted as
+// used, but must not be without end either.
+const (
+	leaseBytesMin = 64 << 20 // bytes that each may have
+	leaseShare    = 64       // and one more for so many that the pact gives
+	// leaseSlack: a lease that would put no piece's date off by more than this part of
+	// its length promises nothing new. It is signed and not kept.
+	leaseSlack = 16
+	// leaseKept is how long after its end a lease is kept, in seconds: its pieces are found
+	// by it if the books are lost.
+	leaseKept = 60 * daySeconds
+)
+
+// leasing is a lease being made.
+type leasing struct {
+	owner         core.DID
+	from, until   int64
+	here, missing []core.Score
+	fresh         []bool // by index of here: not counted as used yet
+	total         int64  // bytes of here
+	added         usedRecord
+	changes       []core.Change
+	// least is the earliest date that has been promised already, if all have one.
+	least int64
+}
+
+// lease promises to keep those of pieces that are here, until seconds from now
+// or as long as the pact allows, and tells which are not. pieces rise.
+func (b *Barter) lease(ctx context.Context, owner core.DID, pieces []core.Piece, seconds int64) (*identity.Signed, []core.Score, error) {
+	p, ok := b.c.Partners.Of(owner)
+	if !ok {
+		return nil, nil, fmt.Errorf("lease for %s: %w", owner, core.ErrForbidden)
+	}
+	b.mu.Lock()
+	a := b.account(owner)
+	b.mu.Unlock()
+	a.commit.Lock()
+	defer a.commit.Unlock()
+	h := b.hold(a, pieces)
+	defer b.release(a, h)
+
+	now := b.c.Clock.Now().Unix()
+	l := &leasing{owner: owner, from: now, until: now + min(seconds, p.leaseSeconds())}
+	for _, piece := range pieces {
+		if err := b.cover(ctx, l, piece, h.has(piece.Score)); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(l.here) == 0 {
+		return nil, l.missing, nil
+	}
+	renews := l.added.Pieces > 0 || l.least < l.until-(l.until-l.from)/leaseSlack
+	if !renews {
+		l.until = l.least
+	}
+	signed, err := pact.SignLease(b.c.Key, pact.Lease{
+		V: codec.Version, Holder: b.c.Key.DID(), Grid: b.c.Grid, Owner: owner, Pact: p.Pact,
+		Pieces: l.here, Bytes: uint64(l.total), From: l.from, Until: l.until,
+	})
+	if err != nil { // the fault is ours, the clock's at most: the caller is not told that it is the caller's
+		return nil, nil, fmt.Errorf("sign a lease: %v", err)
+	}
+	if !renews {
+		return &signed, l.missing, nil
+	}
+	if err := b.record(ctx, p, a, l, signed); err != nil {
+		return nil, nil, err
+	}
+	return &signed, l.missing, nil
+}
+
+// cover takes a piece into a lease, or notes that it is missing.
+func (b *Barter) cover(ctx context.Context, l *leasing, piece core.Piece, inHand bool) error {
+	var r heldRecord
+	key := heldKey(l.owner, piece.Score)
+	known, err := b.read(key, &r)
+	if err != nil {
+		return err
+	}
+	var info core.BlobInfo
+	if known || inHand {
+		info, err = b.c.Blobs.Stat(ctx, piece.Score)
+	}
+	switch {
+	case !known && !inHand || errors.Is(err, core.ErrNotExist):
+		l.missing = append(l.missing, piece.Score)
+		return nil
+	case err != nil:
+		return fmt.Errorf("look for piece %s: %w", piece.Score.Short(), err)
+	case piece.Size != 0 && info.Size != piece.Size: // 0: the owner has only its score left
+		return fmt.Errorf("piece %s has %d bytes, not %d: %w", piece.Score, info.Size, piece.Size, core.ErrInvalid)
+	}
+	if !known {
+		r = heldRecord{V: codec.Version, Size: info.Size}
+		l.added.Bytes += r.Size
+		l.added.Pieces++
+	} else if l.least == 0 || r.Until < l.least {
+		l.least = r.Until
+	}
+	r.Until = max(r.Until, l.until)
+	c, err := change(key, r)
+	if err != nil {
+		return err
+	}
+	l.here = append(l.here, piece.Score)
+	l.fresh = append(l.fresh, !known)
+	l.total += r.Size
+	l.changes = append(l.changes, c)
+	return nil
+}
+
+// record writes a lease, the pieces it covers and the new total at once. The
+// lease goes among the blobs before, so that the books can be rebuilt from them. The caller
+// holds a.commit.
+func (b *Barter) record(ctx context.Context, p Partner, a *account, l *leasing, signed identity.Signed) error {
+	raw, err := codec.Marshal(signed)
+	if err != nil {
+		return fmt.Errorf("write lease: %w", err)
+	}
+	l.added.Leases = int64(len(raw))
+	b.mu.Lock()
+	used := a.used.plus(l.added)
+	b.mu.Unlock()
+	if most := leaseBytesMin + p.Given/leaseShare; used.Leases > most {
+		return &core.Denial{Reason: fmt.Sprintf("the leases kept here for you may have %d bytes; renew more pieces at a time", most)}
+	}
+	changes, score, err := leaseChanges(l, raw, used)
+	if err != nil {
+		return err
+	}
+	about, err := codec.Marshal(note{V: codec.Version, Kind: noteLease, Owner: l.owner})
+	if err != nil {
+		return fmt.Errorf("write lease: %w", err)
+	}
+	if !b.pin(score) {
+		return fmt.Errorf("a lease just like this one is being dropped: %w", core.ErrBusy)
+	}
+	err = b.c.Blobs.Put(ctx, core.Blob{Score: score, Note: about, Data: raw})
+	if err == nil {
+		err = b.applyLease(a, l, used, changes)
+	}
+	b.unpin(score, err != nil)
+	if err != nil {
+		return fmt.Errorf("record the lease: %w", err)
+	}
+	return nil
+}
+
+// applyLease makes the changes of a lease in the books, and then in memory. The caller
+// holds a.commit.
+func (b *Barter) applyLease(a *account, l *leasing, used usedRecord, changes []core.Change) error {
+	if err := b.c.Books.Apply(changes...); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a.used = used
+	for i, piece := range l.here {
+		b.settle(a, piece, l.fresh[i])
+	}
+	return nil
+}
+
+// leaseChanges adds to the changes of a lease what is to be kept of it, and the total.
+func leaseChanges(l *leasing, raw []byte, used usedRecord) ([]core.Change, core.Score, error) {
+	score := core.ScoreOf(raw)
+	total, err := change(join(usedPrefix, l.owner[:]), used)
+	if err != nil {
+		return nil, score, err
+	}
+	ends, err := change(join(endsPrefix, dateKey(l.until), l.owner[:], score[:]), endsRecord{V: codec.Version, Size: int64(len(raw))})
+	if err != nil {
+		return nil, score, err
+	}
+	return append(l.changes, total, ends, core.Change{Key: leaseKey(l.owner, score), Value: raw}), score, nil
+}
+
+// forgetEnded forgets leases that ended long ago. The pieces stay.
+func (b *Barter) forgetEnded() error {
+	last := b.c.Clock.Now().Unix() - leaseKept
+	for c, err := range b.c.Books.Scan(endsPrefix, nil) {
+		if err != nil {
+			return fmt.Errorf("read when leases end: %w", err)
+		}
+		rest := c.Key[len(endsPrefix):]
+		if len(rest) != dateSize+didSize+core.ScoreSize {
+			return fmt.Errorf("record %q is broken: a key of %d bytes", c.Key, len(c.Key))
+		}
+		if int64(binary.BigEndian.Uint64(rest)) >= last {
+			return nil
+		}
+		var r endsRecord
+		if err := parse(c.Key, c.Value, &r); err != nil {
+			return err
+		}
+		rest = rest[dateSize:]
+		if err := b.forgetLease(core.DID(rest[:didSize]), core.Score(rest[didSize:]), c.Key, r.Size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Barter) forgetLease(owner core.DID, lease core.Score, ends []byte, size int64) error {
+	b.mu.Lock()
+	a := b.account(owner)
+	b.mu.Unlock()
+	a.commit.Lock()
+	defer a.commit.Unlock()
+	b.mu.Lock()
+	used := a.used.plus(usedRecord{Leases: -size})
+	b.mu.Unlock()
+	total, err := change(join(usedPrefix, owner[:]), used)
+	if err != nil {
+		return err
+	}
+	if err := b.c.Books.Apply(total, core.Change{Key: ends}, core.Change{Key: leaseKey(owner, lease)}); err != nil {
+		return fmt.Errorf("forget a lease that has ended: %w", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a.used = used
+	b.orphans[lease] = struct{}{}
+	return nil
+}

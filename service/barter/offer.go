@@ -1,0 +1,106 @@
+package barter
+
+import (
+	"fmt"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/policy"
+)
+
+// The default offer: the lesser of a tenth of the free room and 50 GB. The
+// reserve that nobody gets is the greater of a twentieth of the disk and 1 GiB.
+const (
+	OfferMax   = 50_000_000_000
+	offerShare = 10
+	reserveMin = 1 << 30
+	reservePer = 20
+)
+
+// DefaultOffer returns what a machine gives unless told otherwise, in bytes, on a
+// disk with that many bytes free and in all.
+func DefaultOffer(free, total int64) int64 {
+	return max(0, min(free/offerShare, OfferMax, free-Reserve(total)))
+}
+
+// Reserve returns the bytes of a disk that are never given.
+func Reserve(total int64) int64 { return max(total/reservePer, reserveMin) }
+
+func (b *Barter) loadOffer() error {
+	var r offerRecord
+	ok, err := b.read(offerKey, &r)
+	if err != nil {
+		return err
+	}
+	if ok {
+		b.offer = r.Bytes
+		return nil
+	}
+	free, total, err := b.c.Free()
+	if err != nil {
+		return fmt.Errorf("ask the disk for its free room: %w", err)
+	}
+	return b.SetOffer(DefaultOffer(free, total))
+}
+
+// SetOffer sets what this machine gives in total, in bytes. Giving less than is
+// already used drops nothing; it only grants no more. Errors: core.ErrInvalid, core.ErrFull.
+func (b *Barter) SetOffer(total int64) error {
+	if total < 0 {
+		return fmt.Errorf("offer of %d bytes: %w", total, core.ErrInvalid)
+	}
+	c, err := change(offerKey, offerRecord{V: 1, Bytes: total})
+	if err != nil {
+		return err
+	}
+	b.settling.Lock() // so that what is told is what was written last
+	defer b.settling.Unlock()
+	if err := b.c.Books.Apply(c); err != nil {
+		return fmt.Errorf("record the offer: %w", err)
+	}
+	b.mu.Lock()
+	b.offer = total
+	b.mu.Unlock()
+	return nil
+}
+
+// Offer returns what this machine gives in total, and how much of that is used
+// or promised by grants, in bytes.
+func (b *Barter) Offer() (total, used int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.endIdle(b.c.Clock.Now())
+	for _, a := range b.accounts {
+		used += a.used.Bytes + a.granted()
+	}
+	return b.offer, used
+}
+
+// Used returns the bytes and pieces that a household has here under leases.
+func (b *Barter) Used(owner core.DID) (size, pieces int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a := b.accounts[owner]; a != nil {
+		return a.used.Bytes, a.used.Pieces
+	}
+	return 0, 0
+}
+
+// facts gathers what a policy may know. free and total were measured when landed
+// was what it is told to have been: what has reached the disk since counts against
+// what was free then. The caller holds b.mu.
+func (b *Barter) facts(p Partner, free, total, landed int64) policy.Facts {
+	var used int64
+	promised := b.coming + b.landed - landed // bytes that will be, or have been, taken of free
+	for _, a := range b.accounts {
+		used += a.used.Bytes + a.granted()
+		promised += a.unsent()
+	}
+	mine := b.account(p.Grid)
+	return policy.Facts{
+		Now:     b.c.Clock.Now().Unix(),
+		Room:    max(0, min(b.offer-used, free-Reserve(total)-promised)),
+		Offered: p.Given,
+		Used:    mine.used.Bytes + mine.granted(),
+		Partner: p.Name,
+	}
+}

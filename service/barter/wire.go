@@ -1,0 +1,246 @@
+package barter
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/wire"
+	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/erasure"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/manifest"
+)
+
+// Limits of the messages; SPEC.md §7.
+const (
+	askLimit      = 16 << 10
+	leaseLimit    = 1 << 20
+	proveLimit    = 64 << 10
+	proofsLimit   = 2 << 20
+	leasesLimit   = 4 << 20
+	leasesPage    = 8
+	challengesMax = 512
+	leasePieceMax = 4096
+)
+
+func compareScores(a, b core.Score) int { return bytes.Compare(a[:], b[:]) }
+
+type grantAnswer struct {
+	Grant   []byte `json:"grant"`
+	Amount  int64  `json:"amount"`
+	Expires int64  `json:"expires"`
+}
+
+type leaseRequest struct {
+	Pieces  []core.Piece `json:"pieces"`
+	Seconds int64        `json:"seconds"`
+	// Close names grants that are used no more.
+	Close [][]byte `json:"close,omitempty"`
+}
+
+type leaseAnswer struct {
+	Lease   *identity.Signed `json:"lease,omitempty"`
+	Missing []core.Score     `json:"missing,omitempty"`
+}
+
+type leasesAnswer struct {
+	Leases []identity.Signed `json:"leases"`
+	More   bool              `json:"more"`
+}
+
+type challenge struct {
+	Score core.Score `json:"score"`
+	Block uint64     `json:"block"`
+}
+
+type proveRequest struct {
+	Challenges []challenge `json:"challenges"`
+}
+
+type proofAnswer struct {
+	State core.PieceState `json:"state"`
+	Slice []byte          `json:"slice,omitempty"`
+}
+
+type proveAnswer struct {
+	Proofs []proofAnswer `json:"proofs"`
+}
+
+// Routes returns barter's piece of the peer protocol.
+func (b *Barter) Routes() []wire.Route {
+	own := wire.Partner | wire.Admitted
+	return []wire.Route{
+		{Method: "POST", Path: "/ask", Who: wire.Partner, Limit: askLimit, Handler: wire.Handle(b.handleAsk)},
+		{Method: "PUT", Path: "/pieces/{score}", Who: wire.Partner, Limit: erasure.PieceSizeMax, Handler: http.HandlerFunc(b.handlePut)},
+		{Method: "GET", Path: "/pieces/{score}", Who: own, Handler: http.HandlerFunc(b.handleGet)},
+		{Method: "POST", Path: "/leases", Who: wire.Partner, Limit: leaseLimit, Handler: wire.Handle(b.handleLease)},
+		{Method: "GET", Path: "/leases", Who: own, Handler: http.HandlerFunc(b.handleLeases)},
+		{Method: "POST", Path: "/prove", Who: wire.Partner, Limit: proveLimit, Handler: wire.Handle(b.handleProve)},
+	}
+}
+
+func (b *Barter) handleAsk(ctx context.Context, ask core.Ask) (grantAnswer, error) {
+	return b.ask(wire.CallerOf(ctx).Grid, ask)
+}
+
+func (b *Barter) handlePut(w http.ResponseWriter, r *http.Request) {
+	if err := b.readPut(r); err != nil {
+		wire.WriteError(w, r, err)
+		return
+	}
+	w.WriteHeader(http.StatusCreated)
+}
+
+func (b *Barter) readPut(r *http.Request) error {
+	owner := wire.CallerOf(r.Context()).Grid
+	score, id, about, err := parsePut(r, owner)
+	if err != nil {
+		return err
+	}
+	buf := b.borrow()
+	defer b.giveBack(buf)
+	data, err := wire.ReadBytes(r, *buf)
+	if err != nil {
+		return fmt.Errorf("read the piece: %w", err)
+	}
+	return b.keep(r.Context(), owner, id, core.Blob{Score: score, Note: about, Data: data})
+}
+
+func parsePut(r *http.Request, owner core.DID) (score core.Score, id [grantIDSize]byte, about []byte, err error) {
+	if score, err = core.ParseScore(r.PathValue("score")); err != nil {
+		return score, id, nil, fmt.Errorf("%w: %w", err, core.ErrInvalid)
+	}
+	q := r.URL.Query()
+	raw, err := hex.DecodeString(q.Get("grant"))
+	if err != nil || len(raw) != grantIDSize {
+		return score, id, nil, fmt.Errorf("grant %.40q is not %d bytes in hexadecimal: %w", q.Get("grant"), grantIDSize, core.ErrInvalid)
+	}
+	copy(id[:], raw)
+	segment, err := hex.DecodeString(q.Get("segment"))
+	if err != nil || len(segment) != manifest.SegmentIDSize {
+		return score, id, nil, fmt.Errorf("segment %.40q is not %d bytes in hexadecimal: %w", q.Get("segment"), manifest.SegmentIDSize, core.ErrInvalid)
+	}
+	index, err := strconv.ParseUint(q.Get("index"), 10, 8)
+	if err != nil || index >= erasure.DataMax+erasure.ParityMax {
+		return score, id, nil, fmt.Errorf("index %.10q is not a piece's: %w", q.Get("index"), core.ErrInvalid)
+	}
+	about, err = codec.Marshal(note{V: 1, Kind: notePiece, Owner: owner, Segment: segment, Index: uint(index)})
+	return score, id, about, err
+}
+
+func putPath(piece core.Score, grantID, segment []byte, index int) string {
+	q := url.Values{
+		"grant":   {hex.EncodeToString(grantID)},
+		"segment": {hex.EncodeToString(segment)},
+		"index":   {strconv.Itoa(index)},
+	}
+	return "/pieces/" + piece.String() + "?" + q.Encode()
+}
+
+func (b *Barter) handleGet(w http.ResponseWriter, r *http.Request) {
+	score, err := core.ParseScore(r.PathValue("score"))
+	if err != nil {
+		wire.WriteError(w, r, fmt.Errorf("%w: %w", err, core.ErrInvalid))
+		return
+	}
+	buf := b.borrow()
+	defer b.giveBack(buf)
+	data, err := b.serve(r.Context(), wire.CallerOf(r.Context()).Grid, score, *buf)
+	if err != nil {
+		wire.WriteError(w, r, err)
+		return
+	}
+	wire.WriteBytes(w, data)
+}
+
+func (b *Barter) handleLease(ctx context.Context, in leaseRequest) (leaseAnswer, error) {
+	if err := in.check(); err != nil {
+		return leaseAnswer{}, err
+	}
+	owner := wire.CallerOf(ctx).Grid
+	var out leaseAnswer
+	if len(in.Pieces) > 0 {
+		var err error
+		if out.Lease, out.Missing, err = b.lease(ctx, owner, in.Pieces, in.Seconds); err != nil {
+			return leaseAnswer{}, err
+		}
+	}
+	if len(in.Close) > 0 {
+		b.closeGrants(owner, in.Close)
+		if err := b.drop(ctx); err != nil { // the lease has been given, and the room is free: the rest can wait
+			b.c.Log.Warn("drop what came under a grant", "err", err)
+		}
+	}
+	return out, nil
+}
+
+func (in leaseRequest) check() error {
+	if len(in.Pieces) > leasePieceMax || len(in.Close) > grantsMax {
+		return fmt.Errorf("a lease over %d pieces that closes %d grants, at most %d and %d: %w",
+			len(in.Pieces), len(in.Close), leasePieceMax, grantsMax, core.ErrInvalid)
+	}
+	if len(in.Pieces) > 0 && in.Seconds <= 0 {
+		return fmt.Errorf("a lease of %d seconds: %w", in.Seconds, core.ErrInvalid)
+	}
+	for i, piece := range in.Pieces {
+		switch {
+		case i > 0 && compareScores(in.Pieces[i-1].Score, piece.Score) >= 0:
+			return fmt.Errorf("piece %d of the lease does not rise: %w", i, core.ErrInvalid)
+		case piece.Size < 0 || piece.Size > erasure.PieceSizeMax:
+			return fmt.Errorf("piece %d of the lease has %d bytes, at most %d: %w", i, piece.Size, erasure.PieceSizeMax, core.ErrInvalid)
+		}
+	}
+	return nil
+}
+
+func (b *Barter) handleLeases(w http.ResponseWriter, r *http.Request) {
+	out, err := b.leases(wire.CallerOf(r.Context()).Grid, r.URL.Query().Get("after"))
+	if err != nil {
+		wire.WriteError(w, r, err)
+		return
+	}
+	wire.WriteMessage(w, r, out)
+}
+
+// leases returns the owner's leases whose score is above after.
+func (b *Barter) leases(owner core.DID, after string) (leasesAnswer, error) {
+	prefix := join(leasePrefix, owner[:])
+	from := prefix
+	if after != "" {
+		last, err := core.ParseScore(after)
+		if err != nil {
+			return leasesAnswer{}, fmt.Errorf("%w: %w", err, core.ErrInvalid)
+		}
+		from = append(join(prefix, last[:]), 0)
+	}
+	out := leasesAnswer{Leases: []identity.Signed{}}
+	for c, err := range b.c.Books.Scan(prefix, from) {
+		if err != nil {
+			return leasesAnswer{}, fmt.Errorf("read leases: %w", err)
+		}
+		if len(out.Leases) == leasesPage {
+			out.More = true
+			break
+		}
+		var s identity.Signed
+		if err := codec.Unmarshal(c.Value, &s, leaseLimit); err != nil {
+			return leasesAnswer{}, fmt.Errorf("record %q is broken: %v", c.Key, err)
+		}
+		out.Leases = append(out.Leases, s)
+	}
+	return out, nil
+}
+
+func (b *Barter) handleProve(ctx context.Context, in proveRequest) (proveAnswer, error) {
+	if n := len(in.Challenges); n > challengesMax {
+		return proveAnswer{}, fmt.Errorf("%d challenges, at most %d: %w", n, challengesMax, core.ErrTooLarge)
+	}
+	proofs, err := b.proveAll(ctx, wire.CallerOf(ctx).Grid, in.Challenges)
+	return proveAnswer{Proofs: proofs}, err
+}

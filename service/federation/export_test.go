@@ -1,0 +1,76 @@
+package federation
+
+import (
+	"context"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/manifest"
+	"github.com/grange-grid/grange/pure/page"
+	"github.com/grange-grid/grange/pure/seal"
+)
+
+// Charters returns our charters.
+func (f *Federation) Charters() []identity.Signed { return f.ownCharters(1 << 20) }
+
+// OwnPages returns the pages of our newest head, the root among them.
+func (f *Federation) OwnPages() []core.Score {
+	add, _, _, err := f.changesSince(0)
+	if err != nil {
+		panic(err)
+	}
+	return add
+}
+
+// PagesFor returns the pages of our newest head that are read to find records with a prefix.
+func (f *Federation) PagesFor(prefix string) map[core.Score]bool {
+	own, head, _, err := f.ownHead()
+	if err != nil {
+		panic(err)
+	}
+	read := map[core.Score]bool{head.Root: true}
+	load := func(encoded []byte) ([]byte, error) {
+		ref, err := manifest.ParseRef(encoded)
+		if err != nil {
+			return nil, err
+		}
+		read[core.Score(ref.Page)] = true
+		sealed, err := f.c.Blobs.Get(context.Background(), core.Score(ref.Page), nil)
+		if err != nil {
+			return nil, err
+		}
+		packed, err := seal.OpenChunk(ref.Key, ref.Packed, sealed, nil)
+		if err != nil {
+			return nil, err
+		}
+		return f.packer.Unpack(nil, packed, int(ref.Size))
+	}
+	for _, err := range page.Walk(own.Tree, load, []byte(prefix), nil) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	return read
+}
+
+// Sweep drops pages as Run does now and then, and as it does at the start.
+func (f *Federation) Sweep(ctx context.Context) error { return f.sweep(ctx, true) }
+
+// SetShelf says how much a partner keeps here.
+func (f *Federation) SetShelf(grid core.DID, pages, bytes int64) {
+	s := f.shelfOf(grid)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.live = tally{pages: pages, bytes: bytes}
+}
+
+// Shelf tells how many pages a partner's heads name here, and how many are set aside.
+func (f *Federation) Shelf(grid core.DID) (live, aside int64) {
+	s := f.shelfOf(grid)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return s.live.pages, s.aside.pages
+}
+
+// Visit greets a partner as Run does.
+func (f *Federation) Visit(ctx context.Context, grid core.DID) error { return f.visit(ctx, grid) }

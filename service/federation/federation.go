@@ -1,0 +1,282 @@
+package federation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/wire"
+	"github.com/grange-grid/grange/pure/charter"
+	"github.com/grange-grid/grange/pure/chunk"
+	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/pact"
+	"github.com/grange-grid/grange/pure/seal"
+)
+
+// Errors of invitations that callers branch on.
+var (
+	// ErrAlready says that there is a pact with that household already.
+	ErrAlready = errors.New("already partners")
+	// ErrUsed says that somebody else accepted the invitation before.
+	ErrUsed = errors.New("invitation already used")
+	// ErrExpired says that the invitation is past its date.
+	ErrExpired = errors.New("invitation expired")
+)
+
+// Wire calls another machine; *wire.Client is one.
+type Wire interface {
+	Call(ctx context.Context, to core.DID, method, path string, in, out any) error
+	CallLimit(ctx context.Context, to core.DID, method, path string, in, out any, limit int64) error
+	Send(ctx context.Context, to core.DID, path string, body []byte) error
+	Fetch(ctx context.Context, to core.DID, path string, buf []byte, limit int64) ([]byte, error)
+}
+
+// Config is what a Federation is made of. All of it is required, unless said otherwise.
+type Config struct {
+	// Key is this machine's key, Seal its X-Wing key.
+	Key   identity.Key
+	Seal  *seal.PrivateKey
+	Books core.Books
+	Blobs core.Blobs
+	Clock core.Clock
+	Wire  Wire
+	// Known is where Wire looks addresses up; what is learned here goes there.
+	// Nil makes one, which is of use only if AddrsOf is what Wire asks.
+	Known *Addresses
+	// Addrs returns the addresses at which this machine can be dialled; nil and none are the same.
+	Addrs func() []string
+	// Needed tells whether another service needs a blob; such are not deleted
+	// here. Nil: none does.
+	Needed func(core.Score) bool
+	// Log may be nil.
+	Log *slog.Logger
+	// Policy names the policy that stands in the terms of our invitations where
+	// they name none; empty is the default of pact.Terms.
+	Policy string
+}
+
+// withDefaults fills in what may be left out.
+func (c Config) withDefaults() Config {
+	if c.Known == nil {
+		c.Known = &Addresses{}
+	}
+	if c.Addrs == nil {
+		c.Addrs = func() []string { return nil }
+	}
+	if c.Needed == nil {
+		c.Needed = func(core.Score) bool { return false }
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Federation is one machine's part in its household and among its partners. All
+// methods may be called at once.
+type Federation struct {
+	c      Config
+	self   selfRecord
+	packer *chunk.Packer
+
+	records turn // whoever changes charters, invitations, proposals or partners
+	heading turn // whoever makes a head of ours
+
+	// revocation is closed when revoked is set.
+	revocation chan struct{}
+	// dirty holds a token when the partners in the state have changed.
+	dirty chan struct{}
+
+	mu         sync.Mutex
+	own        household
+	secrets    charter.Secrets
+	revoked    error
+	partners   map[core.DID]*partner
+	seen       map[core.DID]seen
+	news       chan struct{} // closed, and made anew, when a partner joins
+	nonces     []nonce
+	admissions []admission
+	shelves    map[core.DID]*shelf // what partners keep here, by grid
+	lanes      map[core.DID]turn   // one push at a time to an agent
+	refs       refCache
+	pages      pageGuard
+}
+
+// Self is who this machine is.
+type Self struct {
+	// Agent is the machine, Grid its household.
+	Agent, Grid core.DID
+	// Name is what the household calls itself.
+	Name string
+	// Charter is the newest charter's score; Recoveries and Epoch are its numbers.
+	Charter           core.Score
+	Epoch, Recoveries uint64
+}
+
+// Found makes a new household of one machine: its first charter, signed by the
+// grid root that entropy gives, and the record of who we are, in one Apply.
+// name is what the household calls itself, 1 to 64 printable bytes. It refuses
+// where there is a household on this machine already. Errors: core.ErrInvalid of the name.
+func Found(c Config, entropy [32]byte, name string) error {
+	c = c.withDefaults()
+	if err := checkName(name); err != nil {
+		return fmt.Errorf("found household: %w", err)
+	}
+	var self selfRecord
+	if ok, err := get(c.Books, []byte(keySelf), &self, recordSizeMax); err != nil || ok {
+		return errors.Join(err, fmt.Errorf("found household: household %s is on this machine already", self.Name))
+	}
+	root := identity.RootOf(entropy)
+	now := c.Clock.Now().Unix()
+	signed, err := firstCharter(c, entropy, root, name, now)
+	if err != nil {
+		return fmt.Errorf("found household: %w", err)
+	}
+	self = selfRecord{V: codec.Version, Grid: root.DID(), Agent: c.Key.DID(), Name: name, Time: now}
+	var out changes
+	out.charter(self.Grid, signed)
+	out.set([]byte(keySelf), self)
+	if err := out.apply(c.Books); err != nil {
+		return fmt.Errorf("found household: %w", err)
+	}
+	return nil
+}
+
+func firstCharter(c Config, entropy [32]byte, root identity.Key, name string, now int64) (identity.Signed, error) {
+	recovery, err := seal.NewPrivateKey(identity.RecoverySeed(entropy))
+	if err != nil {
+		return identity.Signed{}, err
+	}
+	secrets := charter.Secrets{V: codec.Version, Vault: []charter.VaultSecret{{Epoch: 1}}}
+	seal.Random(secrets.Chunker[:])
+	seal.Random(secrets.Vault[0].Key[:])
+	sealed, err := charter.SealName(secrets, name)
+	if err != nil {
+		return identity.Signed{}, err
+	}
+	first := charter.Charter{
+		V: codec.Version, Grid: root.DID(), Epoch: 1, Time: now,
+		Agents:   []charter.Agent{{DID: c.Key.DID(), Seal: c.Seal.Public(), Name: sealed}},
+		Recovery: recovery.Public(),
+	}
+	return charter.Seal(root, first, secrets)
+}
+
+// New reads the books. It starts nothing and calls nobody.
+// Errors: core.ErrNotExist where no household was founded or recovered here;
+// core.ErrRevoked where a newer charter no longer lists this machine.
+func New(c Config) (*Federation, error) {
+	c = c.withDefaults()
+	f := &Federation{
+		c: c, packer: chunk.NewPacker(),
+		records: newTurn(), heading: newTurn(),
+		revocation: make(chan struct{}), dirty: make(chan struct{}, 1), news: make(chan struct{}),
+		partners: map[core.DID]*partner{}, seen: map[core.DID]seen{},
+		shelves: map[core.DID]*shelf{}, lanes: map[core.DID]turn{},
+	}
+	switch ok, err := get(c.Books, []byte(keySelf), &f.self, recordSizeMax); {
+	case err != nil:
+		return nil, fmt.Errorf("open household: %w", err)
+	case !ok:
+		return nil, fmt.Errorf("open household: none on this machine yet; a recovery that was cut short is begun again: %w", core.ErrNotExist)
+	case f.self.Agent != c.Key.DID():
+		return nil, fmt.Errorf("open household: the books are those of machine %s, and the key is that of %s: %w", f.self.Agent, c.Key.DID(), core.ErrInvalid)
+	}
+	if err := f.load(); err != nil {
+		return nil, fmt.Errorf("open household %s: %w", f.self.Name, err)
+	}
+	if f.revoked != nil {
+		return nil, f.revoked
+	}
+	return f, nil
+}
+
+// load fills the memory from the books. Nothing else runs yet.
+func (f *Federation) load() error {
+	f.own = newHousehold(f.self.Grid)
+	for e, err := range scan[partnerRecord](f.c.Books, []byte(keyPartner), len(core.DID{}), partnerSizeMax) {
+		if err != nil {
+			return err
+		}
+		p, err := f.openPartner(e.value, core.DID(e.rest))
+		if err != nil {
+			return err
+		}
+		f.partners[p.grid] = p
+		for _, a := range e.value.Agents {
+			f.c.Known.Learn(a.DID, a.Addrs)
+		}
+	}
+	for e, err := range scan[signedRecord](f.c.Books, []byte(keyCharter), len(core.DID{})+core.ScoreSize, signedSizeMax) {
+		if err != nil {
+			return err
+		}
+		h := f.householdOf(core.DID(e.rest[:32]))
+		if h == nil {
+			continue // of a household whose pact was never made
+		}
+		if err := h.add(e.value.Signed); err != nil {
+			return fmt.Errorf("record %.16q: %w", e.key, err)
+		}
+	}
+	if f.own.empty() {
+		return fmt.Errorf("no charter of it in the books: %w", core.ErrCorrupt)
+	}
+	for e, err := range scan[seenRecord](f.c.Books, []byte(keySeen), len(core.DID{}), recordSizeMax) {
+		if err != nil {
+			return err
+		}
+		f.seen[core.DID(e.rest)] = seen{at: e.value.Time, stored: e.value.Time}
+	}
+	if err := f.judge(); err != nil {
+		return err
+	}
+	return f.loadShelves()
+}
+
+// Self returns who this machine is.
+func (f *Federation) Self() Self {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	newest, score := f.own.chain.Newest()
+	return Self{
+		Agent: f.self.Agent, Grid: f.self.Grid, Name: f.self.Name,
+		Charter: score, Epoch: newest.Epoch, Recoveries: newest.Recoveries,
+	}
+}
+
+// Secrets returns the household's secrets, opened with this machine's key.
+func (f *Federation) Secrets() charter.Secrets {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.secrets
+}
+
+// Revoked returns an error of kind core.ErrRevoked that says by which charter
+// this machine was removed from its household; nil as long as it was not.
+func (f *Federation) Revoked() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.revoked
+}
+
+// now returns the time in Unix seconds.
+func (f *Federation) now() int64 { return f.c.Clock.Now().Unix() }
+
+// Routes returns federation's piece of the peer protocol.
+func (f *Federation) Routes() []wire.Route { return f.routes() }
+
+// terms fills in our policy and the defaults.
+func (f *Federation) terms(t pact.Terms) pact.Terms {
+	if t.InviterPolicy == "" {
+		t.InviterPolicy = f.c.Policy
+	}
+	if t.AcceptorPolicy == "" {
+		t.AcceptorPolicy = f.c.Policy
+	}
+	return t.WithDefaults()
+}

@@ -1,0 +1,148 @@
+package federation
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/wire"
+	"github.com/grange-grid/grange/pure/seal"
+)
+
+// Limits of admission after a recovery.
+const (
+	noncesMax     = 64
+	nonceTime     = 2 * time.Minute
+	admissionsMax = 16
+	admissionTime = time.Hour
+)
+
+// nonce was given to one agent, and is good once.
+type nonce struct {
+	agent   core.DID
+	bytes   [32]byte
+	expires int64
+}
+
+// admission lets an agent in to what is its household's.
+type admission struct {
+	agent, grid core.DID
+	expires     int64
+}
+
+// Classify tells who an agent is: a partner's machine, one that was admitted
+// after a recovery, or a stranger. One that a newer charter of its household no
+// longer lists gets a *wire.Error with that charter. It is cheap, and asked anew
+// for every request.
+func (f *Federation) Classify(_ context.Context, agent core.DID) (wire.Caller, error) {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	caller := wire.Caller{Agent: agent, Class: wire.Stranger}
+	p, left := f.belongs(agent)
+	switch {
+	case p != nil:
+		caller.Grid, caller.Class = p.grid, wire.Partner
+	case left != nil:
+		return caller, revokedError(left)
+	default:
+		if i := f.admissionOf(agent, now); i >= 0 {
+			caller.Grid, caller.Class = f.admissions[i].grid, wire.Admitted
+		}
+	}
+	return caller, nil
+}
+
+// belongs finds the partner whose machine an agent is; or else the household,
+// a partner's or ours, that once listed it and does not now. Anyone can put
+// anyone's DID into a charter of their own, so where two households list an agent,
+// the one whose pact that very agent signed goes first, and then the older pact:
+// a later partner cannot claim an earlier one's machine. The caller holds f.mu.
+func (f *Federation) belongs(agent core.DID) (in *partner, left *household) {
+	for _, p := range f.partners {
+		if p.lists(agent) && (in == nil || p.claims(agent, in)) {
+			in = p
+		}
+	}
+	if in != nil || f.own.chain.Lists(agent) {
+		return in, nil
+	}
+	if f.own.chain.EverListed(agent) {
+		return nil, &f.own
+	}
+	for _, p := range f.partners {
+		if p.chain.EverListed(agent) {
+			return nil, &p.household
+		}
+	}
+	return nil, nil
+}
+
+// claims tells whether p's claim on an agent is better than q's.
+func (p *partner) claims(agent core.DID, q *partner) bool {
+	if signed := p.signer == agent; signed != (q.signer == agent) {
+		return signed
+	}
+	if p.pact.From != q.pact.From {
+		return p.pact.From < q.pact.From
+	}
+	return p.grid.Compare(q.grid) < 0
+}
+
+func revokedError(h *household) error {
+	e := &wire.Error{Code: wire.CodeRevoked, Message: "a newer charter of this machine's household does not list it"}
+	evidence, err := h.newest().Marshal()
+	if err != nil {
+		return err
+	}
+	e.Evidence = evidence
+	return e
+}
+
+// admissionOf returns the index of an agent's admission, or -1. The caller holds f.mu.
+func (f *Federation) admissionOf(agent core.DID, now int64) int {
+	return slices.IndexFunc(f.admissions, func(a admission) bool { return a.agent == agent && now < a.expires })
+}
+
+// admit lets an agent in for admissionTime. Where there are too many, the oldest goes.
+func (f *Federation) admit(agent, grid core.DID) {
+	expires := f.now() + int64(admissionTime/time.Second)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.admissions = slices.DeleteFunc(f.admissions, func(a admission) bool { return a.agent == agent })
+	if len(f.admissions) == admissionsMax {
+		f.admissions = slices.Delete(f.admissions, 0, 1)
+	}
+	f.admissions = append(f.admissions, admission{agent: agent, grid: grid, expires: expires})
+}
+
+// giveNonce makes a nonce for an agent, in the place of one that it had. Where
+// there are too many, the oldest goes: whoever is honest needs it for a moment only.
+func (f *Federation) giveNonce(agent core.DID) [32]byte {
+	n := nonce{agent: agent, expires: f.now() + int64(nonceTime/time.Second)}
+	seal.Random(n.bytes[:])
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.nonces = slices.DeleteFunc(f.nonces, func(o nonce) bool { return o.agent == agent })
+	if len(f.nonces) == noncesMax {
+		f.nonces = slices.Delete(f.nonces, 0, 1)
+	}
+	f.nonces = append(f.nonces, n)
+	return n.bytes
+}
+
+// takeNonce tells whether the nonce was given to the agent and is still good,
+// and makes it so no longer.
+func (f *Federation) takeNonce(agent core.DID, bytes [32]byte) bool {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.IndexFunc(f.nonces, func(n nonce) bool { return n.agent == agent && n.bytes == bytes })
+	if i < 0 {
+		return false
+	}
+	good := now < f.nonces[i].expires
+	f.nonces = slices.Delete(f.nonces, i, i+1)
+	return good
+}

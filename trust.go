@@ -1,0 +1,204 @@
+package grange
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io/fs"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/pact"
+	"github.com/grange-grid/grange/service/federation"
+)
+
+// DefaultAmount is what each side gives when an invitation does not say, in bytes.
+const DefaultAmount = 10_000_000_000
+
+// DefaultExpiry is how long an invitation is valid when it does not say.
+const DefaultExpiry = 7 * 24 * time.Hour
+
+// Invite makes a code for one friend. Zero terms are DefaultAmount each way for
+// DefaultExpiry. Errors: ErrNotHere if this agent does not listen, because the
+// friend has to reach it.
+func (a *Agent) Invite(ctx context.Context, t Terms) (Invitation, error) {
+	if err := a.federation.Revoked(); err != nil {
+		return Invitation{}, err
+	}
+	if t.Give == 0 && t.Want == 0 {
+		t.Give, t.Want = DefaultAmount, DefaultAmount
+	}
+	if t.Give < 0 || t.Want < 0 || t.Expires < 0 {
+		return Invitation{}, fmt.Errorf("an invitation with amounts or a time below zero: %w", ErrInvalid)
+	}
+	terms := pact.Terms{}.WithDefaults()
+	terms.InviterGives = map[core.Resource]int64{core.Storage: t.Give}
+	terms.AcceptorGives = map[core.Resource]int64{core.Storage: t.Want}
+	inv, err := a.federation.Invite(ctx, terms, cmp.Or(t.Expires, DefaultExpiry))
+	if err != nil {
+		return Invitation{}, err
+	}
+	code, err := inv.Code()
+	if err != nil {
+		return Invitation{}, err
+	}
+	id := inv.ID()
+	return Invitation{Code: code, ID: id[:], Expires: time.Unix(inv.Expires, 0), Terms: t}, nil
+}
+
+// WaitJoined waits until somebody has accepted an invitation.
+func (a *Agent) WaitJoined(ctx context.Context, id []byte) (Pact, error) {
+	if len(id) != 16 {
+		return Pact{}, fmt.Errorf("an invitation's id of %d bytes: %w", len(id), ErrInvalid)
+	}
+	p, err := a.federation.WaitJoined(ctx, [16]byte(id))
+	if err != nil {
+		return Pact{}, err
+	}
+	return a.pactOf(p), nil
+}
+
+// Accept agrees to an invitation, if agree says yes to its terms (nil: always);
+// then the two households are partners. It may be called again with the same code after a
+// crash or a lost connection, with the same outcome.
+func (a *Agent) Accept(ctx context.Context, code string, agree func(Terms) bool) (Pact, error) {
+	if err := a.federation.Revoked(); err != nil {
+		return Pact{}, err
+	}
+	p, err := a.federation.Accept(ctx, code, func(inv pact.Invitation) bool {
+		return agree == nil || agree(termsOf(inv))
+	})
+	if err != nil {
+		return Pact{}, err
+	}
+	return a.pactOf(p), nil
+}
+
+// ReadInvitation returns what a code offers, without accepting it.
+func ReadInvitation(code string) (Terms, error) {
+	inv, err := pact.ParseInvitation(code)
+	if err != nil {
+		return Terms{}, err
+	}
+	return termsOf(inv), nil
+}
+
+// termsOf returns an invitation's terms as the acceptor sees them.
+func termsOf(inv pact.Invitation) Terms {
+	return Terms{
+		Give: inv.Terms.AcceptorGives[core.Storage], Want: inv.Terms.InviterGives[core.Storage], From: inv.Name,
+		NoticeDays: inv.Terms.NoticeDays, AsideDays: inv.Terms.AsideDays, LeaseDays: inv.Terms.LeaseDays,
+	}
+}
+
+// Pacts yields what we have with each partner, by name.
+func (a *Agent) Pacts(context.Context) iter.Seq2[Pact, error] {
+	return func(yield func(Pact, error) bool) {
+		for _, p := range a.federation.Partners() {
+			if !yield(a.pactOf(p), nil) {
+				return
+			}
+		}
+	}
+}
+
+// hereFor is how long a partner counts as within reach after its last answer.
+const hereFor = 10 * time.Minute
+
+func (a *Agent) pactOf(p federation.Partner) Pact {
+	out := Pact{
+		Partner: p.Grid, Name: p.Name, ID: p.Pact.String(), Since: time.Unix(p.From, 0),
+		Gives: p.Gives[core.Storage], Given: p.Given[core.Storage], Seen: p.Seen,
+		Here: !p.Seen.IsZero() && a.c.Clock.Now().Sub(p.Seen) < hereFor,
+	}
+	out.Keeps, _ = a.barter.Used(p.Grid)
+	out.Has = a.barter.Placed(p.Grid)
+	for _, agent := range p.Agents {
+		out.Machines = append(out.Machines, agent.DID)
+		out.Addrs = append(out.Addrs, agent.Addrs...)
+	}
+	return out
+}
+
+// Offer returns what this machine gives in total and what of it is used, in bytes.
+func (a *Agent) Offer(context.Context) (total, used int64) { return a.barter.Offer() }
+
+// SetOffer sets what this machine gives in total, in bytes. Nothing that is kept
+// is dropped for it.
+func (a *Agent) SetOffer(_ context.Context, total int64) error { return a.barter.SetOffer(total) }
+
+// Space returns the bytes free, and in all, on the disk that has partners' pieces.
+func (a *Agent) Space() (free, total int64, err error) { return a.store.Space() }
+
+// Status returns what this machine knows without asking anybody: the newest
+// version of each name, or of one.
+func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
+	self := a.federation.Self()
+	out := Status{
+		Household: self.Name, Grid: self.Grid, Machine: self.Agent, Dir: a.c.Dir, Addrs: a.network.Addrs(),
+		Epoch: self.Epoch, Recoveries: self.Recoveries, Pacts: []Pact{}, Versions: []Version{},
+	}
+	out.Running = len(out.Addrs) > 0
+	out.Offer, out.Used = a.barter.Offer()
+	out.Free, _, _ = a.store.Space() // a disk that is away is told by what needs it
+	if err := a.federation.Revoked(); err != nil {
+		out.Revoked = err.Error()
+	}
+	for p := range a.Pacts(ctx) {
+		out.Pacts = append(out.Pacts, p)
+	}
+	versions, err := a.vault.Versions(name)
+	if err != nil {
+		return out, err
+	}
+	if name != "" && len(versions) == 0 {
+		return out, fmt.Errorf("%q: %w", name, fs.ErrNotExist)
+	}
+	last := ""
+	for _, v := range versions {
+		if v.Name == last {
+			continue
+		}
+		last = v.Name
+		w, err := a.vault.Worth(ctx, v)
+		if err != nil {
+			return out, fmt.Errorf("%q: %w", v.Name, err)
+		}
+		shown := versionOf(v)
+		shown.Worth = a.worthOf(w)
+		out.Versions = append(out.Versions, shown)
+	}
+	return out, nil
+}
+
+// nameOf returns what a person calls a household.
+func (a *Agent) nameOf(grid core.DID) string {
+	if p, ok := a.federation.Partner(grid); ok {
+		return p.Name
+	}
+	return grid.String()
+}
+
+// byName turns errors by household into texts by name.
+func (a *Agent) byName(errs map[core.DID]error) map[string]string {
+	if len(errs) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for grid, err := range errs {
+		if err != nil {
+			out[a.nameOf(grid)] = err.Error()
+		}
+	}
+	return out
+}
+
+// sortedKeys returns the households of a map by their names.
+func sortedKeys[V any](m map[core.DID]V, name func(core.DID) string) []core.DID {
+	return slices.SortedFunc(maps.Keys(m), func(a, b core.DID) int {
+		return cmp.Or(cmp.Compare(name(a), name(b)), a.Compare(b))
+	})
+}

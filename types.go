@@ -1,0 +1,239 @@
+package grange
+
+import (
+	"errors"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+)
+
+// DID names an agent or a household.
+type DID = core.DID
+
+// Denial is a partner's no, with its reason and counter-offer:
+//
+//	if d, ok := errors.AsType[*grange.Denial](err); ok { … }
+type Denial = core.Denial
+
+// The kinds of error that callers branch on, for errors.Is. What does not exist
+// is fs.ErrNotExist.
+var (
+	ErrPartly      = core.ErrPartly      // some of it was done; the result says what
+	ErrRefused     = core.ErrRefused     // a partner's policy said no
+	ErrUnreachable = core.ErrUnreachable // nobody could be reached
+	ErrRevoked     = core.ErrRevoked     // this machine was removed from its household
+	ErrLocked      = core.ErrLocked      // another agent has the directory
+	ErrCorrupt     = core.ErrCorrupt     // bytes are not what their name or signature says
+	ErrInvalid     = core.ErrInvalid     // an argument or a message breaks its format
+	ErrVersion     = core.ErrVersion     // a format of a version not spoken here
+	ErrFull        = core.ErrFull        // no room on this disk
+	ErrNotHere     = core.ErrNotHere     // that needs an agent that runs and listens
+
+	// ErrNoPartner says that there is nobody to keep anything.
+	ErrNoPartner = errors.New("no partner")
+	// ErrNoHousehold says that a directory has no household, or an unfinished recovery.
+	ErrNoHousehold = errors.New("no household")
+)
+
+// Terms are what two households agree on, as seen from this side. Amounts are
+// bytes of storage.
+type Terms struct {
+	Give int64 `json:"give"`
+	Want int64 `json:"want"`
+	// Expires is how long an invitation is valid; zero means 7 days.
+	Expires time.Duration `json:"-"`
+	// From names the household that invites, in terms that are accepted.
+	From string `json:"from,omitempty"`
+	// NoticeDays, AsideDays and LeaseDays are the pact's: how long before it can end, how
+	// long released bytes are kept, how long a promise lasts.
+	NoticeDays uint `json:"notice_days,omitempty"`
+	AsideDays  uint `json:"aside_days,omitempty"`
+	LeaseDays  uint `json:"lease_days,omitempty"`
+}
+
+// Invitation is a code to send to one friend.
+type Invitation struct {
+	Code    string    `json:"code"`
+	ID      []byte    `json:"id"`
+	Expires time.Time `json:"expires"`
+	Terms   Terms     `json:"terms"`
+}
+
+// Pact is what we have with one partner.
+type Pact struct {
+	Partner DID    `json:"partner"`
+	Name    string `json:"name"`
+	// ID is the pact's score as text.
+	ID    string    `json:"id"`
+	Since time.Time `json:"since"`
+	// Gives is what they give us, Given what we give them, in bytes; Has is what of
+	// Gives our pieces use, Keeps what theirs use here.
+	Gives int64 `json:"gives"`
+	Given int64 `json:"given"`
+	Has   int64 `json:"has"`
+	Keeps int64 `json:"keeps"`
+	// Machines are theirs, Addrs where they were last found.
+	Machines []DID    `json:"machines"`
+	Addrs    []string `json:"addrs,omitempty"`
+	// Seen is when one of them last answered; zero for never. Here tells whether
+	// it is within reach now, as far as is known without asking.
+	Seen time.Time `json:"seen,omitzero"`
+	Here bool      `json:"here"`
+}
+
+// Worth is what a version is worth, apart from the original.
+type Worth struct {
+	// Readable says that it can be read without this machine.
+	Readable bool `json:"readable"`
+	// Survives is how many households may vanish, whichever they are; -1 when it
+	// is not readable.
+	Survives int `json:"survives"`
+	// Households hold Pieces of the Wanted pieces, Bytes in all.
+	Households int   `json:"households"`
+	Pieces     int   `json:"pieces"`
+	Wanted     int   `json:"wanted"`
+	Bytes      int64 `json:"bytes"`
+	// Text says it in words, such as "survives your disk and any one household".
+	Text string `json:"text"`
+	// At has the bytes by partner's name.
+	At map[string]int64 `json:"at,omitempty"`
+}
+
+// Version is one state of a named tree.
+type Version struct {
+	Name string `json:"name"`
+	// Number counts the versions that one machine makes; Machine is that one.
+	Number  uint64    `json:"number"`
+	Machine DID       `json:"machine"`
+	Time    time.Time `json:"time"`
+	Files   int64     `json:"files"`
+	// Bytes is what the files come to, Stored what was newly placed for it, spare included.
+	Bytes  int64 `json:"bytes"`
+	Stored int64 `json:"stored"`
+	Single bool  `json:"single,omitempty"`
+	Worth  Worth `json:"worth,omitzero"`
+}
+
+// Problem is a file that could not be stored or restored as it should.
+type Problem struct {
+	// Path is quoted as strconv.Quote does, because names need not be UTF-8.
+	Path string `json:"path"`
+	Err  string `json:"error"`
+}
+
+// PutResult is what a put came to.
+type PutResult struct {
+	Version
+	// Same is how many of the bytes were stored already.
+	Same     int64     `json:"same"`
+	Problems []Problem `json:"problems,omitempty"`
+	// Refused says, by partner's name, why it took less than it was asked to.
+	Refused map[string]string `json:"refused,omitempty"`
+}
+
+// RestoreResult is what a restore came to.
+type RestoreResult struct {
+	Version  Version   `json:"version"`
+	Dest     string    `json:"dest"`
+	Files    int64     `json:"files"`
+	Bytes    int64     `json:"bytes"`
+	Problems []Problem `json:"problems,omitempty"`
+}
+
+// Progress is how far long work has come.
+type Progress struct {
+	Stage  string `json:"stage"`
+	Files  int64  `json:"files,omitempty"`
+	Bytes  int64  `json:"bytes,omitempty"`
+	Of     int64  `json:"of,omitempty"`
+	Placed int64  `json:"placed,omitempty"`
+}
+
+// Finding is what was found at one partner by a check.
+type Finding struct {
+	Partner string `json:"partner"`
+	// OK pieces were proven, Bytes in all. Missing, Corrupt and Gone ones are lost (Gone: on
+	// a machine that left the household); Away ones could not be asked for.
+	OK      int    `json:"ok"`
+	Missing int    `json:"missing,omitempty"`
+	Corrupt int    `json:"corrupt,omitempty"`
+	Away    int    `json:"away,omitempty"`
+	Gone    int    `json:"gone,omitempty"`
+	Bytes   int64  `json:"bytes"`
+	Err     string `json:"error,omitempty"`
+}
+
+// CheckResult is what a check came to.
+type CheckResult struct {
+	Findings []Finding `json:"findings"`
+	Segments int       `json:"segments"`
+	Pieces   int       `json:"pieces"`
+	// Unheld pieces have no holder.
+	Unheld int   `json:"unheld,omitempty"`
+	Worth  Worth `json:"worth"`
+	// Mended is set when that was asked for.
+	Mended *MendResult `json:"mended,omitempty"`
+}
+
+// MendResult is what a mending came to.
+type MendResult struct {
+	// Segments lacked pieces; Whole of them lack none now, Unreadable ones cannot be
+	// read from what is within reach.
+	Segments   int `json:"segments"`
+	Whole      int `json:"whole"`
+	Unreadable int `json:"unreadable,omitempty"`
+	// Pieces were made and placed anew.
+	Pieces  int               `json:"pieces"`
+	Refused map[string]string `json:"refused,omitempty"`
+}
+
+// Status is what this machine knows without asking anybody.
+type Status struct {
+	Household string `json:"household"`
+	Grid      DID    `json:"grid"`
+	Machine   DID    `json:"machine"`
+	Dir       string `json:"dir"`
+	// Running says that the agent listens; Addrs where.
+	Running bool     `json:"running"`
+	Addrs   []string `json:"addrs,omitempty"`
+	// Offer is what this machine gives in total, Used what of it is used or promised; Free
+	// is what its disk has left.
+	Offer int64 `json:"offer"`
+	Used  int64 `json:"used"`
+	Free  int64 `json:"free"`
+	// Epoch and Recoveries number the charter.
+	Epoch      uint64    `json:"epoch"`
+	Recoveries uint64    `json:"recoveries"`
+	Pacts      []Pact    `json:"pacts"`
+	Versions   []Version `json:"versions"` // the newest of each name
+	// Revoked says why this machine is of its household no more.
+	Revoked string `json:"revoked,omitempty"`
+}
+
+// RecoverResult is what a recovery came to.
+type RecoverResult struct {
+	Household string `json:"household"`
+	Grid      DID    `json:"grid"`
+	Machine   DID    `json:"machine"`
+	// Asked partners in all; Agree of them have the newest heads.
+	Asked   int       `json:"asked"`
+	Agree   int       `json:"agree"`
+	Newest  time.Time `json:"newest,omitzero"` // of the newest head
+	Removed []DID     `json:"removed,omitempty"`
+	// Versions that can be restored now, the newest of each name.
+	Versions []Version `json:"versions"`
+	// Pieces were found at holders; Unknown ones stand in no segment table.
+	Pieces  int `json:"pieces"`
+	Unknown int `json:"unknown,omitempty"`
+	// Failed says, by partner's name, why one was of no help.
+	Failed map[string]string `json:"failed,omitempty"`
+}
+
+// Event is something that happened by itself.
+type Event struct {
+	Time time.Time `json:"time"`
+	// Kind is one of: joined, seen, away, revoked.
+	Kind    string `json:"kind"`
+	Partner string `json:"partner,omitempty"`
+	Text    string `json:"text"`
+}
