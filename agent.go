@@ -174,7 +174,7 @@ func (a *Agent) serve(ctx context.Context) error {
 		return err
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(newListener(peers, a.key.DID())) }()
+	go func() { failed <- server.Serve(newListener(peers, a.c.Clock, a.key.DID())) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve partners: %w", err)

@@ -165,11 +165,12 @@ type listener struct {
 }
 
 // newListener takes over what peers accepts, until peers is closed.
-func newListener(peers core.Peers, self core.DID) *listener {
+func newListener(peers core.Peers, clock core.Clock, self core.DID) *listener {
+	accepts := wire.Listen(peers, clock)
 	l := &listener{self: self, conns: make(chan net.Conn), closed: make(chan struct{})}
 	go func() {
 		for {
-			c, err := peers.Accept()
+			c, err := accepts.Accept()
 			if err != nil {
 				_ = l.Close() // it cannot fail
 				return

@@ -83,17 +83,26 @@ func (s *stream) Close() error {
 	return err
 }
 
+// timeoutError is a deadline's error as package net has it. It must be a net.Error
+// itself, not wrap one: net/http asks by type assertion, and takes anything
+// else for the loss of the connection.
+type timeoutError struct{ error }
+
+func (timeoutError) Timeout() bool        { return true }
+func (timeoutError) Temporary() bool      { return true }
+func (timeoutError) Is(target error) bool { return target == os.ErrDeadlineExceeded }
+func (e timeoutError) Unwrap() error      { return e.error }
+
 // timedOut makes a deadline's error that of package net, whichever muxer it comes from.
 func timedOut(err error) error {
-	if err == nil {
-		return nil
-	}
 	var n net.Error
-	if errors.As(err, &n) && n.Timeout() && !errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)
+	if errors.As(err, &n) && n.Timeout() {
+		return timeoutError{err}
 	}
 	return err
 }
+
+var _ net.Error = timeoutError{}
 
 var _ core.Conn = (*stream)(nil)
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -92,10 +93,19 @@ func TestPathsCountConnectionsAndASlowReaderLosesTheOldest(t *testing.T) {
 	p := newPaths()
 	events := p.read(t.Context())
 	peer := core.DID{1}
-	p.add(peer, 1)
-	p.add(peer, 1)
-	p.add(peer, -1)
-	p.add(peer, -1)
+	first := p.read(t.Context())
+	for _, n := range []int{1, 1, -1, 1, -1, -1, 1, -1} {
+		p.add(peer, n)
+	}
+	var changes []bool
+	for e := range first {
+		if changes = append(changes, e.Up); len(changes) == 4 {
+			break
+		}
+	}
+	if !slices.Equal(changes, []bool{true, false, true, false}) {
+		t.Errorf("changes %v", changes)
+	}
 	for i := range pathEventsMax - 1 {
 		p.add(core.DID{2, byte(i), byte(i >> 8)}, 1)
 	}

@@ -242,6 +242,21 @@ func TestTCPIsDialledBeforeQUIC(t *testing.T) {
 	}
 }
 
+func TestAnAddressOfAnotherMachineIsForgotten(t *testing.T) {
+	for name, listen := range map[string]string{"TCP": onTCP, "QUIC": onQUIC} {
+		_, other := keyOf(9)
+		_, host := open(t, 1, p2p.Config{Listen: []string{listen}})
+		_, p := open(t, 2, p2p.Config{})
+		bare, _, _ := strings.Cut(host.Addrs()[0], "/p2p/")
+		if _, err := p.Dial(t.Context(), other, []string{bare}); !errors.Is(err, core.ErrUnreachable) {
+			t.Errorf("%s: %v, want ErrUnreachable", name, err)
+		}
+		if _, err := p.Dial(t.Context(), other, nil); err == nil || !strings.Contains(err.Error(), "no address is known") {
+			t.Errorf("%s: %v, want no address", name, err)
+		}
+	}
+}
+
 func TestOtherProtocolsAreToldSo(t *testing.T) {
 	did, host := open(t, 1, p2p.Config{Listen: []string{onTCP}})
 	_, p := open(t, 2, p2p.Config{})

@@ -114,14 +114,15 @@ func (s *story) meet(ctx context.Context) error {
 // store puts the directory.
 func (s *story) store(ctx context.Context) error {
 	s.say("anna stores %s:", s.dir)
-	var put struct {
+	var puts [1]struct {
 		Files, Bytes, Stored int64
 		Worth                struct{ Text string }
 	}
 	began := time.Now()
-	if err := s.homes["anna"].json(ctx, &put, "put", s.dir, "--name", "tree"); err != nil {
+	if err := s.homes["anna"].json(ctx, &puts, "put", s.dir, "--name", "tree"); err != nil {
 		return err
 	}
+	put := puts[0]
 	s.say("  %d files, %s, in %.1f s. Compressed, sealed and with spare: %s on friends' disks.",
 		put.Files, size(put.Bytes), time.Since(began).Seconds(), size(put.Stored))
 	s.say("  It %s.", put.Worth.Text)

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,15 +48,12 @@ type Client struct {
 	addrs     func(core.DID) []string
 	transport *http.Transport
 
-	mu sync.Mutex
-	// fresh counts Fresh by peer: it is part of the name under which connections are pooled.
-	fresh  map[core.DID]uint64
-	closed bool
+	closed atomic.Bool
 }
 
 // NewClient returns a client that dials over peers at the addresses that addrs knows.
 func NewClient(peers core.Peers, clock core.Clock, addrs func(core.DID) []string) *Client {
-	c := &Client{peers: peers, clock: clock, addrs: addrs, fresh: make(map[core.DID]uint64)}
+	c := &Client{peers: peers, clock: clock, addrs: addrs}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	c.transport = &http.Transport{
@@ -117,19 +113,14 @@ func (c *Client) Fetch(ctx context.Context, to core.DID, path string, buf []byte
 	return data, m.wrap(err)
 }
 
-// Fresh drops every path to a peer: the next call goes over a new connection.
-func (c *Client) Fresh(_ context.Context, to core.DID) {
-	c.mu.Lock()
-	c.fresh[to]++
-	c.mu.Unlock()
-	c.peers.Reset(to)
-}
+// Fresh drops every path to a peer, and calls under way with it: the next call goes over a
+// new connection. One that takes a dropped connection from the pool has sent nothing
+// when it notices, and net/http dials then.
+func (c *Client) Fresh(_ context.Context, to core.DID) { c.peers.Reset(to) }
 
 // Close ends the connections that wait, and refuses calls from now on.
 func (c *Client) Close() {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
+	c.closed.Store(true)
 	c.transport.CloseIdleConnections()
 }
 
@@ -186,13 +177,10 @@ func (c *Client) exchange(ctx context.Context, m message, buf []byte) (data []by
 }
 
 func (c *Client) request(ctx context.Context, m message, src *source) (*http.Request, error) {
-	c.mu.Lock()
-	fresh, closed := c.fresh[m.to], c.closed
-	c.mu.Unlock()
-	if closed {
+	if c.closed.Load() {
 		return nil, errClosed
 	}
-	target, err := url.Parse("http://" + hex.EncodeToString(m.to[:]) + "-" + strconv.FormatUint(fresh, 10) + Prefix + m.path)
+	target, err := url.Parse("http://" + hex.EncodeToString(m.to[:]) + Prefix + m.path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: path: %w", core.ErrInvalid, err)
 	}
@@ -214,7 +202,7 @@ func (c *Client) request(ctx context.Context, m message, src *source) (*http.Req
 
 // dial opens a connection to the peer that request put into the host's name.
 func (c *Client) dial(ctx context.Context, _, addr string) (net.Conn, error) {
-	name, _, _ := strings.Cut(addr, "-")
+	name, _, _ := strings.Cut(addr, ":") // net/http adds a port
 	var to core.DID
 	if n, err := hex.Decode(to[:], []byte(name)); err != nil || n != len(to) {
 		return nil, fmt.Errorf("dial %.80q: %w", addr, core.ErrInvalid)

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/face/api"
+)
+
+func (c *checkCommand) run(ctx context.Context, a *app) error {
+	if c.Now && !c.Mend {
+		return usage("--now is for --mend: it counts what is away as lost", "grange check --mend --now")
+	}
+	return a.with(ctx, func(s *session) error {
+		bar := a.progress()
+		out, err := s.Check(ctx, api.CheckRequest{Name: c.Name, Mend: c.Mend, Now: c.Now}, bar.tell)
+		bar.end()
+		if out.Findings != nil {
+			a.value(out)
+			a.findings(out)
+		}
+		return err
+	})
+}
+
+func (a *app) findings(out grange.CheckResult) {
+	if out.Segments == 0 {
+		a.say("Nothing is stored yet. Next: grange put PATH")
+		return
+	}
+	rows := [][]string{{"PARTNER", "PROVEN", "MISSING", "ROTTEN", "AWAY"}}
+	for _, f := range out.Findings {
+		rows = append(rows, []string{
+			clean(f.Partner), number(int64(f.OK)), number(int64(f.Missing + f.Gone)), number(int64(f.Corrupt)), number(int64(f.Away)),
+		})
+	}
+	a.table(rows...)
+	for _, f := range out.Findings {
+		if f.Err != "" && !a.quiet {
+			a.warn("%s: %s", clean(f.Partner), api.ErrorOf(errText(f.Err)).Message)
+		}
+	}
+	if out.Unheld > 0 {
+		a.say("%s no holder.", count(int64(out.Unheld), "piece has", "pieces have"))
+	}
+	if m := out.Mended; m != nil {
+		a.say("%s", mended(*m))
+		for _, name := range slices.Sorted(maps.Keys(m.Refused)) {
+			a.warn("%s", refusal(name, m.Refused[name]))
+		}
+	}
+	a.say("%s", a.worth(out.Worth))
+}
+
+// mended says what a mending came to.
+func mended(m grange.MendResult) string {
+	if m.Segments == 0 {
+		return "Nothing to mend."
+	}
+	return fmt.Sprintf("Mended: %s made anew; %d of %s whole.", count(int64(m.Pieces), "piece", "pieces"),
+		m.Whole, count(int64(m.Segments), "segment is", "segments are"))
+}
+
+// errText is an error's text that has travelled.
+type errText string
+
+func (e errText) Error() string { return string(e) }

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line: every command, flag and argument that there is. Help,
+// man pages and completion are made from it. A flag with the tag aside is not in
+// the overview.
+type cli struct {
+	Dir   string `placeholder:"DIR" help:"The agent's directory. Else that of GRANGE_DIR, or grange in XDG_DATA_HOME or in ~/.local/share."`
+	JSON  bool   `name:"json" help:"One JSON value on stdout; progress and errors as lines of JSON on stderr."`
+	Quiet bool   `short:"q" help:"No progress, and no words beyond what was asked for."`
+	Yes   bool   `short:"y" help:"Agree to what would be asked."`
+
+	Init   initCommand   `cmd:"" group:"Start" help:"your household; shows 24 recovery words once"`
+	Run    runCommand    `cmd:"" group:"Start" help:"this machine, in the foreground; prints \"ready ADDRESS\""`
+	Offer  offerCommand  `cmd:"" group:"Start" help:"what this machine gives, in total"`
+	Invite inviteCommand `cmd:"" group:"Start" help:"make a code for one friend"`
+	Accept acceptCommand `cmd:"" group:"Start" help:"see the terms, then agree"`
+
+	Put putCommand `cmd:"" group:"Files" help:"store files or directories, each as a new version"`
+	Ls  lsCommand  `cmd:"" group:"Files" help:"what is stored"`
+	Get getCommand `cmd:"" group:"Files" help:"restore a version, or a part of one"`
+
+	Status statusCommand `cmd:"" group:"Trust" help:"what is safe: local, instant"`
+	Check  checkCommand  `cmd:"" group:"Trust" help:"every holder proves it; rebuild what is missing (--now: count those away as lost)"`
+	Pacts  pactsCommand  `cmd:"" group:"Trust" help:"what there is with each partner"`
+
+	Recover recoverCommand `cmd:"" group:"Trouble" help:"become the machine you lost"`
+
+	Version    versionCommand    `cmd:"" group:"Other" help:"which grange this is"`
+	Completion completionCommand `cmd:"" group:"Other" help:"a script that completes commands and flags in a shell"`
+	Man        manCommand        `cmd:"" group:"Other" hidden:"" help:"write the man pages into a directory"`
+}
+
+// parser returns what reads a command line into c.
+func parser(c *cli, options ...kong.Option) (*kong.Kong, error) {
+	k, err := kong.New(c, append(options, kong.Name("grange"))...)
+	if err != nil {
+		return nil, fmt.Errorf("the command line's own definition: %w", err)
+	}
+	k.Model.HelpFlag.Help = "Show this."
+	return k, nil
+}
+
+// model returns the command line as data.
+func model() (*kong.Node, error) {
+	k, err := parser(&cli{})
+	if err != nil {
+		return nil, err
+	}
+	return k.Model.Node, nil
+}
+
+type initCommand struct {
+	Name       string `placeholder:"N" help:"What your household is called; your partners see it. Else your user name."`
+	PhraseFile string `placeholder:"F" help:"Write the words to this file, which must not exist, with mode 0600, and do not show them."`
+}
+
+func (initCommand) detail() string {
+	return `Makes a household of this one machine. It prints 24 words, which are kept nowhere else: with them, and one partner, 'grange recover' makes any machine yours again. Without them a lost machine stays lost.
+
+It gives the lesser of a tenth of the free room and 50 GB to partners; 'grange offer' changes that.`
+}
+
+type runCommand struct {
+	Listen   []string `placeholder:"MULTIADDR" sep:"none" help:"Where to listen. Else TCP and QUIC on port 4726 of every interface."`
+	NoMDNS   bool     `name:"no-mdns" help:"Do not look for partners on the local network."`
+	API      string   `name:"api" aside:"" placeholder:"ADDR" help:"Serve the owner's API also on this TCP address: a port of 127.0.0.1, or HOST:PORT. It asks for the token in the file api.token of the directory."`
+	LogLevel level    `aside:"" placeholder:"LEVEL" default:"info" help:"How much goes to stderr: debug, info, warn or error."`
+}
+
+func (runCommand) detail() string {
+	return `Listens, answers partners and keeps leases up to date, until it gets SIGINT or SIGTERM. For each address at which it can be reached it prints a line "ready ADDRESS" on stdout; logs go to stderr.
+
+While it runs, all other commands go through it, by the Unix socket 'sock' in the directory. Programs can use that too: curl --unix-socket DIR/sock http://grange/v1/status`
+}
+
+type offerCommand struct {
+	Amount share `arg:"" name:"AMOUNT" optional:"" placeholder:"20%|50GB" help:"How much: a part of what is free or given already, or a size. Without it the offer is shown."`
+}
+
+func (offerCommand) detail() string {
+	return `A reserve of 5 % of the disk, and at least 1 GiB, is never given. Giving less than is already used drops nothing; it only takes no more.
+
+Sizes are decimal (1 GB is 1,000,000,000 bytes); GiB and the like are understood.`
+}
+
+type inviteCommand struct {
+	Give    size `placeholder:"10GB" default:"10GB" help:"What you keep for them."`
+	Want    size `placeholder:"10GB" default:"10GB" help:"What they keep for you."`
+	Expires span `placeholder:"7d" default:"7d" help:"How long the code is good: 30m, 12h, 7d, 2w."`
+	QR      bool `name:"qr" help:"Draw the code as well."`
+	Wait    bool `aside:"" help:"Wait until somebody has joined, as is done on a terminal."`
+}
+
+func (inviteCommand) detail() string {
+	return `The code is for one household, the first that accepts it; send it in private. Both machines must be on at that moment, and this one must be reachable: it needs a 'grange run'.
+
+On a terminal it then waits to say who joined; Ctrl-C leaves the code valid. Elsewhere stdout is the code alone.`
+}
+
+type acceptCommand struct {
+	Code string `arg:"" name:"CODE" placeholder:"CODE" help:"What your friend sent, from GRANGE: on; - reads it from stdin."`
+}
+
+func (acceptCommand) detail() string {
+	return `Shows the terms and asks. If it is cut short, the same command goes on.`
+}
+
+type putCommand struct {
+	Paths         []string `arg:"" name:"PATH" placeholder:"PATH" help:"Files or directories."`
+	Name          string   `placeholder:"N" help:"What it is stored under, for one PATH; else the last part of the path."`
+	Spread        spread   `placeholder:"10+10" default:"10+10" help:"Data and spare pieces of each segment."`
+	Exclude       []string `placeholder:"GLOB" sep:"none" help:"Leave out what matches, as in .gitignore."`
+	OneFileSystem bool     `help:"Leave out what is mounted below PATH."`
+}
+
+func (putCommand) detail() string {
+	return `When it exits with 0, every piece and the way to find it are on your partners' disks, and it says what that is worth. What was stored before is not sent again, so a put that was cut short goes on where it was.
+
+A file .grangeignore, in the syntax of .gitignore, leaves things out too, and so does the mark CACHEDIR.TAG. Owners, extended attributes and ACLs are not stored.`
+}
+
+type lsCommand struct {
+	What     string `arg:"" name:"NAME" optional:"" placeholder:"NAME[/PATH]" help:"Without it, all names."`
+	Versions bool   `help:"Every version, not only the newest."`
+	Version  uint64 `aside:"" placeholder:"V" help:"This version; else the newest."`
+}
+
+type getCommand struct {
+	What    string `arg:"" name:"NAME" placeholder:"NAME[/PATH]" help:"What to restore."`
+	Dest    string `arg:"" name:"DEST" optional:"" placeholder:"DEST" help:"Where to; it must not exist or be an empty directory. Else its name, here."`
+	Version uint64 `placeholder:"V" help:"This version; else the newest."`
+}
+
+func (getCommand) detail() string {
+	return `Nothing is ever written outside DEST. A file that cannot be had is named and the others are restored; then the exit code is 5.`
+}
+
+type statusCommand struct {
+	Name string `arg:"" name:"NAME" optional:"" placeholder:"NAME" help:"Without it, all names."`
+}
+
+type checkCommand struct {
+	Name string `arg:"" name:"NAME" optional:"" placeholder:"NAME" help:"Without it, all names."`
+	Mend bool   `help:"Make again what is missing, and place it."`
+	Now  bool   `help:"With --mend: count what is away as lost."`
+}
+
+func (checkCommand) detail() string {
+	return `Every holder proves that it has each piece, by a random part of it. A machine that is away for a while has lost nothing: --now is for one that will not come back.`
+}
+
+type pactsCommand struct{}
+
+type recoverCommand struct {
+	PhraseFile   string `placeholder:"F" help:"A file with the 24 words; - is stdin. Else they are asked for."`
+	From         string `required:"" placeholder:"CODE|ADDRESS" help:"One partner: its address, as its 'grange run' shows it, or a code of its 'grange invite'."`
+	KeepMachines bool   `help:"Keep your household's other machines in it. Else they are removed: they may be stolen."`
+}
+
+func (recoverCommand) detail() string {
+	return `Makes this machine one of your household, on a new directory. The partner named by --from tells who the others are; all are asked, and the newest of what they say counts. If it is cut short, the same command goes on.`
+}
+
+type versionCommand struct{}
+
+type completionCommand struct {
+	Shell string `arg:"" name:"bash|zsh|fish" enum:"bash,zsh,fish" placeholder:"bash|zsh|fish" help:"The shell."`
+}
+
+func (completionCommand) detail() string {
+	return `For bash: source <(grange completion bash)
+
+For zsh: grange completion zsh > "${fpath[1]}/_grange"
+
+For fish: grange completion fish > ~/.config/fish/completions/grange.fish`
+}
+
+type manCommand struct {
+	To string `arg:"" name:"DIR" placeholder:"DIR" help:"Where to."`
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/face/api"
+)
+
+// nameAndPath reads NAME[/PATH]: no name has a slash.
+func nameAndPath(text string) (name, at string, err error) {
+	name, at, _ = strings.Cut(text, "/")
+	at = strings.Trim(at, "/")
+	if name == "" {
+		return "", "", usage(fmt.Sprintf("%.80q begins with no name", text), "it is NAME or NAME/PATH; grange ls lists the names")
+	}
+	return name, at, nil
+}
+
+func (c *lsCommand) run(ctx context.Context, a *app) error {
+	name, at, err := "", "", error(nil)
+	if c.What != "" {
+		if name, at, err = nameAndPath(c.What); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.Versions && (at != "" || c.Version > 0):
+		return usage("--versions is for a whole NAME", "")
+	case c.Version > 0 && name == "":
+		return usage("--version needs a NAME", "")
+	}
+	return a.with(ctx, func(s *session) error {
+		if name == "" || c.Versions {
+			return c.versions(ctx, a, s, name)
+		}
+		return list1(ctx, a, s, grange.Ref{Name: name, Version: c.Version, Path: at})
+	})
+}
+
+// versions lists the newest version of each name, or every one.
+func (c *lsCommand) versions(ctx context.Context, a *app, s *session, name string) error {
+	versions, err := s.Versions(ctx, name)
+	if err != nil {
+		return err
+	}
+	if !c.Versions {
+		versions = slices.CompactFunc(versions, func(x, y grange.Version) bool { return x.Name == y.Name })
+	}
+	a.value(versions)
+	if len(versions) == 0 {
+		a.tell("Nothing is stored yet. Next: grange put PATH")
+		return nil
+	}
+	a.versions(versions, c.Versions)
+	return nil
+}
+
+func (a *app) versions(versions []grange.Version, machines bool) {
+	head := []string{"NAME", "VERSION", "FILES", "SIZE", "STORED"}
+	if machines {
+		head = append(head, "BY")
+	}
+	rows := [][]string{head}
+	for _, v := range versions {
+		row := []string{clean(v.Name), fmt.Sprint(v.Number), number(v.Files), amount(v.Bytes), moment(v.Time, a.now())}
+		if machines {
+			row = append(row, v.Machine.Short())
+		}
+		rows = append(rows, row)
+	}
+	a.table(rows...)
+}
+
+// list1 lists one directory, or one file, as it comes in.
+func list1(ctx context.Context, a *app, s *session, r grange.Ref) error {
+	entries := []api.Entry{}
+	out, err := s.List(ctx, r, func(e api.Entry) error {
+		if a.json {
+			entries = append(entries, e)
+			return nil
+		}
+		kind, size, after := "-", amount(e.Size), ""
+		switch e.Kind {
+		case api.KindDir:
+			kind, size, after = "d", "-", "/"
+		case api.KindLink:
+			kind, size, after = "l", "-", " -> "+clean(e.Target)
+		}
+		a.say("%s%s  %8s  %12s  %s%s", kind, e.Mode, size, moment(e.Time, a.now()), clean(e.Name), after)
+		return a.out.err
+	})
+	if err != nil {
+		return err
+	}
+	out.Entries = entries
+	a.value(out)
+	return nil
+}
+
+func (c *getCommand) run(ctx context.Context, a *app) error {
+	name, at, err := nameAndPath(c.What)
+	if err != nil {
+		return err
+	}
+	dest := c.Dest
+	if dest == "" {
+		if dest = name; at != "" {
+			dest = path.Base(at)
+		}
+		dest = "." + string(os.PathSeparator) + dest
+	}
+	abs, err := filepath.Abs(dest)
+	if err != nil {
+		return err
+	}
+	return a.with(ctx, func(s *session) error {
+		bar := a.progress()
+		out, err := s.Get(ctx, api.GetRequest{Name: name, Version: c.Version, Path: api.Path(at), Dest: api.Path(abs)}, bar.tell)
+		bar.end()
+		if out.Dest != "" {
+			a.value(out)
+			what := out.Version.Name
+			if at != "" {
+				what += "/" + at
+			}
+			a.tell("%s, version %d, restored to %s: %s, %s.", clean(what), out.Version.Number, clean(dest),
+				count(out.Files, "file", "files"), amount(out.Bytes))
+		}
+		a.problems(out.Problems)
+		return err
+	})
+}
+
+func (c *statusCommand) run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(s *session) error {
+		out, err := s.Status(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		a.value(out)
+		if !a.json {
+			a.status(out)
+		}
+		return nil
+	})
+}
+
+func (a *app) status(s grange.Status) {
+	a.say("Household %s. Giving %s, %s of it used; %s free.", clean(s.Household), amount(s.Offer), amount(s.Used), amount(s.Free))
+	switch {
+	case s.Revoked != "":
+		a.say("%s", a.paint(red, "This machine is no longer of the household: "+clean(s.Revoked)+"."))
+	case !s.Running:
+		a.say("This machine is not running, so nobody can reach it. Next: grange run")
+	}
+	if len(s.Pacts) == 0 {
+		a.say("No partner yet. Next: grange invite")
+	} else {
+		a.say("")
+		a.pacts(s.Pacts, false)
+	}
+	if len(s.Versions) == 0 {
+		a.say("Nothing is stored yet. Next: grange put PATH")
+		return
+	}
+	a.say("")
+	rows := [][]string{{"NAME", "VERSION", "FILES", "SIZE", "AT"}}
+	for _, v := range s.Versions {
+		at := slices.Sorted(maps.Keys(v.Worth.At))
+		rows = append(rows, []string{clean(v.Name), fmt.Sprint(v.Number), number(v.Files), amount(v.Bytes), clean(strings.Join(at, ", "))})
+	}
+	a.table(rows...)
+	a.say("")
+	for _, same := range byWorth(s.Versions) {
+		if len(s.Versions) == 1 {
+			a.say("%s", a.worth(same[0].Worth))
+			continue
+		}
+		var names []string
+		for _, v := range same {
+			names = append(names, clean(v.Name))
+		}
+		a.say("%s: %s", list(names), a.worth(same[0].Worth))
+	}
+}
+
+// byWorth groups versions that are worth the same, those worth least first.
+func byWorth(versions []grange.Version) (groups [][]grange.Version) {
+	lacks := func(v grange.Version) bool { return v.Worth.Pieces < v.Worth.Wanted }
+	sorted := slices.SortedStableFunc(slices.Values(versions), func(x, y grange.Version) int { return x.Worth.Survives - y.Worth.Survives })
+	for _, v := range sorted {
+		at := slices.IndexFunc(groups, func(g []grange.Version) bool {
+			w := g[0].Worth
+			return w.Text == v.Worth.Text && (w.Households == 1) == (v.Worth.Households == 1) && lacks(g[0]) == lacks(v)
+		})
+		if at < 0 {
+			groups = append(groups, []grange.Version{v})
+			continue
+		}
+		groups[at] = append(groups[at], v)
+	}
+	return groups
+}

@@ -1,0 +1,137 @@
+// Command grange keeps your files on friends' disks and theirs on yours.
+//
+// It is made of package grange and its API, face/api: each command calls the agent
+// that runs on the directory or, where none does, opens one in this process, by the
+// same requests either way. What is here is how that meets people: flags, words,
+// tables, exit codes. docs/man has a page for each command, made from the same
+// source as --help.
+//
+// It decides nothing that a program which embeds package grange would not get too.
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+
+	"github.com/grange-grid/grange/face/api"
+)
+
+func main() { os.Exit(program(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// command is what each command's struct does.
+type command interface {
+	run(ctx context.Context, a *app) error
+}
+
+// program runs one command line and returns its exit code.
+func program(args []string, in, out, errs *os.File) int {
+	a := newApp(in, out, errs)
+	var c cli
+	asked := false
+	k, err := parser(&c, kong.Writers(a.out, a.err),
+		kong.Exit(func(int) { asked = true }),
+		kong.Help(func(_ kong.HelpOptions, ctx *kong.Context) error { return help(a.out, a.width, ctx) }))
+	if err != nil {
+		return a.report(err)
+	}
+	switch {
+	case len(args) == 0:
+		overview(a.out, a.width, k.Model.Node)
+		return a.report(nil)
+	case args[0] == "help":
+		args = append(args[1:len(args):len(args)], "--help")
+	}
+	parsed, err := k.Parse(args)
+	if asked {
+		return a.report(nil)
+	}
+	a.json, a.quiet, a.yes = c.JSON, c.Quiet, c.Yes
+	if err != nil {
+		return a.report(misused(err))
+	}
+	if err := a.useDir(c.Dir); err != nil {
+		return a.report(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	err = parsed.Selected().Target.Addr().Interface().(command).run(ctx, a)
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return a.report(err)
+}
+
+// misused is the error of a command line that cannot be understood.
+func misused(err error) error {
+	hint := "grange --help"
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil && parse.Context.Selected() != nil {
+		hint = "grange " + parse.Context.Selected().Path() + " --help"
+	}
+	return usage(err.Error(), hint)
+}
+
+// app is what every command has: where it reads and writes, and the flags of all.
+type app struct {
+	in  io.Reader
+	out *checked
+	err io.Writer
+	// These say which of the three are terminals.
+	inTerminal, outTerminal, errTerminal bool
+	// width of the terminal in columns; color says that colours are wanted.
+	width int
+	color bool
+	now   func() time.Time
+
+	dir              string // absolute
+	json, quiet, yes bool
+}
+
+const (
+	widthDefault = 80
+	widthMax     = 100 // longer lines are hard to read
+)
+
+func newApp(in, out, errs *os.File) *app {
+	a := &app{
+		in: in, out: &checked{w: out}, err: errs, width: widthDefault, now: time.Now,
+		inTerminal: isTerminal(in), outTerminal: isTerminal(out), errTerminal: isTerminal(errs),
+	}
+	if a.outTerminal {
+		if width, _, err := term.GetSize(int(out.Fd())); err == nil && width > 0 {
+			a.width = min(width, widthMax)
+		}
+	}
+	a.color = a.outTerminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return a
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// checked remembers that something could not be written, so that a full disk
+// behind a redirection is not taken for success.
+type checked struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checked) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	if err != nil && c.err == nil {
+		c.err = err
+	}
+	return n, err
+}
+
+// usage is the error of arguments that make no sense.
+func usage(message, hint string) *api.Error {
+	return &api.Error{Code: api.CodeInvalid, Message: message, Hint: hint}
+}

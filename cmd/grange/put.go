@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/face/api"
+)
+
+func (c *putCommand) run(ctx context.Context, a *app) error {
+	if c.Name != "" && len(c.Paths) > 1 {
+		return usage("--name is for one PATH", "without it each is stored under the last part of its path")
+	}
+	if slices.Contains(c.Paths, "") {
+		return usage("a PATH is empty", "")
+	}
+	return a.with(ctx, func(s *session) error {
+		done, worst := []grange.PutResult{}, error(nil)
+		for _, path := range c.Paths {
+			out, err := c.put(ctx, a, s, path)
+			if out.Number > 0 {
+				done = append(done, out)
+			}
+			if err == nil {
+				continue
+			}
+			if len(c.Paths) == 1 || ctx.Err() != nil {
+				a.results(done)
+				return err
+			}
+			code := a.report(err) // each at its place among the results
+			if worst == nil {
+				worst = reported(code)
+			}
+			if !goesOn(err) {
+				break
+			}
+		}
+		a.results(done)
+		if worst != nil && len(done) > 0 {
+			return reported(exitPartly)
+		}
+		return worst
+	})
+}
+
+// goesOn tells whether the next path may fare better.
+func goesOn(err error) bool {
+	return errors.Is(err, grange.ErrPartly) || errors.Is(err, grange.ErrRefused) || api.ErrorOf(err).Code == api.CodeNotFound
+}
+
+// results writes all puts as one JSON value.
+func (a *app) results(done []grange.PutResult) { a.value(done) }
+
+func (c *putCommand) put(ctx context.Context, a *app, s *session, path string) (grange.PutResult, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return grange.PutResult{}, err
+	}
+	bar := a.progress()
+	out, err := s.Put(ctx, api.PutRequest{
+		Path: api.Path(abs), Name: c.Name, Data: c.Spread.data, Parity: c.Spread.parity,
+		Exclude: c.Exclude, OneFileSystem: c.OneFileSystem,
+	}, bar.tell)
+	bar.end()
+	if out.Number > 0 {
+		a.tell("%s, version %d: %s, %s. Stored %s new.", clean(out.Name), out.Number,
+			count(out.Files, "file", "files"), amount(out.Bytes), amount(out.Stored))
+	}
+	a.problems(out.Problems)
+	for _, name := range slices.Sorted(maps.Keys(out.Refused)) {
+		a.warn("%s", refusal(name, out.Refused[name]))
+	}
+	if err == nil {
+		a.tell("%s", a.worth(out.Worth))
+	}
+	return out, err
+}
+
+// problemsShown bounds how many problems are listed.
+const problemsShown = 20
+
+func (a *app) problems(problems []grange.Problem) {
+	for i, p := range problems {
+		if i == problemsShown {
+			a.warn("and %s more", count(int64(len(problems)-i), "problem", "problems"))
+			return
+		}
+		a.warn("%s: %s", clean(p.Path), clean(p.Err))
+	}
+}
+
+// refusal says why a partner took less than it was asked to.
+func refusal(name, why string) string {
+	why = strings.ReplaceAll(why, "\n", "; ")
+	if _, reason, ok := strings.Cut(why, "refused: "); ok {
+		return clean(name + " said no: " + reason)
+	}
+	return clean(name + ": " + why)
+}
+
+// worth says what a version is worth, apart from the original.
+func (a *app) worth(w grange.Worth) string {
+	text := w.Text
+	switch {
+	case !w.Readable:
+		return a.paint(red, "NOT SAFE: "+text+".")
+	case w.Households == 1:
+		return a.paint(green, "Safe now: "+text+".") + " One copy: with a second partner, any one may vanish."
+	case w.Pieces < w.Wanted:
+		return a.paint(red, "NO FULL SPARE: "+text+".")
+	}
+	return a.paint(green, "Safe now: "+text+".")
+}

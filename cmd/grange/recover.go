@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/face/api"
+)
+
+// phraseWords is how many words there are.
+const phraseWords = 24
+
+// phraseSizeMax bounds a file with the words, in bytes.
+const phraseSizeMax = 4 << 10
+
+func (c *recoverCommand) run(ctx context.Context, a *app) error {
+	if !strings.HasPrefix(c.From, "/") {
+		if _, err := grange.ReadInvitation(c.From); err != nil {
+			return usage("--from: "+api.ErrorOf(err).Message, "an ADDRESS as 'grange run' shows it, or the whole CODE of a 'grange invite'")
+		}
+	}
+	phrase, err := c.phrase(a)
+	if err != nil {
+		return err
+	}
+	bar := a.progress()
+	out, err := grange.Recover(ctx, grange.Config{Dir: a.dir}, phrase, grange.RecoverOptions{
+		From: c.From, KeepMachines: c.KeepMachines, Progress: bar.tell,
+	})
+	bar.end()
+	if err != nil {
+		return a.explain(err)
+	}
+	a.value(out)
+	a.recovered(out, c.KeepMachines)
+	return nil
+}
+
+// phrase reads the words from the file, or asks for them.
+func (c *recoverCommand) phrase(a *app) (string, error) {
+	switch {
+	case c.PhraseFile == "-":
+		return readPhrase(a.in)
+	case c.PhraseFile != "":
+		f, err := os.Open(c.PhraseFile)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		return readPhrase(f)
+	case !a.inTerminal:
+		return "", usage("the 24 words are asked for on a terminal", "--phrase-file F reads them from a file, or with - from stdin")
+	}
+	fmt.Fprintln(a.err, "The 24 words, on as many lines as you like:")
+	var words []string
+	for len(words) < phraseWords {
+		line, err := readLine(a.in)
+		words = append(words, strings.Fields(unnumbered(line))...)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return "", fmt.Errorf("read the words: %w", err)
+		}
+	}
+	return strings.Join(words, " "), nil
+}
+
+func readPhrase(r io.Reader) (string, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, phraseSizeMax+1))
+	if err != nil {
+		return "", fmt.Errorf("read the words: %w", err)
+	}
+	if len(raw) > phraseSizeMax {
+		return "", usage("that is no file with 24 words: it is too long", "")
+	}
+	return unnumbered(string(raw)), nil
+}
+
+// unnumbered drops the numbers that init prints before the words.
+func unnumbered(text string) string {
+	words := strings.Fields(text)
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool {
+		return strings.Trim(w, "0123456789.") == ""
+	}), " ")
+}
+
+func (a *app) recovered(out grange.RecoverResult, kept bool) {
+	news := ""
+	if !out.Newest.IsZero() {
+		news = "; newest " + age(a.now().Sub(out.Newest)) + " old"
+	}
+	a.say("%s is back. %d of %s%s.", clean(out.Household), out.Agree, count(int64(out.Asked), "partner agrees", "partners agree"), news)
+	for _, name := range slices.Sorted(maps.Keys(out.Failed)) {
+		a.warn("%s", refusal(name, out.Failed[name]))
+	}
+	if n := len(out.Removed); n > 0 && !kept {
+		a.say("%s removed from the household.", count(int64(n), "other machine was", "other machines were"))
+	}
+	if len(out.Versions) == 0 {
+		a.say("Nothing was stored.")
+		return
+	}
+	rows := [][]string{{"NAME", "VERSION", "FILES", "SIZE", "STORED", "WORTH"}}
+	for _, v := range out.Versions {
+		rows = append(rows, []string{
+			clean(v.Name), fmt.Sprint(v.Number), number(v.Files), amount(v.Bytes), moment(v.Time, a.now()), v.Worth.Text,
+		})
+	}
+	a.table(rows...)
+	a.tell("Next: grange get %s, then grange check --mend --now", clean(out.Versions[0].Name))
+}

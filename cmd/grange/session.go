@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/face/api"
+)
+
+// session is a client of the agent on the directory: of the one that runs, or of
+// one that was opened for this command, which only dials.
+type session struct {
+	*api.Client
+	running bool
+	agent   *grange.Agent // of this process; nil if another has it
+}
+
+// useDir finds the directory.
+func (a *app) useDir(dir string) error {
+	var err error
+	if dir == "" {
+		if dir, err = grange.DefaultDir(); err != nil {
+			return usage(err.Error(), "--dir names the directory")
+		}
+	}
+	a.dir, err = filepath.Abs(dir)
+	return err
+}
+
+// connect reaches the agent, or opens one.
+func (a *app) connect(ctx context.Context) (*session, error) {
+	client, err := api.Dial(ctx, a.dir)
+	if err == nil {
+		return &session{Client: client, running: true}, nil
+	}
+	if !errors.Is(err, grange.ErrNotHere) {
+		return nil, err
+	}
+	agent, err := grange.Open(ctx, grange.Config{Dir: a.dir})
+	if errors.Is(err, grange.ErrLocked) {
+		// It may have begun to answer just now.
+		if client, err := api.Dial(ctx, a.dir); err == nil {
+			return &session{Client: client, running: true}, nil
+		}
+	}
+	if err != nil {
+		return nil, a.explain(err)
+	}
+	return &session{Client: api.Local(api.Handler(agent)), agent: agent}, nil
+}
+
+// explain says of a directory that cannot be opened what matters to a person.
+func (a *app) explain(err error) error {
+	e := api.ErrorOf(err)
+	switch e.Code {
+	case api.CodeLocked:
+		e.Message = "another agent is running on " + a.dir
+	case api.CodeNoHousehold:
+		e.Message = "no household in " + a.dir
+	}
+	return e
+}
+
+// close ends the session: no request of it runs any more, and the directory is free.
+func (s *session) close() error {
+	s.Client.Close()
+	if s.agent == nil {
+		return nil
+	}
+	return s.agent.Close()
+}
+
+// with runs do with a session, and closes it.
+func (a *app) with(ctx context.Context, do func(*session) error) error {
+	s, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	err = do(s)
+	if closed := s.close(); err == nil {
+		err = closed
+	}
+	return err
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"rsc.io/qr"
+
+	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/face/api"
+)
+
+func (c *offerCommand) run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(s *session) error {
+		if !c.Amount.set {
+			out, err := s.Offer(ctx)
+			if err != nil {
+				return err
+			}
+			a.value(out)
+			a.say("Giving %s in all; %s of it used.", amount(out.Total), amount(out.Used))
+			a.say("%s of %s are free; %s stay in reserve.", amount(out.Free), amount(out.Disk), amount(out.Reserve))
+			return nil
+		}
+		in := api.OfferRequest{Bytes: &c.Amount.bytes}
+		if c.Amount.percent >= 0 {
+			in = api.OfferRequest{Percent: &c.Amount.percent}
+		}
+		out, err := s.SetOffer(ctx, in)
+		if err != nil {
+			return err
+		}
+		a.value(out)
+		a.tell("Giving up to %s of %s free.", amount(out.Total), amount(out.Free))
+		if out.Used > out.Total {
+			a.tell("%s are used already: nothing is dropped, and nothing more taken.", amount(out.Used))
+		}
+		return nil
+	})
+}
+
+// invited is what invite prints with --json: the invitation, and who joined, if that was waited for.
+type invited struct {
+	grange.Invitation
+	Joined *grange.Pact `json:"joined,omitempty"`
+}
+
+func (c *inviteCommand) run(ctx context.Context, a *app) error {
+	if c.Give == 0 && c.Want == 0 {
+		return usage("--give and --want are both 0: there would be nothing to agree on", "")
+	}
+	return a.with(ctx, func(s *session) error {
+		if !s.running {
+			return &api.Error{Code: api.CodeNotRunning, Message: "no agent is running", Hint: "grange run"}
+		}
+		inv, err := s.Invite(ctx, api.InviteRequest{
+			Give: int64(c.Give), Want: int64(c.Want), ExpiresSeconds: int64(time.Duration(c.Expires) / time.Second),
+		})
+		if err != nil {
+			return err
+		}
+		wait := c.Wait || a.outTerminal && !a.json
+		if err := c.show(a, inv, wait); err != nil || !wait {
+			return err
+		}
+		return waitJoined(ctx, a, s, inv)
+	})
+}
+
+// show prints the code; what is around it is for people only.
+func (c *inviteCommand) show(a *app, inv grange.Invitation, wait bool) error {
+	switch {
+	case a.json && wait:
+		_, _ = a.err.Write(encode(map[string]grange.Invitation{"invitation": inv}))
+	case a.json:
+		a.value(invited{Invitation: inv})
+	}
+	if !a.quiet {
+		a.warn("Send this to one friend (once, by %s, while this machine is on):", moment(inv.Expires, a.now()))
+	}
+	a.say("%s", inv.Code)
+	if c.QR && !a.json {
+		code, err := qr.Encode(inv.Code, qr.L)
+		if err != nil {
+			return fmt.Errorf("draw the code: %w", err)
+		}
+		fmt.Fprint(a.out, drawQR(code.Size, code.Black, a.color))
+	}
+	return nil
+}
+
+// waitJoined waits to say who joined. Whoever has waited enough has an invitation still.
+func waitJoined(ctx context.Context, a *app, s *session, inv grange.Invitation) error {
+	if !a.quiet {
+		a.warn("Waiting... (Ctrl-C: the code stays good)")
+	}
+	p, err := s.Joined(ctx, inv.ID)
+	if errors.Is(err, context.Canceled) {
+		a.value(invited{Invitation: inv})
+		if !a.quiet {
+			a.warn("The code is good until %s.", moment(inv.Expires, a.now()))
+		}
+		return reported(exitDone)
+	}
+	if err != nil {
+		return err
+	}
+	a.value(invited{inv, &p})
+	a.tell("%s joined. %s", clean(p.Name), bargain(p.Name, p.Given, p.Gives))
+	return nil
+}
+
+// bargain says what two households keep for each other.
+func bargain(name string, give, want int64) string {
+	if give == want {
+		return fmt.Sprintf("Each keeps %s for the other.", amount(give))
+	}
+	return fmt.Sprintf("You keep %s for %s, who keeps %s for you.", amount(give), clean(name), amount(want))
+}
+
+// quiet zone around a QR code, in modules.
+const qrMargin = 4
+
+// drawQR draws a code with two modules a character. Without colours it is right on
+// a dark terminal.
+func drawQR(size int, black func(x, y int) bool, color bool) string {
+	light := func(x, y int) bool {
+		return x < 0 || y < 0 || x >= size || y >= size || !black(x, y)
+	}
+	var b strings.Builder
+	for y := -qrMargin; y < size+qrMargin; y += 2 {
+		if color {
+			b.WriteString("\x1b[97;40m") // bright white on black, whatever the terminal's own colours
+		}
+		for x := -qrMargin; x < size+qrMargin; x++ {
+			switch up, down := light(x, y), light(x, y+1); {
+			case up && down:
+				b.WriteRune('█')
+			case up:
+				b.WriteRune('▀')
+			case down:
+				b.WriteRune('▄')
+			default:
+				b.WriteByte(' ')
+			}
+		}
+		if color {
+			b.WriteString("\x1b[0m")
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func (c *acceptCommand) run(ctx context.Context, a *app) error {
+	code := c.Code
+	if code == "-" {
+		raw, err := io.ReadAll(io.LimitReader(a.in, lineSizeMax+1))
+		if err != nil {
+			return fmt.Errorf("read the code: %w", err)
+		}
+		code = string(raw)
+	}
+	return a.with(ctx, func(s *session) error {
+		t, err := s.Terms(ctx, code)
+		if err != nil {
+			return err
+		}
+		a.tell("%s invites you. %s", clean(t.From), bargain(t.From, t.Give, t.Want))
+		a.tell("Promises are for %s; either side may end it with %s' notice.",
+			count(int64(t.LeaseDays), "day", "days"), count(int64(t.NoticeDays), "day", "days"))
+		yes, err := a.confirm("Agree?", "an invitation is agreed to on a terminal")
+		if err != nil {
+			return err
+		}
+		if !yes {
+			return &api.Error{Code: api.CodeFailed, Message: "not agreed; nothing was done"}
+		}
+		p, err := s.Accept(ctx, code)
+		if err != nil {
+			return err
+		}
+		a.value(p)
+		a.tell("You and %s are partners.", clean(p.Name))
+		a.tell("Next: grange put PATH")
+		return nil
+	})
+}
+
+func (c *pactsCommand) run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(s *session) error {
+		pacts, err := s.Pacts(ctx)
+		if err != nil {
+			return err
+		}
+		a.value(pacts)
+		if len(pacts) == 0 {
+			a.say("No partner yet. Next: grange invite")
+			return nil
+		}
+		a.pacts(pacts, true)
+		return nil
+	})
+}
+
+// pacts shows what there is with each partner.
+func (a *app) pacts(pacts []grange.Pact, since bool) {
+	head := []string{"PARTNER", "KEEPS FOR YOU", "YOU KEEP"}
+	if since {
+		head = append(head, "SINCE")
+	}
+	rows := [][]string{append(head, "SEEN")}
+	for _, p := range pacts {
+		row := []string{
+			clean(p.Name), fmt.Sprintf("%s of %s", amount(p.Has), amount(p.Gives)), fmt.Sprintf("%s of %s", amount(p.Keeps), amount(p.Given)),
+		}
+		if since {
+			row = append(row, date(p.Since, a.now()))
+		}
+		rows = append(rows, append(row, a.seen(p)))
+	}
+	a.table(rows...)
+}
+
+// seen says whether a partner is within reach.
+func (a *app) seen(p grange.Pact) string {
+	switch {
+	case p.Here:
+		return "here"
+	case p.Seen.IsZero():
+		return "never"
+	}
+	return "away (seen " + age(a.now().Sub(p.Seen)) + " ago)"
+}

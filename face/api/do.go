@@ -1,0 +1,307 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/pure/erasure"
+	"github.com/grange-grid/grange/pure/manifest"
+	"github.com/grange-grid/grange/pure/policy"
+)
+
+func (o *owner) put(r *http.Request) answer {
+	var in PutRequest
+	err := read(r, &in)
+	if err == nil {
+		err = in.check()
+	}
+	if err != nil {
+		return failure(nil, err)
+	}
+	return long(r, func(progress func(grange.Progress)) (any, error) {
+		out, err := o.agent.PutPath(r.Context(), in.Name, string(in.Path), &grange.PutOptions{
+			Data: in.Data, Parity: in.Parity, Exclude: in.Exclude, OneFileSystem: in.OneFileSystem, Progress: progress,
+		})
+		if err == nil || out.Number > 0 {
+			return out, spareless(out, err)
+		}
+		if len(out.Refused) == 0 && len(out.Problems) == 0 {
+			return nil, err
+		}
+		return out, notStored(err)
+	})
+}
+
+func (in PutRequest) check() error {
+	if err := absolute("path", in.Path); err != nil {
+		return err
+	}
+	if in.Name != "" {
+		if err := manifest.CheckName(in.Name); err != nil {
+			return err
+		}
+	}
+	if in.Data == 0 && in.Parity == 0 {
+		return nil
+	}
+	if err := (erasure.Shape{K: in.Data, M: in.Parity}).Valid(); err != nil {
+		return invalid(fmt.Sprintf("spread %d+%d: data and parity pieces are 1 to %d and 0 to %d", in.Data, in.Parity, erasure.DataMax, erasure.ParityMax), "")
+	}
+	return nil
+}
+
+// absolute refuses a path that the agent would find elsewhere than the caller.
+func absolute(what string, p Path) error {
+	if !filepath.IsAbs(string(p)) {
+		return invalid(fmt.Sprintf("%s %.100q is not absolute", what, string(p)), "the agent has a working directory of its own")
+	}
+	return nil
+}
+
+// spareless says in its own words what a version that was made lacks.
+func spareless(out grange.PutResult, err error) error {
+	if !errors.Is(err, grange.ErrPartly) {
+		return err
+	}
+	e := &Error{Code: CodePartly, Message: message(err)}
+	switch w := out.Worth; {
+	case w.Pieces < w.Wanted && w.Survives <= 0:
+		e.Message = fmt.Sprintf("stored, but without spare: %d of %d pieces", w.Pieces, w.Wanted)
+		e.Hint = "once there is room, the same put again adds the rest; or: grange invite"
+	case w.Pieces < w.Wanted:
+		e.Message = fmt.Sprintf("stored, but with less spare than asked for: %d of %d pieces", w.Pieces, w.Wanted)
+		e.Hint = "once there is room, the same put again adds the rest; or: grange invite"
+	case len(out.Problems) > 0:
+		e.Message = fmt.Sprintf("stored, but for %s that could not be read", count(len(out.Problems), "file", "files"))
+	case len(out.Refused) > 0:
+		e.Message = "stored, but not every holder knows yet that it is the newest"
+		e.Hint = "a running agent tells them when they are back: grange run"
+	}
+	return e
+}
+
+// notStored is the error of a put that made no version. What refused it counts more
+// than that some of it was placed, which is only to be found again.
+func notStored(err error) error {
+	e := ErrorOf(err)
+	for _, kind := range []struct {
+		error
+		code string
+	}{{grange.ErrRefused, CodeRefused}, {grange.ErrFull, CodeRefused}, {grange.ErrUnreachable, CodeUnreachable}} {
+		if errors.Is(err, kind.error) {
+			e.Code = kind.code
+			break
+		}
+	}
+	e.Hint = "what was placed is found again by the next put; for more room: grange invite"
+	return e
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+func (o *owner) get(r *http.Request) answer {
+	var in GetRequest
+	err := read(r, &in)
+	if err == nil {
+		err = absolute("dest", in.Dest)
+	}
+	if err != nil {
+		return failure(nil, err)
+	}
+	v, err := o.find(r.Context(), in.Name, in.Version)
+	if err != nil {
+		return failure(nil, err)
+	}
+	return long(r, func(progress func(grange.Progress)) (any, error) {
+		ref := grange.Ref{Name: in.Name, Version: v.Number, Path: string(in.Path)}
+		out, err := o.agent.Restore(r.Context(), ref, string(in.Dest), &grange.RestoreOptions{Progress: progress})
+		switch {
+		case err == nil:
+			return out, nil
+		case errors.Is(err, grange.ErrPartly):
+			return out, &Error{
+				Code: CodePartly, Message: fmt.Sprintf("restored, but for %s", count(len(out.Problems), "problem", "problems")),
+				Hint: "what is there is whole; grange check shows who is away",
+			}
+		case errors.Is(err, fs.ErrExist):
+			return nil, &Error{
+				Code: CodeExists, Message: fmt.Sprintf("%s exists: nothing was written", Clean(string(in.Dest))),
+				Hint: "name another destination, which does not exist or is an empty directory",
+			}
+		case errors.Is(err, fs.ErrNotExist) && in.Path != "" && !o.has(r, v, string(in.Path)):
+			return nil, noPath(v, string(in.Path))
+		}
+		return nil, err
+	})
+}
+
+// has tells whether a version has a path, as far as that can be seen.
+func (o *owner) has(r *http.Request, v grange.Version, at string) bool {
+	fsys, err := o.agent.FS(r.Context(), grange.Ref{Name: v.Name, Version: v.Number})
+	if err != nil {
+		return false
+	}
+	_, err = fs.Stat(fsys, at)
+	return err == nil
+}
+
+func (o *owner) check(r *http.Request) answer {
+	var in CheckRequest
+	err := read(r, &in)
+	if err == nil && in.Now && !in.Mend {
+		err = invalid(`"now" is for mending`, `"mend": true`)
+	}
+	if err == nil && in.Name != "" {
+		_, err = o.find(r.Context(), in.Name, 0)
+	}
+	if err != nil {
+		return failure(nil, err)
+	}
+	return long(r, func(progress func(grange.Progress)) (any, error) {
+		out, err := o.agent.Check(r.Context(), in.Name, &grange.CheckOptions{Mend: in.Mend, Now: in.Now, Progress: progress})
+		if err == nil {
+			return out, nil
+		}
+		if !errors.Is(err, grange.ErrPartly) {
+			return nil, err
+		}
+		return out, amiss(out, in)
+	})
+}
+
+// amiss says what a check found, in one line.
+func amiss(out grange.CheckResult, in CheckRequest) *Error {
+	var lost, away int
+	for _, f := range out.Findings {
+		lost += f.Missing + f.Corrupt + f.Gone
+		away += f.Away
+	}
+	e := &Error{Code: CodePartly}
+	switch m := out.Mended; {
+	case m != nil && m.Unreadable > 0:
+		e.Message = fmt.Sprintf("not mended: too few pieces of %s are within reach", count(m.Unreadable, "segment", "segments"))
+		e.Hint = "try again when whoever is away is back"
+	case m != nil:
+		e.Message = fmt.Sprintf("mended in part: %d of %d segments are whole", m.Whole, m.Segments)
+		e.Hint = "for more room: grange invite"
+	case lost+out.Unheld > 0:
+		e.Message = fmt.Sprintf("%s lost, %d without a holder, %d away", count(lost, "piece is", "pieces are"), out.Unheld, away)
+		e.Hint = "grange check --mend"
+	default:
+		e.Message = fmt.Sprintf("%s away", count(away, "piece is", "pieces are"))
+		e.Hint = "wait; or, to count what is away as lost: grange check --mend --now"
+	}
+	return e
+}
+
+// reserveMin and reservePer are the reserve of service/barter: what of a disk is never given.
+const (
+	reserveMin = 1 << 30 // bytes
+	reservePer = 20      // one part in so many
+)
+
+// room returns what this machine gives and could give.
+func (o *owner) room(r *http.Request) (Offer, error) {
+	var out Offer
+	var err error
+	out.Total, out.Used = o.agent.Offer(r.Context())
+	out.Free, out.Disk, err = o.agent.Space()
+	out.Reserve = max(out.Disk/reservePer, reserveMin)
+	out.Most = max(0, out.Free+out.Used-out.Reserve)
+	return out, err
+}
+
+func (o *owner) offer(r *http.Request) answer { return value(o.room(r)) }
+
+func (o *owner) setOffer(r *http.Request) answer {
+	var in OfferRequest
+	if err := read(r, &in); err != nil {
+		return failure(nil, err)
+	}
+	if (in.Bytes == nil) == (in.Percent == nil) {
+		return failure(nil, invalid(`an offer is either "bytes" or "percent"`, ""))
+	}
+	now, err := o.room(r)
+	if err != nil {
+		return failure(nil, err)
+	}
+	var total int64
+	if in.Percent != nil {
+		if *in.Percent < 0 || *in.Percent > 100 {
+			return failure(nil, invalid("percent is 0 to 100", ""))
+		}
+		room := now.Free + now.Used
+		total = room/100**in.Percent + room%100**in.Percent/100
+	} else if total = *in.Bytes; total < 0 {
+		return failure(nil, invalid("bytes are not below 0", ""))
+	}
+	if total > now.Most {
+		return failure(nil, &Error{
+			Code: CodeFull,
+			Message: fmt.Sprintf("%s is too much: %s are free or given already, and %s of them stay in reserve",
+				policy.Bytes(total), policy.Bytes(now.Free+now.Used), policy.Bytes(now.Reserve)),
+			Hint: fmt.Sprintf("at most: grange offer %dMB", now.Most/1_000_000),
+		})
+	}
+	if err := o.agent.SetOffer(r.Context(), total); err != nil {
+		return failure(nil, err)
+	}
+	now.Total = total
+	return value(now, nil)
+}
+
+func (o *owner) invite(r *http.Request) answer {
+	var in InviteRequest
+	if err := read(r, &in); err != nil {
+		return failure(nil, err)
+	}
+	if in.ExpiresSeconds < 0 || in.ExpiresSeconds > math.MaxInt64/int64(time.Second) {
+		return failure(nil, invalid("expires_seconds is out of range", ""))
+	}
+	return value(o.agent.Invite(r.Context(), grange.Terms{
+		Give: in.Give, Want: in.Want, Expires: time.Duration(in.ExpiresSeconds) * time.Second,
+	}))
+}
+
+func (o *owner) terms(r *http.Request) answer {
+	var in CodeRequest
+	if err := read(r, &in); err != nil {
+		return failure(nil, err)
+	}
+	t, err := grange.ReadInvitation(in.Code)
+	return value(t, badCode(err))
+}
+
+// badCode turns the error of an invitation that cannot be read into one that says
+// what to do; nil stays nil.
+func badCode(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, grange.ErrVersion):
+		return err
+	}
+	return invalid(message(err), "copy the whole line again, from GRANGE: to its end")
+}
+
+func (o *owner) accept(r *http.Request) answer {
+	var in CodeRequest
+	if err := read(r, &in); err != nil {
+		return failure(nil, err)
+	}
+	if _, err := grange.ReadInvitation(in.Code); err != nil {
+		return failure(nil, badCode(err))
+	}
+	return value(o.agent.Accept(r.Context(), in.Code, nil))
+}

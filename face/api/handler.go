@@ -1,0 +1,192 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/grange-grid/grange"
+)
+
+// Media types of answers.
+const (
+	typeJSON   = "application/json"
+	typeStream = "application/x-ndjson"
+)
+
+// bodySizeMax bounds a request's body in bytes.
+const bodySizeMax = 256 << 10
+
+// route is one resource and what is done to it. GET reads, POST does.
+type route struct {
+	method string
+	path   string
+	// query has the parameters that a GET takes.
+	query []string
+	what  string
+	serve func(*owner, *http.Request) answer
+}
+
+// answer runs a request and writes what came of it.
+type answer func(http.ResponseWriter)
+
+// owner serves the owner of one agent.
+type owner struct {
+	agent  *grange.Agent
+	routes []route
+}
+
+// Handler returns the owner's API of an agent. Whoever reaches it may do
+// everything: the caller of Handler sees to it that nobody else does. Long work ends
+// when its request's context does.
+func Handler(a *grange.Agent) http.Handler {
+	return &owner{agent: a, routes: []route{
+		{"GET", "/v1", nil, "what there is", (*owner).index},
+		{"GET", "/v1/status", []string{"name"}, "what this machine knows without asking anybody", (*owner).status},
+		{"GET", "/v1/versions", []string{"name"}, "the versions of one name, or of all", (*owner).versions},
+		{"GET", "/v1/ls", []string{"name", "version", "path"}, "one directory of a version", (*owner).list},
+		{"GET", "/v1/pacts", nil, "what there is with each partner", (*owner).pacts},
+		{"GET", "/v1/offer", nil, "what this machine gives", (*owner).offer},
+		{"GET", "/v1/joined", []string{"id"}, "wait until an invitation is accepted", (*owner).joined},
+		{"GET", "/v1/events", nil, "what happens from now on", (*owner).events},
+		{"POST", "/v1/put", nil, "store a file or directory as a new version", (*owner).put},
+		{"POST", "/v1/get", nil, "restore a version, or a part of one", (*owner).get},
+		{"POST", "/v1/check", nil, "have every holder prove what it keeps; mend", (*owner).check},
+		{"POST", "/v1/offer", nil, "set what this machine gives", (*owner).setOffer},
+		{"POST", "/v1/invite", nil, "make a code for one friend", (*owner).invite},
+		{"POST", "/v1/terms", nil, "read what a code offers", (*owner).terms},
+		{"POST", "/v1/accept", nil, "agree to a code's terms", (*owner).accept},
+	}}
+}
+
+// ServeHTTP answers one request.
+func (o *owner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	r.Body = http.MaxBytesReader(w, r.Body, bodySizeMax)
+	o.route(r)(w)
+}
+
+// route finds what a request is for.
+func (o *owner) route(r *http.Request) answer {
+	var methods []string
+	for _, route := range o.routes {
+		if route.path != r.URL.Path {
+			continue
+		}
+		if route.method != r.Method {
+			methods = append(methods, route.method)
+			continue
+		}
+		if err := route.check(r); err != nil {
+			return failure(nil, err)
+		}
+		return route.serve(o, r)
+	}
+	if len(methods) > 0 {
+		fail := failure(nil, &Error{Code: CodeMethod, Message: fmt.Sprintf("%s takes %s", r.URL.Path, strings.Join(methods, " and "))})
+		return func(w http.ResponseWriter) {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			fail(w)
+		}
+	}
+	return failure(nil, &Error{Code: CodeNotFound, Message: fmt.Sprintf("no resource %.100q", r.URL.Path), Hint: "GET /v1 lists them"})
+}
+
+// check refuses parameters that the resource does not have: one that is misspelt
+// would otherwise do something else than was meant.
+func (r route) check(req *http.Request) error {
+	query, err := url.ParseQuery(req.URL.RawQuery)
+	if err != nil {
+		return invalid("the query is not well formed", "")
+	}
+	for name, values := range query {
+		switch {
+		case !slices.Contains(r.query, name):
+			return invalid(fmt.Sprintf("%s has no parameter %.40q", r.path, name), "")
+		case len(values) > 1:
+			return invalid(fmt.Sprintf("parameter %q stands twice", name), "")
+		}
+	}
+	if r.method != http.MethodPost {
+		return nil
+	}
+	kind, params, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
+	if charset := params["charset"]; err != nil || kind != typeJSON || charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return invalid("a POST needs Content-Type: "+typeJSON, "with curl: --json '{…}'")
+	}
+	return nil
+}
+
+// read decodes a request's body.
+func read(r *http.Request, into any) error {
+	body, err := io.ReadAll(r.Body)
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return &Error{Code: CodeTooLarge, Message: fmt.Sprintf("a body of over %d bytes", bodySizeMax)}
+	}
+	if err != nil {
+		return fmt.Errorf("read the body: %w", err)
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		body = []byte("{}")
+	}
+	if err := strict(body, into); err != nil {
+		return invalid("the body: "+strings.TrimPrefix(err.Error(), "json: "), "")
+	}
+	return nil
+}
+
+// strict decodes one JSON value and refuses unknown fields and whatever follows.
+func strict(b []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("more than one value")
+	}
+	return nil
+}
+
+// value answers with one JSON value, or with err.
+func value(v any, err error) answer {
+	if err != nil {
+		return failure(nil, err)
+	}
+	return func(w http.ResponseWriter) { write(w, http.StatusOK, v) }
+}
+
+// failure answers with err, and with what was done nevertheless unless result is nil.
+func failure(result any, err error) answer {
+	e := ErrorOf(err)
+	status := http.StatusInternalServerError
+	if row, ok := rowOf(e.Code); ok {
+		status = row.status
+	}
+	return func(w http.ResponseWriter) { write(w, status, line{Error: e, Result: result}) }
+}
+
+func write(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", typeJSON)
+	var body bytes.Buffer
+	e := json.NewEncoder(&body)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		// All that is answered is made of types that marshal.
+		status = http.StatusInternalServerError
+		body.Reset()
+		body.WriteString(`{"error":{"code":"failed","message":"the answer cannot be written"}}` + "\n")
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body.Bytes()) // whoever does not read has gone
+}

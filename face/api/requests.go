@@ -1,0 +1,146 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+	"unicode/utf8"
+
+	"github.com/grange-grid/grange"
+)
+
+// Path is a path of bytes, which need not be UTF-8. In JSON it is a string, or
+// where that cannot hold it {"base64": "…"}.
+type Path string
+
+type pathBytes struct {
+	Base64 []byte `json:"base64"`
+}
+
+// MarshalJSON returns a string or an object.
+func (p Path) MarshalJSON() ([]byte, error) {
+	if utf8.ValidString(string(p)) {
+		return json.Marshal(string(p))
+	}
+	return json.Marshal(pathBytes{[]byte(p)})
+}
+
+// UnmarshalJSON reads a string or an object.
+func (p *Path) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '{' {
+		var raw pathBytes
+		if err := strict(b, &raw); err != nil {
+			return err
+		}
+		if len(raw.Base64) == 0 {
+			return errors.New(`a path as an object has "base64"`)
+		}
+		*p = Path(raw.Base64)
+		return nil
+	}
+	return json.Unmarshal(b, (*string)(p))
+}
+
+// PutRequest is the body of POST /v1/put.
+type PutRequest struct {
+	// Path is absolute, and of the machine that the agent runs on.
+	Path Path `json:"path"`
+	// Name is what it is stored under; "" is the base of the path.
+	Name string `json:"name,omitempty"`
+	// Data and Parity pieces of each segment; zero both is 10 and 10.
+	Data   int `json:"data,omitempty"`
+	Parity int `json:"parity,omitempty"`
+	// Exclude has patterns in the syntax of .gitignore.
+	Exclude       []string `json:"exclude,omitempty"`
+	OneFileSystem bool     `json:"one_file_system,omitempty"`
+}
+
+// GetRequest is the body of POST /v1/get.
+type GetRequest struct {
+	Name string `json:"name"`
+	// Version is its number; 0 is the newest.
+	Version uint64 `json:"version,omitempty"`
+	// Path is a file or directory in it; "" is all of it.
+	Path Path `json:"path,omitempty"`
+	// Dest is absolute, and must not exist or be an empty directory.
+	Dest Path `json:"dest"`
+}
+
+// CheckRequest is the body of POST /v1/check.
+type CheckRequest struct {
+	// Name is one name; "" is all of them.
+	Name string `json:"name,omitempty"`
+	// Mend makes again what is missing; Now counts what is away as missing.
+	Mend bool `json:"mend,omitempty"`
+	Now  bool `json:"now,omitempty"`
+}
+
+// InviteRequest is the body of POST /v1/invite. Zero amounts both are
+// grange.DefaultAmount, zero ExpiresSeconds is grange.DefaultExpiry.
+type InviteRequest struct {
+	Give           int64 `json:"give,omitempty"`
+	Want           int64 `json:"want,omitempty"`
+	ExpiresSeconds int64 `json:"expires_seconds,omitempty"`
+}
+
+// CodeRequest is the body of POST /v1/terms and /v1/accept.
+type CodeRequest struct {
+	Code string `json:"code"`
+}
+
+// OfferRequest is the body of POST /v1/offer: either of the two.
+type OfferRequest struct {
+	Bytes *int64 `json:"bytes,omitempty"`
+	// Percent is of the room that is free or given already.
+	Percent *int64 `json:"percent,omitempty"`
+}
+
+// Offer is what this machine gives. All are bytes.
+type Offer struct {
+	Total int64 `json:"total"`
+	// Used of Total is used or promised.
+	Used int64 `json:"used"`
+	// Free and Disk are the room left, and all there is, on the disk with the pieces.
+	Free int64 `json:"free"`
+	Disk int64 `json:"disk"`
+	// Reserve is what nobody gets; Most the greatest Total that leaves it.
+	Reserve int64 `json:"reserve"`
+	Most    int64 `json:"most"`
+}
+
+// The kinds of an Entry.
+const (
+	KindFile = "file"
+	KindDir  = "dir"
+	KindLink = "link"
+)
+
+// Entry is a file, a directory or a symlink of a version.
+type Entry struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+	Size int64  `json:"size"`
+	// Mode has the permissions as ls -l shows them: "rwxr-x---".
+	Mode   string    `json:"mode"`
+	Time   time.Time `json:"time"`
+	Target string    `json:"target,omitempty"` // of a link
+}
+
+// Listing is one directory of a version, or one file.
+type Listing struct {
+	Version grange.Version `json:"version"`
+	Path    string         `json:"path"`
+	// Count is how many entries there are; Entries is empty where they were streamed.
+	Count   int     `json:"count"`
+	Entries []Entry `json:"entries,omitempty"`
+}
+
+// line is one line of a stream: one of its fields is set, but for Error, which
+// may have a Result with it.
+type line struct {
+	Progress *grange.Progress `json:"progress,omitempty"`
+	Entry    *Entry           `json:"entry,omitempty"`
+	Event    *grange.Event    `json:"event,omitempty"`
+	Error    *Error           `json:"error,omitempty"`
+	Result   any              `json:"result,omitempty"`
+}
