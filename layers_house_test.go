@@ -11,9 +11,6 @@ import (
 // tests hold the plan of docs/ARCHITECTURE.md; each failure says why the plan is so.
 const houseModule = "github.com/grange-grid/grange"
 
-// housePins imports modules whose importer is still to come, so that go.mod keeps them.
-const housePins = "internal/deps"
-
 // houseLayer is a floor: the layers that its packages may import besides those of
 // their own folder, and why not more.
 type houseLayer struct {
