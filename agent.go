@@ -48,7 +48,7 @@ func Open(ctx context.Context, c Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := disk.Open(c.Dir, disk.Config{})
+	store, err := openStore(c)
 	if errors.Is(err, core.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", c.Dir, ErrNoHousehold)
 	}

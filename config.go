@@ -30,6 +30,9 @@ type Config struct {
 	// Clock and Peers replace the machine's clock and network; nil is the real ones.
 	Clock core.Clock
 	Peers func(PeersConfig) (core.Peers, error)
+
+	// settings is where config.toml is.
+	settings string
 }
 
 // PeersConfig is what a network needs.
@@ -62,13 +65,17 @@ func DefaultDir() (string, error) {
 // complete fills in what is left out.
 func (c Config) complete() (Config, error) {
 	var err error
-	if c.Dir == "" {
+	named := c.Dir != ""
+	if !named {
 		if c.Dir, err = DefaultDir(); err != nil {
 			return c, err
 		}
 	}
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return c, fmt.Errorf("directory: %w", err)
+	}
+	if c.settings, err = settingsFile(c.Dir, named); err != nil {
+		return c, err
 	}
 	if len(c.Listen) == 0 {
 		c.Listen = []string{

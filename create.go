@@ -83,7 +83,7 @@ func Recover(ctx context.Context, c Config, phrase string, o RecoverOptions) (Re
 	if err != nil {
 		return RecoverResult{}, err
 	}
-	store, err := disk.Open(c.Dir, disk.Config{})
+	store, err := openStore(c)
 	if errors.Is(err, core.ErrNotExist) {
 		store, err = newDirectory(c.Dir)
 	}

@@ -51,7 +51,7 @@ func (a *Agent) PutPath(ctx context.Context, name, path string, o *PutOptions) (
 	src, err := files.NewSource(path, files.SourceOptions{
 		Exclude: o.Exclude, OneFileSystem: o.OneFileSystem,
 		Avoid: []string{a.c.Dir}, // its keys are not data, and its pieces grow with every put
-		Skip: func(p files.Problem) { skipped = append(skipped, problemOf(p.Path, p.Err)) },
+		Skip:  func(p files.Problem) { skipped = append(skipped, problemOf(p.Path, p.Err)) },
 	})
 	if err != nil {
 		return PutResult{}, err

@@ -138,6 +138,7 @@ var libraries = map[string]library{
 	"golang.org/x/sys":                       {[]string{"edge/disk"}, "locks, room and syncing of a disk"},
 	"golang.org/x/sync":                      {[]string{"", "service/barter", "service/federation", "service/vault"}, "errgroup"},
 	"github.com/alecthomas/kong":             {[]string{"cmd/grange"}, "the command line"},
+	"github.com/BurntSushi/toml":             {[]string{""}, "config.toml"},
 	"golang.org/x/term":                      {[]string{"cmd/grange", "internal/demo"}, "terminals, and asking without echo"},
 	"rsc.io/qr":                              {[]string{"cmd/grange"}, "invitations to scan"},
 	"github.com/rogpeppe/go-internal":        {nil, "testscript"},

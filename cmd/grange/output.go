@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"syscall"
@@ -159,41 +158,3 @@ func (a *app) paint(color, text string) string {
 // clean is how every name and path from elsewhere gets onto the screen.
 func clean(text string) string { return api.Clean(text) }
 
-// confirm asks a question that is answered by y or n, on a terminal. Elsewhere it
-// is an error not to have said --yes.
-func (a *app) confirm(question, unasked string) (bool, error) {
-	if a.yes {
-		return true, nil
-	}
-	if !a.inTerminal {
-		return false, usage(unasked, "--yes agrees without being asked")
-	}
-	fmt.Fprintf(a.err, "%s [y/N] ", question)
-	answer, err := readLine(a.in)
-	if err != nil && answer == "" {
-		fmt.Fprintln(a.err)
-		return false, nil
-	}
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes", nil
-}
-
-// lineSizeMax bounds what is read from a terminal at once, in bytes.
-const lineSizeMax = 16 << 10
-
-// readLine reads up to the end of a line and not a byte further.
-func readLine(r io.Reader) (string, error) {
-	var line []byte
-	var b [1]byte
-	for len(line) < lineSizeMax {
-		n, err := r.Read(b[:])
-		if n > 0 && b[0] == '\n' {
-			return string(line), nil
-		}
-		line = append(line, b[:n]...)
-		if err != nil {
-			return string(line), err
-		}
-	}
-	return string(line), nil
-}

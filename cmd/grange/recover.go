@@ -26,7 +26,7 @@ func (c *recoverCommand) run(ctx context.Context, a *app) error {
 			return usage("--from: "+api.ErrorOf(err).Message, "an ADDRESS as 'grange run' shows it, or the whole CODE of a 'grange invite'")
 		}
 	}
-	phrase, err := c.phrase(a)
+	phrase, err := c.phrase(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -44,24 +44,24 @@ func (c *recoverCommand) run(ctx context.Context, a *app) error {
 }
 
 // phrase reads the words from the file, or asks for them.
-func (c *recoverCommand) phrase(a *app) (string, error) {
+func (c *recoverCommand) phrase(ctx context.Context, a *app) (string, error) {
 	switch {
 	case c.PhraseFile == "-":
-		return readPhrase(a.in)
+		return readPhrase(ctx, a.in)
 	case c.PhraseFile != "":
 		f, err := os.Open(c.PhraseFile)
 		if err != nil {
 			return "", err
 		}
 		defer f.Close()
-		return readPhrase(f)
+		return readPhrase(ctx, f)
 	case !a.inTerminal:
 		return "", usage("the 24 words are asked for on a terminal", "--phrase-file F reads them from a file, or with - from stdin")
 	}
 	fmt.Fprintln(a.err, "The 24 words, on as many lines as you like:")
 	var words []string
 	for len(words) < phraseWords {
-		line, err := readLine(a.in)
+		line, err := patient(ctx, func() (string, error) { return readLine(a.in) })
 		words = append(words, strings.Fields(unnumbered(line))...)
 		if errors.Is(err, io.EOF) {
 			break
@@ -73,15 +73,15 @@ func (c *recoverCommand) phrase(a *app) (string, error) {
 	return strings.Join(words, " "), nil
 }
 
-func readPhrase(r io.Reader) (string, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, phraseSizeMax+1))
+func readPhrase(ctx context.Context, r io.Reader) (string, error) {
+	raw, err := readAll(ctx, r, phraseSizeMax)
 	if err != nil {
 		return "", fmt.Errorf("read the words: %w", err)
 	}
 	if len(raw) > phraseSizeMax {
 		return "", usage("that is no file with 24 words: it is too long", "")
 	}
-	return unnumbered(string(raw)), nil
+	return unnumbered(raw), nil
 }
 
 // unnumbered drops the numbers that init prints before the words.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -159,11 +158,10 @@ func drawQR(size int, black func(x, y int) bool, color bool) string {
 func (c *acceptCommand) run(ctx context.Context, a *app) error {
 	code := c.Code
 	if code == "-" {
-		raw, err := io.ReadAll(io.LimitReader(a.in, lineSizeMax+1))
-		if err != nil {
+		var err error
+		if code, err = readAll(ctx, a.in, lineSizeMax); err != nil {
 			return fmt.Errorf("read the code: %w", err)
 		}
-		code = string(raw)
 	}
 	return a.with(ctx, func(s *session) error {
 		t, err := s.Terms(ctx, code)
@@ -173,7 +171,7 @@ func (c *acceptCommand) run(ctx context.Context, a *app) error {
 		a.tell("%s invites you. %s", clean(t.From), bargain(t.From, t.Give, t.Want))
 		a.tell("Promises are for %s; either side may end it with %s' notice.",
 			count(int64(t.LeaseDays), "day", "days"), count(int64(t.NoticeDays), "day", "days"))
-		yes, err := a.confirm("Agree?", "an invitation is agreed to on a terminal")
+		yes, err := a.confirm(ctx, "Agree?", "an invitation is agreed to on a terminal")
 		if err != nil {
 			return err
 		}

@@ -130,7 +130,7 @@ func befriend(t *testing.T, anna, bo *home) {
 	}()
 	p, err := bo.Accept(t.Context(), inv.Code)
 	if err != nil || p.Name != "anna" || p.Given != 2e9 || p.Gives != 3e9 {
-		t.Errorf("accepted %+v, %v", p, err)
+		t.Fatalf("accepted %+v, %v", p, err)
 	}
 	if p := <-joined; p.Name != "bo" || p.Given != 3e9 || p.Gives != 2e9 {
 		t.Errorf("joined %+v", p)

@@ -251,6 +251,47 @@ func TestHolderForgets(t *testing.T) {
 	anna.pagesAre(bo, 3)
 }
 
+// A partner that was away for so long that nobody remembers what it has is told the whole list.
+func TestAPartnerAwayForLong(t *testing.T) {
+	w := newWorld(t)
+	anna, bo := w.household("anna"), w.household("bo")
+	w.befriend(bo, anna)
+	anna.fill(0, 50)
+	anna.save()
+	bo.off()
+	anna.fill(50, 60)
+	if _, err := anna.f.SaveHead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var many []core.Change // as many pages of the second head as are remembered
+	for i := range 4096 {
+		score := core.ScoreOf(fmt.Append(nil, i))
+		many = append(many, core.Change{
+			Key:   append([]byte("f/own/"), score[:]...),
+			Value: record(t, map[string]any{"v": 1, "size": 1, "born": 2, "died": 2}),
+		})
+	}
+	if err := anna.disk.Books().Apply(many...); err != nil {
+		t.Fatal(err)
+	}
+	anna.fill(60, 70)
+	if _, err := anna.f.SaveHead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	left := 0
+	for range anna.disk.Books().Scan([]byte("f/own/"), nil) {
+		left++
+	}
+	if left > 100 {
+		t.Fatalf("%d pages are remembered", left)
+	}
+	bo.on()
+	if err := anna.f.PushHead(t.Context(), bo.grid()); err != nil {
+		t.Fatal(err)
+	}
+	anna.pagesAre(bo, 3)
+}
+
 // A directory that is an old copy does not overwrite what is newer at a partner.
 func TestAnOldCopyOfADirectory(t *testing.T) {
 	w := newWorld(t)

@@ -131,9 +131,12 @@ func (f *Federation) pushTo(ctx context.Context, grid, agent core.DID) error {
 			}
 			// Of a machine that has acknowledged nothing we know nothing: it may have
 			// all pages, and lack an answer. The list is short, so it goes first.
-			if ack >= own.Floor && ack < head.Seq && ack > 0 {
+			if ack < head.Seq && ack > 0 {
 				w = way{base: ack, pages: true}
 			}
+		}
+		if w.base < own.Floor { // what has changed since is not remembered any more
+			w = way{pages: w.pages && w.base == 0, met: w.met}
 		}
 		if err = f.bring(ctx, agent, own.Head, head, w); err == nil {
 			f.Saw(agent)

@@ -74,6 +74,37 @@ func TestRecoverKeepsMachines(t *testing.T) {
 	want(t, "removed machines", len(newest.Removed), 3)
 }
 
+// What a thief saves at a partner that has not heard of the removal counts for nothing.
+func TestAThiefsLaterHeadIsNotMerged(t *testing.T) {
+	l := loseAnna(t)
+	l.dan.off()
+	m := l.fresh("new")
+	if _, err := m.recover(l.bo, federation.RecoverOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	m.off()
+	for _, p := range []*machine{l.bo, l.cleo} {
+		p.off() // else they tell the thief's machine, which then stops
+	}
+	l.dan.on()
+	l.anna.on()
+	l.anna.write("s/thief", "x")
+	if saved, err := l.anna.f.SaveHead(t.Context()); err != nil || len(saved.Done) != 1 {
+		t.Fatalf("%v, %v", saved, err)
+	}
+	l.anna.off()
+	l.bo.on()
+	l.cleo.on()
+	third := l.fresh("third")
+	r, err := third.recover(l.dan, federation.RecoverOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	third.on()
+	l.isAnna(third, 2, 3)
+	want(t, "heads", len(r.Heads), 2) // of the new machine, and of the lost one the last that counts
+}
+
 // A machine that was removed cannot come back under its key.
 func TestRecoverOnARemovedMachine(t *testing.T) {
 	l := loseAnna(t)
