@@ -86,7 +86,7 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 	}
 	a.barter, err = barter.New(barter.Config{
 		Key: machine.key, Grid: a.federation.Self().Grid, Books: store.Books(), Blobs: store.Blobs(), Clock: c.Clock,
-		Wire: a.network, Partners: partners{a.federation}, Policy: policies(), Free: store.Space, Needed: a.federation.NeedsBlob, Log: c.Log.With("room", "barter"),
+		Wire: heedful{a.network, a.federation}, Partners: partners{a.federation}, Policy: policies(), Free: store.Space, Needed: a.federation.NeedsBlob, Log: c.Log.With("room", "barter"),
 	})
 	if err != nil {
 		return nil, err

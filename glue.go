@@ -41,6 +41,37 @@ func partnerOf(p federation.Partner) barter.Partner {
 	return out
 }
 
+// heedful is the network as barter sees it: what a partner says of our own
+// household's newer charter is looked at by federation, and believed only with the evidence.
+type heedful struct {
+	*network
+	f *federation.Federation
+}
+
+func (h heedful) heed(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	return h.f.Heed(ctx, err)
+}
+
+func (h heedful) Call(ctx context.Context, to core.DID, method, path string, in, out any) error {
+	return h.heed(ctx, h.network.Call(ctx, to, method, path, in, out))
+}
+
+func (h heedful) CallLimit(ctx context.Context, to core.DID, method, path string, in, out any, limit int64) error {
+	return h.heed(ctx, h.network.CallLimit(ctx, to, method, path, in, out, limit))
+}
+
+func (h heedful) Send(ctx context.Context, to core.DID, path string, body []byte) error {
+	return h.heed(ctx, h.network.Send(ctx, to, path, body))
+}
+
+func (h heedful) Fetch(ctx context.Context, to core.DID, path string, buf []byte, limit int64) ([]byte, error) {
+	data, err := h.network.Fetch(ctx, to, path, buf, limit)
+	return data, h.heed(ctx, err)
+}
+
 // placer is barter as the vault sees it.
 type placer struct{ *barter.Barter }
 

@@ -74,6 +74,11 @@ func (a *Agent) Accept(ctx context.Context, code string, agree func(Terms) bool)
 	if err != nil {
 		return Pact{}, err
 	}
+	// The head has the new partner in it, or a recovery would not find it. A partner
+	// that cannot be told now is told later.
+	if _, err := a.federation.SaveHead(ctx); err != nil {
+		a.c.Log.Warn("save the head", "err", err)
+	}
 	return a.pactOf(p), nil
 }
 

@@ -4,11 +4,18 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
 
 	"github.com/grange-grid/grange"
 	"github.com/grange-grid/grange/core"
@@ -24,6 +31,20 @@ type world struct {
 
 func newWorld(t *testing.T) *world { return &world{t: t, net: sim.NewNetwork(1)} }
 
+// bubble runs a test where time stands still while anybody works, and leaps when all
+// wait: a stall of half a minute, or a week, takes no time. A goroutine that outlives
+// the world's agents fails it.
+func bubble(t *testing.T, f func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(newWorld(t)) })
+}
+
+// later lets d go by, in a bubble.
+func (w *world) later(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // machine is one agent of the world.
 type machine struct {
 	w      *world
@@ -32,7 +53,23 @@ type machine struct {
 	phrase string
 	did    core.DID
 	stop   func() // ends Run, and closes the agent
+	// wrap, if set, stands between the machine and the network when it listens.
+	wrap func(core.Peers) core.Peers
 	*grange.Agent
+}
+
+// config is that of a machine on a directory.
+func (m *machine) config() grange.Config {
+	c := m.w.config(m.dir)
+	join := c.Peers
+	c.Peers = func(pc grange.PeersConfig) (core.Peers, error) {
+		p, err := join(pc)
+		if err == nil && m.wrap != nil && len(pc.Listen) > 0 {
+			p = m.wrap(p)
+		}
+		return p, err
+	}
+	return c
 }
 
 func (w *world) config(dir string) grange.Config {
@@ -52,11 +89,17 @@ func (w *world) config(dir string) grange.Config {
 	}
 }
 
+// machine is one that has no directory yet.
+func (w *world) machine(name string) *machine {
+	w.t.Helper()
+	return &machine{w: w, name: name, dir: filepath.Join(w.t.TempDir(), name)}
+}
+
 // found makes a household and opens its machine, without running it.
 func (w *world) found(name string) *machine {
 	w.t.Helper()
-	m := &machine{w: w, name: name, dir: filepath.Join(w.t.TempDir(), name)}
-	err := grange.Create(w.t.Context(), w.config(m.dir), name, func(phrase string) error {
+	m := w.machine(name)
+	err := grange.Create(w.t.Context(), m.config(), name, func(phrase string) error {
 		m.phrase = phrase
 		return nil
 	})
@@ -69,7 +112,7 @@ func (w *world) found(name string) *machine {
 
 func (m *machine) open() {
 	m.w.t.Helper()
-	a, err := grange.Open(m.w.t.Context(), m.w.config(m.dir))
+	a, err := grange.Open(m.w.t.Context(), m.config())
 	if err != nil {
 		m.w.t.Fatalf("open %s: %v", m.name, err)
 	}
@@ -80,7 +123,7 @@ func (m *machine) open() {
 	}
 	m.did = status.Machine
 	m.stop = func() {
-		if err := a.Close(); err != nil {
+		if err := a.Close(); err != nil { // it may be called again
 			m.w.t.Errorf("close %s: %v", m.name, err)
 		}
 	}
@@ -139,6 +182,137 @@ func (w *world) befriend(a, b *machine) {
 	if _, err := b.Accept(w.t.Context(), inv.Code, nil); err != nil {
 		w.t.Fatalf("%s accepts: %v", b.name, err)
 	}
+}
+
+// restart ends an agent and starts it again on its directory.
+func (m *machine) restart() {
+	m.w.t.Helper()
+	m.stop()
+	m.open()
+	m.run()
+}
+
+// grid is the machine's household.
+func (m *machine) grid() core.DID {
+	m.w.t.Helper()
+	status, err := m.Status(m.w.t.Context(), "")
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	return status.Grid
+}
+
+// addrs are where the machine can be dialled.
+func (m *machine) addrs() []string {
+	m.w.t.Helper()
+	status, err := m.Status(m.w.t.Context(), "")
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	return status.Addrs
+}
+
+// pact is what the machine has with a partner.
+func (m *machine) pact(with *machine) grange.Pact {
+	m.w.t.Helper()
+	for p, err := range m.Pacts(m.w.t.Context()) {
+		if err != nil {
+			m.w.t.Fatal(err)
+		}
+		if slices.Contains(p.Machines, with.did) {
+			return p
+		}
+	}
+	m.w.t.Fatalf("%s has no pact with %s", m.name, with.name)
+	return grange.Pact{}
+}
+
+// recover brings lost's household back on a new machine, starting with one partner,
+// and opens that.
+func (w *world) recover(lost, from *machine, name string) (*machine, grange.RecoverResult) {
+	w.t.Helper()
+	m := w.machine(name)
+	m.phrase = lost.phrase
+	rec, err := m.recover(from)
+	if err != nil {
+		w.t.Fatalf("recover %s: %v", name, err)
+	}
+	m.open()
+	return m, rec
+}
+
+// recover makes m, which is not open, a machine of the household of its phrase.
+func (m *machine) recover(from *machine) (grange.RecoverResult, error) {
+	m.w.t.Helper()
+	return grange.Recover(m.w.t.Context(), m.config(), m.phrase, grange.RecoverOptions{From: from.addrs()[0]})
+}
+
+// tree is files by path.
+type tree map[string]string
+
+func (t tree) fs() fstest.MapFS {
+	out := fstest.MapFS{}
+	for name, text := range t {
+		out[name] = &fstest.MapFile{Data: []byte(text), Mode: 0o644}
+	}
+	return out
+}
+
+// randomTree is a few files that no other tree has, of about size bytes.
+func randomTree(seed uint64, size int) tree {
+	r := rand.New(rand.NewPCG(seed, 0))
+	out := tree{"a/small": fmt.Sprint("seed ", seed), "a/empty": ""}
+	raw := make([]byte, size)
+	for i := range raw {
+		raw[i] = byte(r.Uint32())
+	}
+	out["b/large"] = string(raw)
+	return out
+}
+
+// hasTree tells what is wrong with a tree as m reads it from its partners.
+func (m *machine) hasTree(name string, want tree) error {
+	fsys, err := m.FS(m.w.t.Context(), grange.Ref{Name: name})
+	if err != nil {
+		return err
+	}
+	found := 0
+	err = fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		found++
+		text, err := fs.ReadFile(fsys, path)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if string(text) != want[path] {
+			return fmt.Errorf("%s: %d bytes that are others than the %d put", path, len(text), len(want[path]))
+		}
+		return nil
+	})
+	if err == nil && found != len(want) {
+		err = fmt.Errorf("%d files, want %d", found, len(want))
+	}
+	return err
+}
+
+// mustHave fails the test unless m reads the tree whole.
+func (m *machine) mustHave(name string, want tree) {
+	m.w.t.Helper()
+	if err := m.hasTree(name, want); err != nil {
+		m.w.t.Fatalf("%s reads %s: %v", m.name, name, err)
+	}
+}
+
+// put puts a tree, which must be stored whole.
+func (m *machine) put(name string, t tree) grange.PutResult {
+	m.w.t.Helper()
+	out, err := m.Put(m.w.t.Context(), name, t.fs(), nil)
+	if err != nil {
+		m.w.t.Fatalf("%s puts %s: %v (%+v)", m.name, name, err, out)
+	}
+	return out
 }
 
 // smallTree makes a directory of real files.
