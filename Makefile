@@ -67,7 +67,7 @@ sim: ## the simulation, with SEEDS (500) seeds
 	GRANGE_SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 60m -run '^TestSim' $$dirs
 
 vectors: ## write docs/vectors anew; they are promises: look at what changed
-	@set -e; for dir in $(call holding,flag\.Bool."update"); do \
+	@set -e; for dir in $(call holding,/internal/golden"); do \
 		echo "$(GO) test -run Vector $$dir -update"; \
 		$(GO) test -count=1 -run Vector $$dir -update; \
 	done

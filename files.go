@@ -1,6 +1,7 @@
 package grange
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,6 +90,7 @@ func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOp
 	put, err := a.vault.Put(ctx, name, src, vault.PutOptions{
 		Spread: erasure.Shape{K: o.Data, M: o.Parity}, Progress: progressOf(o.Progress),
 	})
+	err = a.ended(err)
 	if errors.Is(err, vault.ErrNoPartner) {
 		return PutResult{}, ErrNoPartner
 	}
@@ -104,6 +106,15 @@ func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOp
 		out.Problems = append(out.Problems, problemOf(p.Path, p.Err))
 	}
 	return out, err
+}
+
+// ended gives what was broken off because the agent ends the reason of that: whoever
+// waits for it has not interrupted it.
+func (a *Agent) ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return cmp.Or(a.federation.Revoked(), err)
+	}
+	return err
 }
 
 // Versions yields the versions of a name, or of all names for "", by name, the
@@ -167,6 +178,7 @@ func (a *Agent) Restore(ctx context.Context, r Ref, dest string, o *RestoreOptio
 		}
 		return sink{into}, nil
 	})
+	err = a.ended(err)
 	if into == nil {
 		return out, err
 	}
@@ -200,7 +212,7 @@ func (a *Agent) Check(ctx context.Context, name string, o *CheckOptions) (CheckR
 		o = &CheckOptions{}
 	}
 	checked, err := a.vault.Check(ctx, vault.CheckOptions{Name: name, Mend: o.Mend, Now: o.Now, Progress: progressOf(o.Progress)})
-	if checked == nil {
+	if err = a.ended(err); checked == nil {
 		return CheckResult{}, err
 	}
 	out := CheckResult{

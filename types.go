@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/service/federation"
 )
 
 // DID names an agent or a household.
@@ -29,6 +30,10 @@ var (
 	ErrFull        = core.ErrFull        // no room on this disk
 	ErrNotHere     = core.ErrNotHere     // that needs an agent that runs and listens
 
+	// ErrUsed says that another household accepted the invitation before, ErrExpired that
+	// it is past its date.
+	ErrUsed    = federation.ErrUsed
+	ErrExpired = federation.ErrExpired
 	// ErrNoPartner says that there is nobody to keep anything.
 	ErrNoPartner = errors.New("no partner")
 	// ErrNoHousehold says that a directory has no household, or an unfinished recovery.

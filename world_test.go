@@ -184,6 +184,16 @@ func (w *world) befriend(a, b *machine) {
 	}
 }
 
+// balanced fails the test unless two partners agree on what each keeps for the other.
+func (w *world) balanced(a, b *machine) {
+	w.t.Helper()
+	for _, p := range [][2]*machine{{a, b}, {b, a}} {
+		if has, keeps := p[0].pact(p[1]).Has, p[1].pact(p[0]).Keeps; has != keeps {
+			w.t.Errorf("%s has %d bytes at %s, who keeps %d", p[0].name, has, p[1].name, keeps)
+		}
+	}
+}
+
 // restart ends an agent and starts it again on its directory.
 func (m *machine) restart() {
 	m.w.t.Helper()
@@ -244,7 +254,11 @@ func (w *world) recover(lost, from *machine, name string) (*machine, grange.Reco
 // recover makes m, which is not open, a machine of the household of its phrase.
 func (m *machine) recover(from *machine) (grange.RecoverResult, error) {
 	m.w.t.Helper()
-	return grange.Recover(m.w.t.Context(), m.config(), m.phrase, grange.RecoverOptions{From: from.addrs()[0]})
+	inv, err := from.Invite(m.w.t.Context(), grange.Terms{})
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	return grange.Recover(m.w.t.Context(), m.config(), m.phrase, grange.RecoverOptions{From: inv.Code})
 }
 
 // tree is files by path.

@@ -71,6 +71,8 @@ type runCommand struct {
 	NoMDNS   bool     `name:"no-mdns" help:"Do not look for partners on the local network."`
 	API      string   `name:"api" aside:"" placeholder:"ADDR" help:"Serve the owner's API also on this TCP address: a port of 127.0.0.1, or HOST:PORT. It asks for the token in the file api.token of the directory."`
 	LogLevel level    `aside:"" placeholder:"LEVEL" default:"info" help:"How much goes to stderr: debug, info, warn or error."`
+
+	host, port string // of API
 }
 
 func (runCommand) detail() string {
@@ -80,7 +82,8 @@ While it runs, all other commands go through it, by the Unix socket 'sock' in th
 }
 
 type offerCommand struct {
-	Amount share `arg:"" name:"AMOUNT" optional:"" placeholder:"20%|50GB" help:"How much: a part of what is free or given already, or a size. Without it the offer is shown."`
+	Amount share  `arg:"" name:"AMOUNT" optional:"" placeholder:"20%|50GB" help:"How much: a part of what is free or given already, or a size. Without it the offer is shown."`
+	On     string `placeholder:"DIR" help:"Keep partners' pieces in this directory of another disk, before there are any. The agent must not be running. A marker tells it from one where the disk is not mounted."`
 }
 
 func (offerCommand) detail() string {

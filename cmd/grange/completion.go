@@ -73,7 +73,11 @@ _grange() {
 		fmt.Fprintf(w, "\t%s) words='%s' ;;\n", c.Name, words(c, root))
 	}
 	fmt.Fprint(w, `	esac
-	COMPREPLY=($(compgen -W "$words" -- "$word"))
+	local fit= w
+	for w in $words; do
+		[[ $w == -* && $word != -* ]] || fit+=" $w"
+	done
+	COMPREPLY=($(compgen -W "$fit" -- "$word"))
 }
 complete -o default -o bashdefault -F _grange grange
 `)

@@ -28,7 +28,7 @@ func (c *initCommand) run(ctx context.Context, a *app) error {
 	if name == "" {
 		name = userName()
 	}
-	conf := grange.Config{Dir: a.dir}
+	conf := a.config()
 	if err := a.vacant(ctx, conf); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -174,12 +175,12 @@ func (a *app) status(s grange.Status) {
 	a.say("")
 	rows := [][]string{{"NAME", "VERSION", "FILES", "SIZE", "AT"}}
 	for _, v := range s.Versions {
-		at := slices.Sorted(maps.Keys(v.Worth.At))
-		rows = append(rows, []string{clean(v.Name), fmt.Sprint(v.Number), number(v.Files), amount(v.Bytes), clean(strings.Join(at, ", "))})
+		at := cmp.Or(strings.Join(slices.Sorted(maps.Keys(v.Worth.At)), ", "), "-")
+		rows = append(rows, []string{clean(v.Name), fmt.Sprint(v.Number), number(v.Files), amount(v.Bytes), clean(at)})
 	}
 	a.table(rows...)
 	a.say("")
-	for _, same := range byWorth(s.Versions) {
+	for _, same := range a.byWorth(s.Versions) {
 		if len(s.Versions) == 1 {
 			a.say("%s", a.worth(same[0].Worth))
 			continue
@@ -193,14 +194,10 @@ func (a *app) status(s grange.Status) {
 }
 
 // byWorth groups versions that are worth the same, those worth least first.
-func byWorth(versions []grange.Version) (groups [][]grange.Version) {
-	lacks := func(v grange.Version) bool { return v.Worth.Pieces < v.Worth.Wanted }
+func (a *app) byWorth(versions []grange.Version) (groups [][]grange.Version) {
 	sorted := slices.SortedStableFunc(slices.Values(versions), func(x, y grange.Version) int { return x.Worth.Survives - y.Worth.Survives })
 	for _, v := range sorted {
-		at := slices.IndexFunc(groups, func(g []grange.Version) bool {
-			w := g[0].Worth
-			return w.Text == v.Worth.Text && (w.Households == 1) == (v.Worth.Households == 1) && lacks(g[0]) == lacks(v)
-		})
+		at := slices.IndexFunc(groups, func(g []grange.Version) bool { return a.worth(g[0].Worth) == a.worth(v.Worth) })
 		if at < 0 {
 			groups = append(groups, []grange.Version{v})
 			continue

@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -76,7 +77,12 @@ func misused(err error) error {
 	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil && parse.Context.Selected() != nil {
 		hint = "grange " + parse.Context.Selected().Path() + " --help"
 	}
-	return usage(err.Error(), hint)
+	// The parser's angle brackets are for arguments without a name of their own.
+	message := strings.NewReplacer("[<", "", ">]", "", "<", "", ">", "").Replace(err.Error())
+	if missing, ok := strings.CutPrefix(message, "expected \""); ok {
+		message = strings.TrimSuffix(strings.TrimSuffix(missing, "\""), " ...") + " is missing"
+	}
+	return usage(message, hint)
 }
 
 // app is what every command has: where it reads and writes, and the flags of all.
@@ -92,6 +98,7 @@ type app struct {
 	now   func() time.Time
 
 	dir              string // absolute
+	named            bool   // by --dir
 	json, quiet, yes bool
 }
 

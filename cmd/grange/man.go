@@ -74,8 +74,14 @@ func (r *roff) begin(title, name, what string) {
 
 // exits has the exit codes, in words.
 var exits = [...]struct{ code, means string }{
-	{"0", "done"}, {"1", "failed"}, {"2", "the command line makes no sense"}, {"3", "refused by a partner's policy"},
-	{"4", "not found"}, {"5", "partly done"}, {"6", "nobody could be reached"}, {"130", "interrupted"},
+	{"0", "done"},
+	{"1", "failed"},
+	{"2", "the command line makes no sense"},
+	{"3", "refused by a partner's policy"},
+	{"4", "not found"},
+	{"5", "partly done"},
+	{"6", "nobody could be reached"},
+	{"130", "interrupted"},
 }
 
 func (r *roff) exits() {

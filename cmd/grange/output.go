@@ -157,4 +157,3 @@ func (a *app) paint(color, text string) string {
 
 // clean is how every name and path from elsewhere gets onto the screen.
 func clean(text string) string { return api.Clean(text) }
-

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -106,14 +107,16 @@ func refusal(name, why string) string {
 
 // worth says what a version is worth, apart from the original.
 func (a *app) worth(w grange.Worth) string {
-	text := w.Text
+	safe := a.paint(green, "Safe now: "+w.Text+".")
 	switch {
 	case !w.Readable:
-		return a.paint(red, "NOT SAFE: "+text+".")
-	case w.Households == 1:
-		return a.paint(green, "Safe now: "+text+".") + " One copy: with a second partner, any one may vanish."
+		return a.paint(red, "NOT SAFE: "+w.Text+".")
+	case w.Survives <= 0 && len(w.At) < 2:
+		return safe + " One copy: with a second partner, any one may vanish."
+	case w.Survives <= 0:
+		return a.paint(red, "NO SPARE: "+w.Text+", but lose a partner and it may be lost.")
 	case w.Pieces < w.Wanted:
-		return a.paint(red, "NO FULL SPARE: "+text+".")
+		return fmt.Sprintf("%s %s of %s pieces.", safe, number(int64(w.Pieces)), number(int64(w.Wanted)))
 	}
-	return a.paint(green, "Safe now: "+text+".")
+	return safe
 }

@@ -31,7 +31,7 @@ func (c *recoverCommand) run(ctx context.Context, a *app) error {
 		return err
 	}
 	bar := a.progress()
-	out, err := grange.Recover(ctx, grange.Config{Dir: a.dir}, phrase, grange.RecoverOptions{
+	out, err := grange.Recover(ctx, a.config(), phrase, grange.RecoverOptions{
 		From: c.From, KeepMachines: c.KeepMachines, Progress: bar.tell,
 	})
 	bar.end()
@@ -97,7 +97,11 @@ func (a *app) recovered(out grange.RecoverResult, kept bool) {
 	if !out.Newest.IsZero() {
 		news = "; newest " + age(a.now().Sub(out.Newest)) + " old"
 	}
-	a.say("%s is back. %d of %s%s.", clean(out.Household), out.Agree, count(int64(out.Asked), "partner agrees", "partners agree"), news)
+	agree := "" // an earlier call that was cut short had asked everybody
+	if out.Asked > 0 {
+		agree = fmt.Sprintf(" %d of %s%s.", out.Agree, count(int64(out.Asked), "partner agrees", "partners agree"), news)
+	}
+	a.say("%s is back.%s", clean(out.Household), agree)
 	for _, name := range slices.Sorted(maps.Keys(out.Failed)) {
 		a.warn("%s", refusal(name, out.Failed[name]))
 	}

@@ -30,8 +30,15 @@ const (
 )
 
 func (c *runCommand) run(ctx context.Context, a *app) (err error) {
+	if c.API != "" {
+		if c.host, c.port, err = apiAddr(c.API); err != nil {
+			return err
+		}
+	}
 	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.Level(c.LogLevel)}))
-	agent, err := grange.Open(ctx, grange.Config{Dir: a.dir, Listen: c.Listen, MDNS: !c.NoMDNS, Log: log})
+	conf := a.config()
+	conf.Listen, conf.MDNS, conf.Log = c.Listen, !c.NoMDNS, log
+	agent, err := grange.Open(ctx, conf)
 	if err != nil {
 		return a.explain(err)
 	}
@@ -78,19 +85,15 @@ func (c *runCommand) serveTCP(s *servers, dir string, h http.Handler) (string, e
 	if c.API == "" {
 		return "", nil
 	}
-	host, port, err := apiAddr(c.API)
-	if err != nil {
-		return "", err
-	}
 	token, err := readToken(filepath.Join(dir, tokenName))
 	if err != nil {
 		return "", err
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
+	l, err := net.Listen("tcp", net.JoinHostPort(c.host, c.port))
 	if err != nil {
 		return "", fmt.Errorf("serve the API: %w", err)
 	}
-	s.serve(l, api.Guard(token, h, host))
+	s.serve(l, api.Guard(token, h, c.host))
 	return "http://" + l.Addr().String(), nil
 }
 

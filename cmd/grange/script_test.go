@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script/*.txtar. Besides testscript's own commands they have:
 //
 //	agent NAME [FLAG...]     start grange run on the directory NAME, on loopback, and wait until
-//	                         it is ready; $NAME_addr is its address
+//	                         it is ready; $NAME_addr is its address, then and the next time
 //	stop NAME                end it as Ctrl-C does: it must exit with 0
 //	kill9 NAME               end it as a power cut does
 //	freeze NAME, thaw NAME   stop it in its tracks, and let it go on
@@ -32,11 +33,18 @@ func TestMain(m *testing.M) {
 //	ends NAME CODE           wait for that command
 //	exits CODE COMMAND...    run a command that must exit with CODE
 //	save VAR                 keep the last stdout, trimmed, in $VAR
+//	save VAR NAME REGEXP     keep what matches of what that command has written
 //	garble VAR               change one character in the middle of $VAR
 //	random FILE SIZE         a file of so many bytes that cannot be compressed
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				return os.Getuid() == 0, nil
+			}
+			return false, fmt.Errorf("no condition %q", cond)
+		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("USER", "anna")
@@ -163,15 +171,18 @@ func (j *job) end(ts *testscript.TestScript, name string, code int) {
 }
 
 func agentCmd(ts *testscript.TestScript, args []string) {
-	name := args[0]
+	name, addrVar, listen := args[0], filepath.Base(args[0])+"_addr", "/ip4/127.0.0.1/tcp/0"
+	if before, _, ok := strings.Cut(ts.Getenv(addrVar), "/p2p/"); ok {
+		listen = before
+	}
 	j := begin(ts, name, `^ready /\S+`, append([]string{
-		"grange", "run", "--dir", name, "--listen", "/ip4/127.0.0.1/tcp/0", "--no-mdns", "--log-level", "debug",
+		"grange", "run", "--dir", name, "--listen", listen, "--no-mdns", "--log-level", "debug",
 	}, args[1:]...)...)
 	ready := regexp.MustCompile(`(?m)^ready (/\S+)$`).FindStringSubmatch(j.text())
 	if ready == nil {
 		ts.Fatalf("%s is ready nowhere:\n%s", name, j.text())
 	}
-	ts.Setenv(filepath.Base(name)+"_addr", ready[1])
+	ts.Setenv(addrVar, ready[1])
 }
 
 func stopCmd(ts *testscript.TestScript, args []string) {
@@ -218,7 +229,17 @@ func exitsCmd(ts *testscript.TestScript, args []string) {
 }
 
 func saveCmd(ts *testscript.TestScript, args []string) {
-	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+	if len(args) < 3 {
+		ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+		return
+	}
+	re, err := regexp.Compile("(?m)" + args[2])
+	ts.Check(err)
+	found := re.FindString(find(ts, args[1]).text())
+	if found == "" {
+		ts.Fatalf("nothing that %s has written matches", args[1])
+	}
+	ts.Setenv(args[0], found)
 }
 
 func garbleCmd(ts *testscript.TestScript, args []string) {
@@ -232,7 +253,10 @@ func randomCmd(ts *testscript.TestScript, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	data := make([]byte, n)
-	x := uint64(n) // xorshift: the same file each time
+	x := uint64(n) // xorshift: the same file each time, and another for each name
+	for _, c := range args[0] {
+		x = x*31 + uint64(c)
+	}
 	for i := range data {
 		x ^= x << 13
 		x ^= x >> 7

@@ -17,8 +17,10 @@ type session struct {
 	agent   *grange.Agent // of this process; nil if another has it
 }
 
-// useDir finds the directory.
+// useDir finds the directory. Whether it was named counts: the settings of one that
+// was not are elsewhere.
 func (a *app) useDir(dir string) error {
+	a.named = dir != ""
 	var err error
 	if dir == "" {
 		if dir, err = grange.DefaultDir(); err != nil {
@@ -27,6 +29,14 @@ func (a *app) useDir(dir string) error {
 	}
 	a.dir, err = filepath.Abs(dir)
 	return err
+}
+
+// config says where the agent of this process lives.
+func (a *app) config() grange.Config {
+	if !a.named {
+		return grange.Config{}
+	}
+	return grange.Config{Dir: a.dir}
 }
 
 // connect reaches the agent, or opens one.
@@ -38,7 +48,7 @@ func (a *app) connect(ctx context.Context) (*session, error) {
 	if !errors.Is(err, grange.ErrNotHere) {
 		return nil, err
 	}
-	agent, err := grange.Open(ctx, grange.Config{Dir: a.dir})
+	agent, err := grange.Open(ctx, a.config())
 	if errors.Is(err, grange.ErrLocked) {
 		// It may have begun to answer just now.
 		if client, err := api.Dial(ctx, a.dir); err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,6 +15,11 @@ import (
 )
 
 func (c *offerCommand) run(ctx context.Context, a *app) error {
+	if c.On != "" {
+		if err := c.move(ctx, a); err != nil {
+			return err
+		}
+	}
 	return a.with(ctx, func(s *session) error {
 		if !c.Amount.set {
 			out, err := s.Offer(ctx)
@@ -42,6 +48,25 @@ func (c *offerCommand) run(ctx context.Context, a *app) error {
 	})
 }
 
+// move has pieces kept on another disk, in a session of its own: it counts from the
+// next one on.
+func (c *offerCommand) move(ctx context.Context, a *app) error {
+	abs, err := filepath.Abs(c.On)
+	if err != nil {
+		return err
+	}
+	return a.with(ctx, func(s *session) error {
+		if s.running {
+			return &api.Error{Code: api.CodeLocked, Message: "an agent is running on " + a.dir, Hint: "stop it, and start it again afterwards"}
+		}
+		if _, err := s.SetOffer(ctx, api.OfferRequest{On: api.Path(abs)}); err != nil {
+			return err
+		}
+		a.tell("Partners' pieces are kept on %s.", clean(c.On))
+		return nil
+	})
+}
+
 // invited is what invite prints with --json: the invitation, and who joined, if that was waited for.
 type invited struct {
 	grange.Invitation
@@ -63,7 +88,10 @@ func (c *inviteCommand) run(ctx context.Context, a *app) error {
 			return err
 		}
 		wait := c.Wait || a.outTerminal && !a.json
-		if err := c.show(a, inv, wait); err != nil || !wait {
+		if err := c.show(a, inv, wait); err != nil {
+			return err
+		}
+		if err := promises(ctx, a, s, inv.Terms.Give); err != nil || !wait {
 			return err
 		}
 		return waitJoined(ctx, a, s, inv)
@@ -119,6 +147,26 @@ func bargain(name string, give, want int64) string {
 		return fmt.Sprintf("Each keeps %s for the other.", amount(give))
 	}
 	return fmt.Sprintf("You keep %s for %s, who keeps %s for you.", amount(give), clean(name), amount(want))
+}
+
+// promises says so when pacts come to more than this machine gives: then a partner
+// would be refused what it was promised.
+func promises(ctx context.Context, a *app, s *session, more int64) error {
+	offer, err := s.Offer(ctx)
+	if err != nil {
+		return err
+	}
+	pacts, err := s.Pacts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range pacts {
+		more += p.Given
+	}
+	if more > offer.Total && !a.quiet {
+		a.warn("With it %s are promised, and this machine gives %s in all. More is given by: grange offer", amount(more), amount(offer.Total))
+	}
+	return nil
 }
 
 // quiet zone around a QR code, in modules.
@@ -184,6 +232,9 @@ func (c *acceptCommand) run(ctx context.Context, a *app) error {
 		}
 		a.value(p)
 		a.tell("You and %s are partners.", clean(p.Name))
+		if err := promises(ctx, a, s, 0); err != nil {
+			return err
+		}
 		a.tell("Next: grange put PATH")
 		return nil
 	})

@@ -2,37 +2,31 @@ package disk
 
 import (
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"flag"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden vectors")
-
-const vectorsFile = "../../docs/vectors/disk.json"
 
 // vectors are of one pack: the head of its file, and records in it.
 type vectors struct {
 	Version string         `json:"version"`
-	Salt    string         `json:"salt"`
-	Header  string         `json:"pack_header"` // the first 64 bytes, which stand at 4096 again
+	Salt    golden.Hex     `json:"salt"`
+	Header  golden.Hex     `json:"pack_header"` // the first 64 bytes, which stand at 4096 again
 	Start   int            `json:"first_record_at"`
 	Records []vectorRecord `json:"records"`
 }
 
 type vectorRecord struct {
-	Offset uint64 `json:"offset"`
-	Score  string `json:"score"`
-	Note   string `json:"note,omitempty"`
-	Data   string `json:"data,omitempty"`
-	Gone   *place `json:"gone,omitempty"`
-	Record string `json:"record"`
+	Offset uint64     `json:"offset"`
+	Score  golden.Hex `json:"score"`
+	Note   golden.Hex `json:"note,omitempty"`
+	Data   golden.Hex `json:"data,omitempty"`
+	Gone   *place     `json:"gone,omitempty"`
+	Record golden.Hex `json:"record"`
 }
 
 func goldenSalt() salt {
@@ -58,56 +52,39 @@ func goldenRecords() []struct {
 	}
 }
 
-func TestGoldenVectors(t *testing.T) {
+func makeVectors(t *testing.T) vectors {
+	t.Helper()
 	s := goldenSalt()
-	got := vectors{Version: Version, Salt: hex.EncodeToString(s[:]), Header: hex.EncodeToString(encodePackHeader(s)[:packHeaderSize]), Start: packStart}
+	v := vectors{Version: Version, Salt: s[:], Header: encodePackHeader(s)[:packHeaderSize], Start: packStart}
 	at := uint64(packStart)
 	for _, r := range goldenRecords() {
 		b, err := appendHead(nil, &s, at, r.header)
 		check(t, err)
 		b = append(b, r.data...)
-		got.Records = append(got.Records, vectorRecord{
-			Offset: at, Score: hex.EncodeToString(r.Score[:]), Note: hex.EncodeToString(r.Note), Data: hex.EncodeToString(r.data), Gone: r.Gone,
-			Record: hex.EncodeToString(b),
-		})
+		v.Records = append(v.Records, vectorRecord{Offset: at, Score: r.Score[:], Note: r.Note, Data: r.data, Gone: r.Gone, Record: b})
 		at += uint64(len(b))
 	}
-	text, err := json.MarshalIndent(got, "", "  ")
-	check(t, err)
-	text = append(text, '\n')
-	if *update {
-		check(t, os.WriteFile(vectorsFile, text, 0o644))
-	}
-	golden, err := os.ReadFile(vectorsFile)
-	check(t, err)
-	if !bytes.Equal(text, golden) {
-		t.Errorf("what is written now:\n%s", text)
-	}
-	var want vectors
-	check(t, json.Unmarshal(golden, &want))
-	head := unhex(t, want.Header)
+	return v
+}
+
+func TestGoldenVectors(t *testing.T) {
+	v := golden.File(t, "disk", makeVectors)
+	s := goldenSalt()
 	pack := make([]byte, packStart)
-	copy(pack[packStart/2:], head) // the second copy alone
-	if s, err := parsePackHeader(pack); err != nil || hex.EncodeToString(s[:]) != want.Salt {
+	copy(pack[packStart/2:], v.Header) // the second copy alone
+	if s, err := parsePackHeader(pack); err != nil || !bytes.Equal(s[:], v.Salt) {
 		t.Errorf("pack header: %x, %v", s, err)
 	}
-	for i, r := range want.Records {
-		b := unhex(t, r.Record)
+	for i, r := range v.Records {
+		b := r.Record
 		h, n, err := parseHead(b, &s, r.Offset)
-		if err != nil || hex.EncodeToString(h.Score[:]) != r.Score || hex.EncodeToString(h.Note) != r.Note || hex.EncodeToString(b[n:]) != r.Data || int(h.Size) != len(b)-n {
+		if err != nil || !bytes.Equal(h.Score[:], r.Score) || !bytes.Equal(h.Note, r.Note) || !bytes.Equal(b[n:], r.Data) || int(h.Size) != len(b)-n {
 			t.Errorf("record %d: %+v, %v", i, h, err)
 		}
 		if (h.Gone == nil) != (r.Gone == nil) || h.Gone != nil && *h.Gone != *r.Gone {
 			t.Errorf("record %d: gone %+v", i, h.Gone)
 		}
 	}
-}
-
-func unhex(t testing.TB, text string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(text)
-	check(t, err)
-	return b
 }
 
 func TestEveryFlippedBitIsFound(t *testing.T) {

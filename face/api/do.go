@@ -229,22 +229,24 @@ func (o *owner) setOffer(r *http.Request) answer {
 	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
-	if (in.Bytes == nil) == (in.Percent == nil) {
-		return failure(nil, invalid(`an offer is either "bytes" or "percent"`, ""))
+	if err := in.check(); err != nil {
+		return failure(nil, err)
+	}
+	if in.On != "" {
+		if err := o.agent.KeepOn(r.Context(), string(in.On)); err != nil {
+			return failure(nil, err)
+		}
 	}
 	now, err := o.room(r)
-	if err != nil {
-		return failure(nil, err)
+	if err != nil || in.On != "" {
+		return value(now, err)
 	}
 	var total int64
 	if in.Percent != nil {
-		if *in.Percent < 0 || *in.Percent > 100 {
-			return failure(nil, invalid("percent is 0 to 100", ""))
-		}
 		room := now.Free + now.Used
 		total = room/100**in.Percent + room%100**in.Percent/100
-	} else if total = *in.Bytes; total < 0 {
-		return failure(nil, invalid("bytes are not below 0", ""))
+	} else {
+		total = *in.Bytes
 	}
 	if total > now.Most {
 		return failure(nil, &Error{
@@ -259,6 +261,26 @@ func (o *owner) setOffer(r *http.Request) answer {
 	}
 	now.Total = total
 	return value(now, nil)
+}
+
+func (in OfferRequest) check() error {
+	set := 0
+	for _, has := range []bool{in.Bytes != nil, in.Percent != nil, in.On != ""} {
+		if has {
+			set++
+		}
+	}
+	switch {
+	case set != 1:
+		return invalid(`an offer is "bytes", "percent" or "on"`, "")
+	case in.Percent != nil && (*in.Percent < 0 || *in.Percent > 100):
+		return invalid("percent is 0 to 100", "")
+	case in.Bytes != nil && *in.Bytes < 0:
+		return invalid("bytes are not below 0", "")
+	case in.On != "":
+		return absolute("on", in.On)
+	}
+	return nil
 }
 
 func (o *owner) invite(r *http.Request) answer {

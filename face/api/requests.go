@@ -88,11 +88,14 @@ type CodeRequest struct {
 	Code string `json:"code"`
 }
 
-// OfferRequest is the body of POST /v1/offer: either of the two.
+// OfferRequest is the body of POST /v1/offer: one of the three.
 type OfferRequest struct {
 	Bytes *int64 `json:"bytes,omitempty"`
 	// Percent is of the room that is free or given already.
 	Percent *int64 `json:"percent,omitempty"`
+	// On is an absolute path of a directory on another disk, which keeps partners' pieces
+	// from the agent's next start on. The agent must not be one that listens.
+	On Path `json:"on,omitempty"`
 }
 
 // Offer is what this machine gives. All are bytes.

@@ -36,9 +36,11 @@ type house struct {
 	dir   string
 	words string // the file with its 24 words
 	port  int
-	addr  string // while it runs
+	addr  string   // while it runs
 	wrap  []string // a command that the agent is run by
 	cred  *syscall.Credential
+
+	damaged map[int]bool // where records of its pack were damaged
 
 	agent *exec.Cmd
 	ended chan struct{} // closed when the agent has ended
@@ -130,9 +132,9 @@ func freePort(t *testing.T) int {
 }
 
 func (h *house) command(ctx context.Context, args ...string) *exec.Cmd {
-	line := slices.Concat(h.wrap, []string{grangeBin, "--dir", h.dir}, args)
+	line := slices.Concat(h.wrap, []string{grangeBin}, args)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
-	cmd.Env = append(os.Environ(), "GRANGE_DIR=", "NO_COLOR=1", "GOCOVERDIR=")
+	cmd.Env = append(os.Environ(), "GRANGE_DIR="+h.dir, "NO_COLOR=1", "GOCOVERDIR=")
 	if h.cred != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: h.cred}
 		cmd.Dir = "/"

@@ -2,38 +2,21 @@ package charter_test
 
 import (
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"flag"
-	"os"
 	"reflect"
 	"testing"
 	"testing/cryptotest"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 	"github.com/grange-grid/grange/pure/charter"
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/seal"
 )
 
-var update = flag.Bool("update", false, "write the golden vectors anew")
-
-const vectorsPath = "../../docs/vectors/charter.json"
-
-// hexBytes is written as hexadecimal digits.
-type hexBytes []byte
-
-func (b hexBytes) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(b)), nil }
-
-func (b *hexBytes) UnmarshalText(text []byte) (err error) {
-	*b, err = hex.DecodeString(string(text))
-	return err
-}
-
 // vectors are the charters of one household, oldest first, and a head.
 type vectors struct {
-	Entropy  hexBytes        `json:"entropy"` // the recovery phrase's
+	Entropy  golden.Hex      `json:"entropy"` // the recovery phrase's
 	Grid     core.DID        `json:"grid"`
 	Machines []machineVector `json:"machines"`
 	Charters []charterVector `json:"charters"`
@@ -44,15 +27,15 @@ type vectors struct {
 }
 
 type machineVector struct {
-	Name string   `json:"name"`
-	Seed hexBytes `json:"seed"`
-	Seal hexBytes `json:"seal"` // the X-Wing seed
-	DID  core.DID `json:"did"`
+	Name string     `json:"name"`
+	Seed golden.Hex `json:"seed"`
+	Seal golden.Hex `json:"seal"` // the X-Wing seed
+	DID  core.DID   `json:"did"`
 }
 
 type charterVector struct {
 	About      string     `json:"about"`
-	Signed     hexBytes   `json:"signed"`
+	Signed     golden.Hex `json:"signed"`
 	Score      core.Score `json:"score"`
 	Recoveries uint64     `json:"recoveries"`
 	Epoch      uint64     `json:"epoch"`
@@ -61,11 +44,11 @@ type charterVector struct {
 	Agents     []core.DID `json:"agents"`
 	Names      []string   `json:"names"`
 	Removed    []core.DID `json:"removed"`
-	Secrets    hexBytes   `json:"secrets"` // what the vault opens to
+	Secrets    golden.Hex `json:"secrets"` // what the vault opens to
 }
 
 type headVector struct {
-	Signed  hexBytes   `json:"signed"`
+	Signed  golden.Hex `json:"signed"`
 	Score   core.Score `json:"score"`
 	Agent   core.DID   `json:"agent"`
 	Charter core.Score `json:"charter"`
@@ -73,13 +56,13 @@ type headVector struct {
 	Seq     uint64     `json:"seq"`
 	Root    core.Score `json:"root"`
 	Size    uint64     `json:"size"`
-	Salt    hexBytes   `json:"salt"`
+	Salt    golden.Hex `json:"salt"`
 	Time    int64      `json:"time"`
 }
 
 type refusedVector struct {
-	Why    string   `json:"why"`
-	Signed hexBytes `json:"signed"`
+	Why    string     `json:"why"`
+	Signed golden.Hex `json:"signed"`
 }
 
 func makeVectors(t *testing.T) vectors {
@@ -160,23 +143,7 @@ func vectorOf(t *testing.T, h home, about string, s identity.Signed) charterVect
 }
 
 func TestVectors(t *testing.T) {
-	if *update {
-		text, err := json.MarshalIndent(makeVectors(t), "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(vectorsPath, append(text, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(vectorsPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var v vectors
-	if err := json.Unmarshal(text, &v); err != nil {
-		t.Fatal(err)
-	}
+	v := golden.Kept(t, "charter", makeVectors)
 	if len(v.Machines) != 2 || len(v.Charters) != 4 || len(v.Order) != 4 || len(v.Heads) != 1 || len(v.Refused) != 6 {
 		t.Fatalf("vectors are missing: %d %d %d %d %d", len(v.Machines), len(v.Charters), len(v.Order), len(v.Heads), len(v.Refused))
 	}

@@ -3,10 +3,12 @@ package chunk
 import (
 	"bytes"
 	"testing"
+
+	"github.com/grange-grid/grange/internal/golden"
 )
 
 func BenchmarkCut(b *testing.B) {
-	data := stream("data", 32<<20)
+	data := golden.Stream("data", 32<<20)
 	c := newCutter(b, "key")
 	r := bytes.NewReader(data)
 	b.SetBytes(int64(len(data)))
@@ -27,7 +29,7 @@ func BenchmarkCut(b *testing.B) {
 }
 
 func BenchmarkPack(b *testing.B) {
-	for name, plain := range map[string][]byte{"prose": prose(300 << 10), "noise": stream("noise", 300<<10)} {
+	for name, plain := range map[string][]byte{"prose": prose(300 << 10), "noise": golden.Stream("noise", 300<<10)} {
 		b.Run(name, func(b *testing.B) {
 			p := NewPacker()
 			dst := make([]byte, 0, PackedSizeMax)
@@ -42,7 +44,7 @@ func BenchmarkPack(b *testing.B) {
 }
 
 func BenchmarkUnpack(b *testing.B) {
-	for name, plain := range map[string][]byte{"prose": prose(300 << 10), "noise": stream("noise", 300<<10)} {
+	for name, plain := range map[string][]byte{"prose": prose(300 << 10), "noise": golden.Stream("noise", 300<<10)} {
 		b.Run(name, func(b *testing.B) {
 			p := NewPacker()
 			packed := p.Pack(nil, plain)

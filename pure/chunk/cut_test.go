@@ -9,6 +9,7 @@ import (
 	"testing/iotest"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 )
 
 // cutAll returns copies of the chunks of a stream, and checks what holds of any.
@@ -63,7 +64,7 @@ func lengths(chunks [][]byte) []int {
 func TestCutJoins(t *testing.T) {
 	c := newCutter(t, "key")
 	for _, size := range []int{0, 1, SizeMin - 1, SizeMin, SizeMin + 1, SizeMean, SizeMax - 1, SizeMax, SizeMax + 1, 5 << 20} {
-		data := stream("data", size)
+		data := golden.Stream("data", size)
 		if got := bytes.Join(cutAll(t, c, bytes.NewReader(data)), nil); !bytes.Equal(got, data) {
 			t.Errorf("%d bytes join to %d others", size, len(got))
 		}
@@ -89,7 +90,7 @@ func TestCutOfZeros(t *testing.T) {
 }
 
 func TestCutsDoNotDependOnReads(t *testing.T) {
-	data := stream("data", 6<<20)
+	data := golden.Stream("data", 6<<20)
 	c := newCutter(t, "key")
 	want := lengths(cutAll(t, c, bytes.NewReader(data)))
 	if len(want) < 10 {
@@ -128,7 +129,7 @@ func (r *risingReader) Read(p []byte) (int, error) {
 }
 
 func TestKeyChangesTheCuts(t *testing.T) {
-	data := stream("data", 16<<20)
+	data := golden.Stream("data", 16<<20)
 	ends := func(key string) map[int]bool {
 		out, at := map[int]bool{}, 0
 		for _, n := range lengths(cutAll(t, newCutter(t, key), bytes.NewReader(data))) {
@@ -162,7 +163,7 @@ func TestKeyChangesTheCuts(t *testing.T) {
 
 // One flipped bit of the key is another key.
 func TestEveryBitOfTheKeyCounts(t *testing.T) {
-	data := stream("data", 2<<20)
+	data := golden.Stream("data", 2<<20)
 	seen := map[int]int{}
 	for i := range 32 {
 		key := keyOf("key")
@@ -179,12 +180,12 @@ func TestEveryBitOfTheKeyCounts(t *testing.T) {
 }
 
 func TestAnEditChangesTheChunksAroundIt(t *testing.T) {
-	data := stream("data", 12<<20)
+	data := golden.Stream("data", 12<<20)
 	edits := map[string][]byte{
 		"a byte at the front": append([]byte{'x'}, data...),
-		"1,000 bytes in":      slices.Insert(bytes.Clone(data), 4<<20, stream("new", 1000)...),
+		"1,000 bytes in":      slices.Insert(bytes.Clone(data), 4<<20, golden.Stream("new", 1000)...),
 		"1,000 bytes out":     slices.Delete(bytes.Clone(data), 8<<20, 8<<20+1000),
-		"1 MiB at the end":    append(bytes.Clone(data), stream("new", 1<<20)...),
+		"1 MiB at the end":    append(bytes.Clone(data), golden.Stream("new", 1<<20)...),
 	}
 	c := newCutter(t, "key")
 	seen := map[core.Score]bool{}
@@ -206,7 +207,7 @@ func TestAnEditChangesTheChunksAroundIt(t *testing.T) {
 
 func TestMeanSize(t *testing.T) {
 	const size = 32 << 20
-	n := len(cutAll(t, newCutter(t, "key"), bytes.NewReader(stream("data", size))))
+	n := len(cutAll(t, newCutter(t, "key"), bytes.NewReader(golden.Stream("data", size))))
 	if mean := size / n; mean < SizeMean || mean > SizeMean*5/4 {
 		t.Errorf("mean of %d chunks is %d KiB", n, mean>>10)
 	}
@@ -214,7 +215,7 @@ func TestMeanSize(t *testing.T) {
 
 func TestCutReportsTheReadersError(t *testing.T) {
 	broken := errors.New("disk on fire")
-	data := stream("data", 3<<20)
+	data := golden.Stream("data", 3<<20)
 	c := newCutter(t, "key")
 	c.Reset(io.MultiReader(bytes.NewReader(data), iotest.ErrReader(broken)))
 	total := 0
@@ -242,7 +243,7 @@ func TestCutReportsTheReadersError(t *testing.T) {
 }
 
 func TestNextDoesNotAllocate(t *testing.T) {
-	data := stream("data", 8<<20)
+	data := golden.Stream("data", 8<<20)
 	c := newCutter(t, "key")
 	r := bytes.NewReader(data)
 	if n := testing.AllocsPerRun(5, func() {

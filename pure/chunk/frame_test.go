@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 )
 
 // frame makes packed bytes with whatever payload.
@@ -99,7 +100,7 @@ func TestUnpackRefuses(t *testing.T) {
 		"no content size":           {frame(1, streamed(t, plain)), 5000},
 		"window too large":          {frame(1, window(t, plain)), 5000},
 		"dictionary":                {frame(1, zstdOf(t, plain, zstd.WithSingleSegment(true), zstd.WithEncoderDictRaw(7, plain[:1000]))), 5000},
-		"hardly shorter than plain": {frame(1, zstdOf(t, stream("noise", 5000), zstd.WithSingleSegment(true))), 5000},
+		"hardly shorter than plain": {frame(1, zstdOf(t, golden.Stream("noise", 5000), zstd.WithSingleSegment(true))), 5000},
 		"padding too long":          {longPadding, 5000},
 		"padding not zero":          {dirtyPadding, 5000},
 		"padding left out":          {unpadded, 5000},

@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 )
 
 // Whatever is unpacked has the length asked for, or is ErrCorrupt, and what is
 // packed of it unpacks to the same.
 func FuzzUnpack(f *testing.F) {
 	p := NewPacker()
-	for _, plain := range [][]byte{nil, []byte("grain"), prose(500), make([]byte, 3000), stream("noise", 40)} {
+	for _, plain := range [][]byte{nil, []byte("grain"), prose(500), make([]byte, 3000), golden.Stream("noise", 40)} {
 		f.Add(p.Pack(nil, plain), len(plain))
 	}
 	f.Add(frame(1, bomb(f, 128<<10, 1)), 128<<10)
@@ -42,7 +43,7 @@ func FuzzCut(f *testing.F) {
 	p := NewPacker()
 	f.Add([]byte("key"), []byte(nil), uint8(0))
 	f.Add([]byte("key"), []byte("grain"), uint8(1))
-	f.Add([]byte(""), stream("data", 1000), uint8(255))
+	f.Add([]byte(""), golden.Stream("data", 1000), uint8(255))
 	f.Fuzz(func(t *testing.T, key, data []byte, times uint8) {
 		c, err := NewCutter(core.ScoreOf(key))
 		if err != nil {

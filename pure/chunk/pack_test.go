@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 )
 
 func TestPadme(t *testing.T) {
@@ -33,7 +34,7 @@ func TestPadme(t *testing.T) {
 func TestPackRoundTrip(t *testing.T) {
 	p := NewPacker()
 	for _, size := range []int{0, 1, 2, 31, 32, 255, 256, 257, 1000, 65791, 65792, SizeMin, 131072, SizeMean, SizeMax - 1, SizeMax} {
-		for name, plain := range map[string][]byte{"noise": stream("noise", size), "prose": prose(size), "zeros": make([]byte, size)} {
+		for name, plain := range map[string][]byte{"noise": golden.Stream("noise", size), "prose": prose(size), "zeros": make([]byte, size)} {
 			packed := p.Pack([]byte("before"), plain)
 			if string(packed[:6]) != "before" {
 				t.Fatalf("%s of %d: not appended", name, size)
@@ -67,7 +68,7 @@ func TestPackUsesZstdOnlyWhereItHelps(t *testing.T) {
 	p := NewPacker()
 	// So much of it is zeros that zstd saves about 4 %, or about 2 %.
 	for zeros, method := range map[int]byte{4 << 10: methodZstd, 2 << 10: methodPlain} {
-		plain := append(stream("noise", 100<<10-zeros), make([]byte, zeros)...)
+		plain := append(golden.Stream("noise", 100<<10-zeros), make([]byte, zeros)...)
 		if packed := p.Pack(nil, plain); packed[0] != method {
 			t.Errorf("%d zeros of %d: method %d, want %d", zeros, len(plain), packed[0], method)
 		}
@@ -78,7 +79,7 @@ func TestPackIsDeterministic(t *testing.T) {
 	plain := prose(300 << 10)
 	p := NewPacker()
 	want := p.Pack(nil, plain)
-	p.Pack(nil, stream("between", SizeMax))
+	p.Pack(nil, golden.Stream("between", SizeMax))
 	if !bytes.Equal(p.Pack(nil, plain), want) || !bytes.Equal(NewPacker().Pack(nil, plain), want) {
 		t.Error("one plaintext has two packings")
 	}
@@ -155,7 +156,7 @@ func TestUnpackStaysWithinTheRoomGiven(t *testing.T) {
 func TestPackAndUnpackAllocateLittle(t *testing.T) {
 	const runs, allocMax = 50, 16 << 10
 	p := NewPacker()
-	for name, plain := range map[string][]byte{"prose": prose(SizeMean), "noise": stream("noise", SizeMean)} {
+	for name, plain := range map[string][]byte{"prose": prose(SizeMean), "noise": golden.Stream("noise", SizeMean)} {
 		packed := p.Pack(nil, plain)
 		dst := make([]byte, 0, PackedSizeMax)
 		for what, run := range map[string]func(){

@@ -1,35 +1,33 @@
 package codec_test
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"flag"
-	"os"
 	"reflect"
 	"testing"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 	"github.com/grange-grid/grange/pure/codec"
 )
-
-var update = flag.Bool("update", false, "write the golden vectors anew")
-
-const vectorsPath = "../../docs/vectors/codec.json"
 
 // vectors are encodings with the value that each is of (as JSON; null where the
 // value has bytes in it, then the diagnostic notation of RFC 8949 says it), and
 // encodings that every reader refuses, signed, stored or sent.
 type vectors struct {
-	Valid []struct {
-		Diagnostic string `json:"diagnostic"`
-		Value      any    `json:"value"`
-		CBOR       string `json:"cbor"`
-	} `json:"valid"`
-	Refused []struct {
-		Why  string `json:"why"`
-		CBOR string `json:"cbor"`
-	} `json:"refused"`
+	Valid   []validVector   `json:"valid"`
+	Refused []refusedVector `json:"refused"`
+}
+
+type validVector struct {
+	Diagnostic string     `json:"diagnostic"`
+	Value      any        `json:"value"`
+	CBOR       golden.Hex `json:"cbor"`
+}
+
+type refusedVector struct {
+	Why  string     `json:"why"`
+	CBOR golden.Hex `json:"cbor"`
 }
 
 type vectorCase struct {
@@ -91,7 +89,7 @@ var refusedCases = [][2]string{
 	{"nothing", ""},
 }
 
-func writeVectors(t *testing.T) {
+func makeVectors(t *testing.T) vectors {
 	t.Helper()
 	var v vectors
 	for _, c := range vectorCases {
@@ -100,48 +98,19 @@ func writeVectors(t *testing.T) {
 		if _, err := json.Marshal(value); err != nil || reflect.TypeOf(value) == reflect.TypeFor[[]byte]() || c.diagnostic[0] == '{' && c.diagnostic[1:6] == `"did"` {
 			value = nil
 		}
-		v.Valid = append(v.Valid, struct {
-			Diagnostic string `json:"diagnostic"`
-			Value      any    `json:"value"`
-			CBOR       string `json:"cbor"`
-		}{c.diagnostic, value, hex.EncodeToString(b)})
+		v.Valid = append(v.Valid, validVector{c.diagnostic, value, b})
 	}
 	for _, c := range refusedCases {
-		v.Refused = append(v.Refused, struct {
-			Why  string `json:"why"`
-			CBOR string `json:"cbor"`
-		}{c[0], c[1]})
+		v.Refused = append(v.Refused, refusedVector{c[0], unhex(t, c[1])})
 	}
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(vectorsPath, append(b, '\n'), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	return v
 }
 
 func TestVectors(t *testing.T) {
-	if *update {
-		writeVectors(t)
-	}
-	raw, err := os.ReadFile(vectorsPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var v vectors
-	if err := json.Unmarshal(raw, &v); err != nil {
-		t.Fatal(err)
-	}
-	if len(v.Valid) != len(vectorCases) || len(v.Refused) != len(refusedCases) {
-		t.Fatalf("%d valid and %d refused vectors, want %d and %d", len(v.Valid), len(v.Refused), len(vectorCases), len(refusedCases))
-	}
-	for i, c := range v.Valid {
-		if got := hex.EncodeToString(mustMarshal(t, vectorCases[i].value)); got != c.CBOR {
-			t.Errorf("%s: encoded as %s, want %s", c.Diagnostic, got, c.CBOR)
-		}
+	v := golden.File(t, "codec", makeVectors)
+	for _, c := range v.Valid {
 		var value any
-		if err := codec.Unmarshal(unhex(t, c.CBOR), &value, 999); err != nil {
+		if err := codec.Unmarshal(c.CBOR, &value, 999); err != nil {
 			t.Errorf("%s: %v", c.Diagnostic, err)
 		}
 		if _, binary := value.([]byte); binary || c.Value == nil {
@@ -154,11 +123,11 @@ func TestVectors(t *testing.T) {
 	}
 	for _, c := range v.Refused {
 		var value any
-		if err := codec.Unmarshal(unhex(t, c.CBOR), &value, 999); !errors.Is(err, core.ErrInvalid) {
-			t.Errorf("%s (%s), strict: %v, want ErrInvalid", c.Why, c.CBOR, err)
+		if err := codec.Unmarshal(c.CBOR, &value, 999); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("%s (%x), strict: %v, want ErrInvalid", c.Why, c.CBOR, err)
 		}
-		if err := codec.UnmarshalMessage(unhex(t, c.CBOR), &value, 999); !errors.Is(err, core.ErrInvalid) {
-			t.Errorf("%s (%s), message: %v, want ErrInvalid", c.Why, c.CBOR, err)
+		if err := codec.UnmarshalMessage(c.CBOR, &value, 999); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("%s (%x), message: %v, want ErrInvalid", c.Why, c.CBOR, err)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package erasure
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -10,17 +9,8 @@ import (
 	"testing"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 )
-
-// bytesOf returns size bytes that depend on name alone.
-func bytesOf(name string, size int) []byte {
-	out := make([]byte, 0, size+core.ScoreSize)
-	for i := uint64(0); len(out) < size; i++ {
-		score := core.ScoreOf(binary.BigEndian.AppendUint64([]byte(name), i))
-		out = append(out, score[:]...)
-	}
-	return out[:size]
-}
 
 // coded returns k+m pieces with their parity.
 func coded(t testing.TB, s Shape, size int) (*Coder, [][]byte) {
@@ -31,7 +21,7 @@ func coded(t testing.TB, s Shape, size int) (*Coder, [][]byte) {
 	}
 	pieces := make([][]byte, s.Total())
 	for i := range pieces {
-		pieces[i] = bytesOf(fmt.Sprint("piece ", i), size)
+		pieces[i] = golden.Stream(fmt.Sprint("piece ", i), size)
 	}
 	data := clone(pieces)
 	if err := c.Parity(pieces); err != nil {
@@ -235,7 +225,7 @@ func TestParityIgnoresOldBytes(t *testing.T) {
 	c, whole := coded(t, Shape{3, 2}, 100)
 	pieces := clone(whole)
 	clear(pieces[3])
-	copy(pieces[4], bytesOf("dirt", 100))
+	copy(pieces[4], golden.Stream("dirt", 100))
 	if err := c.Parity(pieces); err != nil || !equal(pieces, whole) {
 		t.Errorf("other parity over other bytes: %v", err)
 	}
@@ -266,7 +256,7 @@ func TestCoderIsSafeAtOnce(t *testing.T) {
 func FuzzRebuild(f *testing.F) {
 	f.Add([]byte("grain and barley"), uint8(3), uint8(2), uint32(0b10110))
 	f.Add([]byte{0}, uint8(1), uint8(0), uint32(1))
-	f.Add(bytesOf("long", 2000), uint8(10), uint8(10), uint32(0b1010101010_1010101010))
+	f.Add(golden.Stream("long", 2000), uint8(10), uint8(10), uint32(0b1010101010_1010101010))
 	f.Fuzz(func(t *testing.T, data []byte, k, m uint8, mask uint32) {
 		s := Shape{int(k), int(m)}
 		c, err := New(s)

@@ -2,22 +2,16 @@ package erasure
 
 import (
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
-	"flag"
-	"os"
 	"testing"
+
+	"github.com/grange-grid/grange/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write docs/vectors/erasure.json anew")
-
-const vectorsPath = "../../docs/vectors/erasure.json"
 
 // vector is a segment of a shape: the first k pieces are its data.
 type vector struct {
-	K      int      `json:"k"`
-	M      int      `json:"m"`
-	Pieces []string `json:"pieces"`
+	K      int          `json:"k"`
+	M      int          `json:"m"`
+	Pieces []golden.Hex `json:"pieces"`
 }
 
 func makeVectors(t *testing.T) []vector {
@@ -27,7 +21,7 @@ func makeVectors(t *testing.T) []vector {
 		_, pieces := coded(t, s, 24)
 		v := vector{K: s.K, M: s.M}
 		for _, p := range pieces {
-			v.Pieces = append(v.Pieces, hex.EncodeToString(p))
+			v.Pieces = append(v.Pieces, p)
 		}
 		out = append(out, v)
 	}
@@ -37,32 +31,14 @@ func makeVectors(t *testing.T) []vector {
 // The matrix is the library's, and is stored for years: an upgrade that changed
 // it would make parity that does not fit the data.
 func TestVectors(t *testing.T) {
-	if *update {
-		text, err := json.MarshalIndent(makeVectors(t), "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(vectorsPath, append(text, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(vectorsPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var vs []vector
-	if err := json.Unmarshal(text, &vs); err != nil {
-		t.Fatal(err)
-	}
+	vs := golden.File(t, "erasure", makeVectors)
 	if len(vs) < 7 {
 		t.Fatalf("only %d vectors", len(vs))
 	}
 	for _, v := range vs {
 		want := make([][]byte, len(v.Pieces))
 		for i, p := range v.Pieces {
-			if want[i], err = hex.DecodeString(p); err != nil {
-				t.Fatal(err)
-			}
+			want[i] = p
 		}
 		c, err := New(Shape{v.K, v.M})
 		if err != nil {

@@ -2,30 +2,13 @@ package identity_test
 
 import (
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"flag"
-	"os"
 	"testing"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 	"github.com/grange-grid/grange/pure/identity"
 )
-
-var update = flag.Bool("update", false, "write the golden vectors anew")
-
-const vectorsPath = "../../docs/vectors/identity.json"
-
-// hexBytes is written as hexadecimal digits.
-type hexBytes []byte
-
-func (b hexBytes) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(b)), nil }
-
-func (b *hexBytes) UnmarshalText(text []byte) (err error) {
-	*b, err = hex.DecodeString(string(text))
-	return err
-}
 
 type vectors struct {
 	Phrases   []phraseVector `json:"phrases"`
@@ -35,28 +18,28 @@ type vectors struct {
 }
 
 type phraseVector struct {
-	Entropy      hexBytes `json:"entropy"`
-	Phrase       string   `json:"phrase"`
-	Root         core.DID `json:"root"`
-	RecoverySeed hexBytes `json:"recovery_seed"`
+	Entropy      golden.Hex `json:"entropy"`
+	Phrase       string     `json:"phrase"`
+	Root         core.DID   `json:"root"`
+	RecoverySeed golden.Hex `json:"recovery_seed"`
 }
 
 type signedVector struct {
 	Why   string     `json:"why,omitempty"`
-	Seed  hexBytes   `json:"seed,omitempty"`
+	Seed  golden.Hex `json:"seed,omitempty"`
 	By    core.DID   `json:"by"`
 	Kind  string     `json:"kind"`
-	Body  hexBytes   `json:"body"`
-	Sig   hexBytes   `json:"sig"`
-	CBOR  hexBytes   `json:"cbor"`
+	Body  golden.Hex `json:"body"`
+	Sig   golden.Hex `json:"sig"`
+	CBOR  golden.Hex `json:"cbor"`
 	Score core.Score `json:"score"`
 }
 
 type agentVector struct {
-	Seed hexBytes `json:"seed"`
-	Seal hexBytes `json:"seal"`
-	DID  core.DID `json:"did"`
-	File hexBytes `json:"file"`
+	Seed golden.Hex `json:"seed"`
+	Seal golden.Hex `json:"seal"`
+	DID  core.DID   `json:"did"`
+	File golden.Hex `json:"file"`
 }
 
 func makeVectors(t *testing.T) vectors {
@@ -103,23 +86,7 @@ func makeVectors(t *testing.T) vectors {
 }
 
 func TestVectors(t *testing.T) {
-	if *update {
-		text, err := json.MarshalIndent(makeVectors(t), "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(vectorsPath, append(text, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(vectorsPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var v vectors
-	if err := json.Unmarshal(text, &v); err != nil {
-		t.Fatal(err)
-	}
+	v := golden.File(t, "identity", makeVectors)
 	if len(v.Phrases) != 3 || len(v.Signed) != 7 || len(v.Refused) != 5 || len(v.AgentKeys) != 1 {
 		t.Fatalf("vectors are missing: %d %d %d %d", len(v.Phrases), len(v.Signed), len(v.Refused), len(v.AgentKeys))
 	}

@@ -3,20 +3,14 @@ package manifest
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 	"github.com/grange-grid/grange/pure/codec"
 )
-
-var update = flag.Bool("update", false, "write the golden vectors anew")
-
-const vectorsPath = "../../docs/vectors/manifest.json"
 
 // vectors are the records of this room. In a value, text that begins with "hex:" is bytes.
 type vectors struct {
@@ -28,27 +22,26 @@ type vectors struct {
 }
 
 type recordVector struct {
-	What  string `json:"what"`
-	Why   string `json:"why,omitempty"`
-	CBOR  string `json:"cbor"`
-	Value any    `json:"value,omitempty"`
+	What  string     `json:"what"`
+	Why   string     `json:"why,omitempty"`
+	CBOR  golden.Hex `json:"cbor"`
+	Value any        `json:"value,omitempty"`
 }
 
 type keyVector struct {
-	Name  string `json:"name"`
-	Agent string `json:"agent"`
-	Seq   uint64 `json:"seq"`
-	// Version and Tombstone are the keys in hexadecimal.
-	Version   string `json:"version"`
-	Tombstone string `json:"tombstone"`
+	Name      string     `json:"name"`
+	Agent     core.DID   `json:"agent"`
+	Seq       uint64     `json:"seq"`
+	Version   golden.Hex `json:"version"`
+	Tombstone golden.Hex `json:"tombstone"`
 }
 
-// pathVector is a path, as hexadecimal of its bytes, and its key; an empty key with refused set has none.
+// pathVector is a path and its key; an empty key with refused set has none.
 type pathVector struct {
-	Path    string `json:"path"`
-	Part    uint32 `json:"part,omitempty"`
-	Key     string `json:"key,omitempty"`
-	Refused bool   `json:"refused,omitempty"`
+	Path    golden.Hex `json:"path"`
+	Part    uint32     `json:"part,omitempty"`
+	Key     golden.Hex `json:"key,omitempty"`
+	Refused bool       `json:"refused,omitempty"`
 }
 
 // readers read a record and write it again.
@@ -72,22 +65,12 @@ func again[T checker](read func([]byte) (T, error)) func([]byte) ([]byte, error)
 }
 
 func TestVectors(t *testing.T) {
-	if *update {
-		writeVectors(t)
-	}
-	raw, err := os.ReadFile(vectorsPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all vectors
-	if err := json.Unmarshal(raw, &all); err != nil {
-		t.Fatal(err)
-	}
+	all := golden.File(t, "manifest", makeVectors)
 	if len(all.Records) < 8 || len(all.Refused) < 8 || len(all.Keys) == 0 || len(all.Paths) == 0 {
 		t.Fatal("vectors are missing")
 	}
 	for i, v := range all.Records {
-		data := unhex(t, v.CBOR)
+		data := v.CBOR
 		if got, err := readers[v.What](data); err != nil || !bytes.Equal(got, data) {
 			t.Errorf("record %d, a %s: %v", i, v.What, err)
 		}
@@ -96,19 +79,14 @@ func TestVectors(t *testing.T) {
 		}
 	}
 	for i, v := range all.Refused {
-		if _, err := readers[v.What](unhex(t, v.CBOR)); err == nil {
+		if _, err := readers[v.What](v.CBOR); err == nil {
 			t.Errorf("refused record %d, a %s with %s, was read", i, v.What, v.Why)
 		}
 	}
 	for _, v := range all.Keys {
-		agent, err := core.ParseDID(v.Agent)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for key, want := range map[string][]byte{v.Version: VersionKey(v.Name, agent, v.Seq), v.Tombstone: TombstoneKey(v.Name, agent, v.Seq)} {
-			name, gotAgent, seq, err := ParseVersionKey(unhex(t, key))
-			if err != nil || name != v.Name || gotAgent != agent || seq != v.Seq || key != hex.EncodeToString(want) {
-				t.Errorf("key %s: %q %v %d, %v", key, name, gotAgent, seq, err)
+		for _, key := range []golden.Hex{v.Version, v.Tombstone} {
+			if name, agent, seq, err := ParseVersionKey(key); err != nil || name != v.Name || agent != v.Agent || seq != v.Seq {
+				t.Errorf("key %x: %q %v %d, %v", key, name, agent, seq, err)
 			}
 		}
 	}
@@ -119,26 +97,25 @@ func TestVectors(t *testing.T) {
 
 func checkPathVector(t *testing.T, v pathVector) {
 	t.Helper()
-	path := unhex(t, v.Path)
-	key, err := Key(path)
+	key, err := Key(v.Path)
 	if v.Part > 0 {
-		key, err = PartKey(path, v.Part)
+		key, err = PartKey(v.Path, v.Part)
 	}
 	if v.Refused {
 		if err == nil {
-			t.Errorf("path %q has a key", path)
+			t.Errorf("path %q has a key", v.Path)
 		}
 		return
 	}
-	if err != nil || hex.EncodeToString(key) != v.Key {
-		t.Errorf("path %q: key %x, %v", path, key, err)
+	if err != nil || !bytes.Equal(key, v.Key) {
+		t.Errorf("path %q: key %x, %v", v.Path, key, err)
 	}
-	if back, part, err := Path(unhex(t, v.Key)); err != nil || !bytes.Equal(back, path) || part != v.Part {
-		t.Errorf("key %s: path %q, part %d, %v", v.Key, back, part, err)
+	if back, part, err := Path(v.Key); err != nil || !bytes.Equal(back, v.Path) || part != v.Part {
+		t.Errorf("key %x: path %q, part %d, %v", v.Key, back, part, err)
 	}
 }
 
-func writeVectors(t *testing.T) {
+func makeVectors(t *testing.T) vectors {
 	t.Helper()
 	all := vectors{About: "Records of manifests and of the state, docs/SPEC.md §4 and §5. cbor, version, tombstone, path and key are hexadecimal; in a value, text that begins with hex: is bytes."}
 	add := func(what string, v checker) {
@@ -150,14 +127,14 @@ func writeVectors(t *testing.T) {
 		if err := codec.Unmarshal(data, &value, len(data)); err != nil {
 			t.Fatal(err)
 		}
-		all.Records = append(all.Records, recordVector{What: what, CBOR: hex.EncodeToString(data), Value: toJSON(value)})
+		all.Records = append(all.Records, recordVector{What: what, CBOR: data, Value: toJSON(value)})
 	}
 	refuse := func(what, why string, v any) {
 		data, err := codec.Marshal(v)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all.Refused = append(all.Refused, recordVector{What: what, Why: why, CBOR: hex.EncodeToString(data)})
+		all.Refused = append(all.Refused, recordVector{What: what, Why: why, CBOR: data})
 	}
 	add("ref", aRef(3000))
 	add("ref", aPageRef())
@@ -183,8 +160,8 @@ func writeVectors(t *testing.T) {
 	agent := core.DID(scoreOf("agent"))
 	for _, name := range []string{"photos", "Bücher 水"} {
 		all.Keys = append(all.Keys, keyVector{
-			Name: name, Agent: agent.String(), Seq: 258,
-			Version: hex.EncodeToString(VersionKey(name, agent, 258)), Tombstone: hex.EncodeToString(TombstoneKey(name, agent, 258)),
+			Name: name, Agent: agent, Seq: 258,
+			Version: VersionKey(name, agent, 258), Tombstone: TombstoneKey(name, agent, 258),
 		})
 	}
 	for _, path := range []string{"", "a", "a/b", "\xff/.c"} {
@@ -192,23 +169,17 @@ func writeVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all.Paths = append(all.Paths, pathVector{Path: hex.EncodeToString([]byte(path)), Key: hex.EncodeToString(key)})
+		all.Paths = append(all.Paths, pathVector{Path: []byte(path), Key: key})
 	}
 	key, err := PartKey([]byte("a/b"), 258)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all.Paths = append(all.Paths, pathVector{Path: hex.EncodeToString([]byte("a/b")), Part: 258, Key: hex.EncodeToString(key)})
+	all.Paths = append(all.Paths, pathVector{Path: []byte("a/b"), Part: 258, Key: key})
 	for _, path := range []string{"/a", "a/", "a//b", "..", "a/../b", "./a", "a\x00b", strings.Repeat("x", 4097)} {
-		all.Paths = append(all.Paths, pathVector{Path: hex.EncodeToString([]byte(path)), Refused: true})
+		all.Paths = append(all.Paths, pathVector{Path: []byte(path), Refused: true})
 	}
-	raw, err := json.MarshalIndent(all, "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(vectorsPath, append(raw, '\n'), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	return all
 }
 
 // toJSON makes a decoded value one that JSON can hold.
@@ -238,7 +209,11 @@ func fromJSON(t *testing.T, v any) any {
 	switch v := v.(type) {
 	case string:
 		if b, ok := strings.CutPrefix(v, "hex:"); ok {
-			return unhex(t, b)
+			data, err := hex.DecodeString(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return data
 		}
 	case float64:
 		return int64(v)
@@ -252,13 +227,4 @@ func fromJSON(t *testing.T, v any) any {
 		}
 	}
 	return v
-}
-
-func unhex(t *testing.T, text string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }

@@ -2,29 +2,22 @@ package pact
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
-	"flag"
-	"os"
 	"reflect"
 	"testing"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 	"github.com/grange-grid/grange/pure/identity"
 )
 
-var update = flag.Bool("update", false, "write docs/vectors/pact.json anew")
-
-const vectorsPath = "../../docs/vectors/pact.json"
-
-// vectors is the file's form. Bytes are hex, DIDs and scores as text; Value is a
-// structure of the SPEC, by field names.
+// vectors is the file's form. Value is a structure of the SPEC, by field names.
 type vectors struct {
 	// Seeds are those of the ed25519 keys, by DID.
-	Seeds map[string]string `json:"seeds"`
+	Seeds map[core.DID]golden.Hex `json:"seeds"`
 	Pact  struct {
 		Value    json.RawMessage `json:"value"`
-		Body     string          `json:"body"`
+		Body     golden.Hex      `json:"body"`
 		Inviter  signatureVector `json:"inviter"`
 		Acceptor signatureVector `json:"acceptor"`
 		ID       core.Score      `json:"id"`
@@ -32,25 +25,25 @@ type vectors struct {
 	Signed     []signedVector `json:"signed"`
 	Invitation struct {
 		Value json.RawMessage `json:"value"`
-		ID    string          `json:"id"`
+		ID    golden.Hex      `json:"id"`
 		// Acceptor is the agent that Proof is of.
-		Acceptor core.DID `json:"acceptor"`
-		Proof    string   `json:"proof"`
-		Code     string   `json:"code"`
+		Acceptor core.DID   `json:"acceptor"`
+		Proof    golden.Hex `json:"proof"`
+		Code     string     `json:"code"`
 	} `json:"invitation"`
 }
 
 type signatureVector struct {
-	By  core.DID `json:"by"`
-	Sig string   `json:"sig"`
+	By  core.DID   `json:"by"`
+	Sig golden.Hex `json:"sig"`
 }
 
 type signedVector struct {
 	Kind  string          `json:"kind"`
 	Value json.RawMessage `json:"value"`
 	By    core.DID        `json:"by"`
-	Body  string          `json:"body"`
-	Sig   string          `json:"sig"`
+	Body  golden.Hex      `json:"body"`
+	Sig   golden.Hex      `json:"sig"`
 	Score core.Score      `json:"score"`
 }
 
@@ -68,7 +61,7 @@ func toValue(t *testing.T, v any, field string, b []byte) json.RawMessage {
 	if err := json.Unmarshal(raw, &fields); err != nil {
 		t.Fatal(err)
 	}
-	fields[field], _ = json.Marshal(hex.EncodeToString(b))
+	fields[field], _ = json.Marshal(golden.Hex(b))
 	raw, err = json.Marshal(fields)
 	if err != nil {
 		t.Fatal(err)
@@ -84,11 +77,11 @@ func fromValue(t *testing.T, raw json.RawMessage, v any, field string, b []byte)
 		t.Fatal(err)
 	}
 	if field != "" {
-		var text string
-		if err := json.Unmarshal(fields[field], &text); err != nil {
+		var data golden.Hex
+		if err := json.Unmarshal(fields[field], &data); err != nil {
 			t.Fatal(err)
 		}
-		copy(b, unhex(t, text))
+		copy(b, data)
 		delete(fields, field)
 	}
 	raw, err := json.Marshal(fields)
@@ -100,38 +93,17 @@ func fromValue(t *testing.T, raw json.RawMessage, v any, field string, b []byte)
 	}
 }
 
-func unhex(t *testing.T, text string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 // readVectors returns the file and the keys that it names.
 func readVectors(t *testing.T) (vectors, map[core.DID]identity.Key) {
 	t.Helper()
-	if *update {
-		writeVectors(t)
-	}
-	raw, err := os.ReadFile(vectorsPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var v vectors
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
-		t.Fatal(err)
-	}
+	v := golden.File(t, "pact", makeVectors)
 	keys := make(map[core.DID]identity.Key)
-	for text, seed := range v.Seeds {
-		k := identity.KeyOf([32]byte(unhex(t, seed)))
-		if k.DID().String() != text {
-			t.Errorf("seed %s is of %s, want %s", seed, k.DID(), text)
+	for did, seed := range v.Seeds {
+		k := identity.KeyOf([32]byte(seed))
+		if k.DID() != did {
+			t.Errorf("seed %x is of %s, want %s", seed, k.DID(), did)
 		}
-		keys[k.DID()] = k
+		keys[did] = k
 	}
 	return v, keys
 }
@@ -141,9 +113,9 @@ func TestVectorsPact(t *testing.T) {
 	var want Pact
 	fromValue(t, v.Pact.Value, &want, "invitation", want.Invitation[:])
 	s := SignedPact{
-		Body:     unhex(t, v.Pact.Body),
-		Inviter:  Signature{By: v.Pact.Inviter.By, Sig: unhex(t, v.Pact.Inviter.Sig)},
-		Acceptor: Signature{By: v.Pact.Acceptor.By, Sig: unhex(t, v.Pact.Acceptor.Sig)},
+		Body:     v.Pact.Body,
+		Inviter:  Signature{By: v.Pact.Inviter.By, Sig: v.Pact.Inviter.Sig},
+		Acceptor: Signature{By: v.Pact.Acceptor.By, Sig: v.Pact.Acceptor.Sig},
 	}
 	if got, err := s.Verify(); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("read %+v, %v; want %+v", got, err, want)
@@ -203,11 +175,11 @@ func TestVectorsInvitation(t *testing.T) {
 	if got, err := want.Code(); err != nil || got != v.Invitation.Code {
 		t.Errorf("written: %s, %v", got, err)
 	}
-	if id := want.ID(); hex.EncodeToString(id[:]) != v.Invitation.ID {
+	if id := want.ID(); !bytes.Equal(id[:], v.Invitation.ID) {
 		t.Errorf("id %x", id)
 	}
-	if !want.Proves(v.Invitation.Acceptor, unhex(t, v.Invitation.Proof)) {
-		t.Errorf("proof %s", v.Invitation.Proof)
+	if !want.Proves(v.Invitation.Acceptor, v.Invitation.Proof) {
+		t.Errorf("proof %x", v.Invitation.Proof)
 	}
 }
 
@@ -215,7 +187,7 @@ func checkSigned[T claim](t *testing.T, s signedVector, keys map[core.DID]identi
 	signT func(identity.Key, T) (identity.Signed, error), openT func(identity.Signed) (T, error),
 ) {
 	t.Helper()
-	signed := identity.Signed{By: s.By, Body: unhex(t, s.Body), Sig: unhex(t, s.Sig)}
+	signed := identity.Signed{By: s.By, Body: s.Body, Sig: s.Sig}
 	if got, err := openT(signed); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("read %+v, %v; want %+v", got, err, want)
 	}
@@ -227,18 +199,19 @@ func checkSigned[T claim](t *testing.T, s signedVector, keys map[core.DID]identi
 	}
 }
 
-func writeVectors(t *testing.T) {
+func makeVectors(t *testing.T) vectors {
+	t.Helper()
 	var v vectors
-	v.Seeds = make(map[string]string)
+	v.Seeds = make(map[core.DID]golden.Hex)
 	for n := byte(1); n <= 4; n++ {
 		seed := core.DeriveKey("grange test pact key", []byte{n})
-		v.Seeds[key(n).DID().String()] = hex.EncodeToString(seed[:])
+		v.Seeds[key(n).DID()] = seed[:]
 	}
 	p, s := pact(), signedPact(t)
 	v.Pact.Value = toValue(t, p, "invitation", p.Invitation[:])
-	v.Pact.Body = hex.EncodeToString(s.Body)
-	v.Pact.Inviter = signatureVector{s.Inviter.By, hex.EncodeToString(s.Inviter.Sig)}
-	v.Pact.Acceptor = signatureVector{s.Acceptor.By, hex.EncodeToString(s.Acceptor.Sig)}
+	v.Pact.Body = s.Body
+	v.Pact.Inviter = signatureVector{s.Inviter.By, s.Inviter.Sig}
+	v.Pact.Acceptor = signatureVector{s.Acceptor.By, s.Acceptor.Sig}
 	v.Pact.ID = s.ID()
 
 	add := func(kind string, value json.RawMessage, s identity.Signed, err error) {
@@ -246,7 +219,7 @@ func writeVectors(t *testing.T) {
 			t.Fatal(err)
 		}
 		v.Signed = append(v.Signed, signedVector{
-			Kind: kind, Value: value, By: s.By, Body: hex.EncodeToString(s.Body), Sig: hex.EncodeToString(s.Sig), Score: s.Score(),
+			Kind: kind, Value: value, By: s.By, Body: s.Body, Sig: s.Sig, Score: s.Score(),
 		})
 	}
 	l, e, r, a := lease(), release(), receipt(), admission()
@@ -263,16 +236,10 @@ func writeVectors(t *testing.T) {
 	i := invitation()
 	id, proof := i.ID(), InvitationProof(i.Secret, i.Agent, bobAgent.DID())
 	v.Invitation.Value = toValue(t, i, "secret", i.Secret[:])
-	v.Invitation.ID = hex.EncodeToString(id[:])
+	v.Invitation.ID = id[:]
 	v.Invitation.Acceptor = bobAgent.DID()
-	v.Invitation.Proof = hex.EncodeToString(proof[:])
+	v.Invitation.Proof = proof[:]
 	v.Invitation.Code = code(t)
 
-	raw, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(vectorsPath, append(raw, '\n'), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	return v
 }

@@ -2,20 +2,13 @@ package page
 
 import (
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
 	"testing"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 	"github.com/grange-grid/grange/pure/codec"
 )
-
-var update = flag.Bool("update", false, "write the golden vectors anew")
-
-const vectorsPath = "../../docs/vectors/page.json"
 
 type vectors struct {
 	About   string          `json:"about"`
@@ -27,13 +20,13 @@ type vectors struct {
 // treeVector is the list of the records "record 00000", "record 00001" and so on: Count
 // of them, each with a value of Size bytes that are all the low byte of its number.
 type treeVector struct {
-	Count int    `json:"count"`
-	Size  int    `json:"size"`
-	Tree  string `json:"tree"`
+	Count int        `json:"count"`
+	Size  int        `json:"size"`
+	Tree  golden.Hex `json:"tree"`
 	// Pages are the scores of the pages, children before parents, as they are stored.
-	Pages []string `json:"pages"`
+	Pages []golden.Hex `json:"pages"`
 	// First is the page that is stored first, whole.
-	First string `json:"first,omitempty"`
+	First golden.Hex `json:"first,omitempty"`
 }
 
 type endVector struct {
@@ -43,9 +36,9 @@ type endVector struct {
 }
 
 type refusedVector struct {
-	Why   string `json:"why"`
-	Level uint   `json:"level"`
-	Page  string `json:"page"`
+	Why   string     `json:"why"`
+	Level uint       `json:"level"`
+	Page  golden.Hex `json:"page"`
 }
 
 func (v treeVector) records() []Record {
@@ -59,13 +52,13 @@ func (v treeVector) records() []Record {
 // made fills in what follows from Count and Size; the score of a page is its reference.
 func (v treeVector) made(t *testing.T) treeVector {
 	t.Helper()
-	v.Pages = []string{}
+	v.Pages = []golden.Hex{}
 	b := NewBuilder(func(page []byte) ([]byte, error) {
 		score := core.ScoreOf(page)
 		if len(v.Pages) == 0 && len(page) < 256 {
-			v.First = hex.EncodeToString(page)
+			v.First = bytes.Clone(page)
 		}
-		v.Pages = append(v.Pages, hex.EncodeToString(score[:]))
+		v.Pages = append(v.Pages, score[:])
 		return score[:], nil
 	})
 	for _, r := range v.records() {
@@ -77,34 +70,18 @@ func (v treeVector) made(t *testing.T) treeVector {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := codec.Marshal(tree)
-	if err != nil {
+	if v.Tree, err = codec.Marshal(tree); err != nil {
 		t.Fatal(err)
 	}
-	v.Tree = hex.EncodeToString(data)
 	return v
 }
 
 func TestVectors(t *testing.T) {
-	if *update {
-		writeVectors(t)
-	}
-	raw, err := os.ReadFile(vectorsPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all vectors
-	if err := json.Unmarshal(raw, &all); err != nil {
-		t.Fatal(err)
-	}
+	all := golden.File(t, "page", makeVectors)
 	if len(all.Trees) < 5 || len(all.Ends) < 10 || len(all.Refused) < 5 {
 		t.Fatal("vectors are missing")
 	}
 	for _, v := range all.Trees {
-		got := treeVector{Count: v.Count, Size: v.Size}.made(t)
-		if got.Tree != v.Tree || got.First != v.First || fmt.Sprint(got.Pages) != fmt.Sprint(v.Pages) {
-			t.Errorf("%d records of %d bytes: %d pages, tree %s; want %d, %s", v.Count, v.Size, len(got.Pages), got.Tree, len(v.Pages), v.Tree)
-		}
 		checkTreeVector(t, v)
 	}
 	for _, v := range all.Ends {
@@ -113,7 +90,7 @@ func TestVectors(t *testing.T) {
 		}
 	}
 	for _, v := range all.Refused {
-		if _, err := decode(unhex(t, v.Page), v.Level, bounds{root: true}); err == nil {
+		if _, err := decode(v.Page, v.Level, bounds{root: true}); err == nil {
 			t.Errorf("a page with %s was read", v.Why)
 		}
 	}
@@ -122,22 +99,21 @@ func TestVectors(t *testing.T) {
 // checkTreeVector reads the tree of the vector, out of pages made anew but found by its scores.
 func checkTreeVector(t *testing.T, v treeVector) {
 	t.Helper()
-	tree, err := DecodeTree(unhex(t, v.Tree))
+	tree, err := DecodeTree(v.Tree)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := newShelf()
 	build(t, s, v.records())
-	if v.First != "" {
-		first := unhex(t, v.First)
-		s.pages[core.ScoreOf(first)] = first
+	if len(v.First) > 0 {
+		s.pages[core.ScoreOf(v.First)] = v.First
 	}
 	if got := walk(t, tree, s, nil, nil); !same(got, v.records()) {
 		t.Errorf("%d records of %d bytes: %d are read", v.Count, v.Size, len(got))
 	}
 }
 
-func writeVectors(t *testing.T) {
+func makeVectors(t *testing.T) vectors {
 	t.Helper()
 	all := vectors{About: "Pages, docs/SPEC.md §4. A tree's records are \"record 00000\", \"record 00001\", …: count of them, each with size bytes that are all the low byte of its number. The reference to a page is its score. tree, pages, first and page are hexadecimal."}
 	for _, v := range []treeVector{{Count: 0}, {Count: 1, Size: 3}, {Count: 3, Size: 1}, {Count: 1000, Size: 20}, {Count: 20_000, Size: 8}, {Count: 40, Size: 20_000}} {
@@ -153,7 +129,7 @@ func writeVectors(t *testing.T) {
 		}
 	}
 	refuse := func(why string, level uint, page []byte) {
-		all.Refused = append(all.Refused, refusedVector{Why: why, Level: level, Page: hex.EncodeToString(page)})
+		all.Refused = append(all.Refused, refusedVector{Why: why, Level: level, Page: page})
 	}
 	good := forge(t, 0, entry("a", "1"), entry("b", "2"))
 	refuse("keys that fall", 0, forge(t, 0, entry("b", "1"), entry("a", "2")))
@@ -163,20 +139,5 @@ func writeVectors(t *testing.T) {
 	refuse("an empty reference", 1, forge(t, 1, entry("a", "")))
 	refuse("version 2", 0, bytes.Replace(good, []byte{'v', 1}, []byte{'v', 2}, 1))
 	refuse("a byte too many", 0, append(bytes.Clone(good), 0))
-	raw, err := json.MarshalIndent(all, "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(vectorsPath, append(raw, '\n'), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func unhex(t *testing.T, text string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return all
 }

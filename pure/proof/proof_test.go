@@ -11,17 +11,8 @@ import (
 	"lukechampine.com/blake3/bao"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 )
-
-// bytesOf returns size bytes that depend on name alone.
-func bytesOf(name string, size int) []byte {
-	out := make([]byte, 0, size+core.ScoreSize)
-	for i := uint64(0); len(out) < size; i++ {
-		score := core.ScoreOf(binary.BigEndian.AppendUint64([]byte(name), i))
-		out = append(out, score[:]...)
-	}
-	return out[:size]
-}
 
 func mustProve(t testing.TB, data []byte, block uint64) []byte {
 	t.Helper()
@@ -35,7 +26,7 @@ func mustProve(t testing.TB, data []byte, block uint64) []byte {
 // Two libraries hash here: zeebo's makes the scores, this one's checks slices.
 func TestRootIsTheScore(t *testing.T) {
 	for _, size := range []int{0, 1, 63, 64, 1023, 1024, 1025, 2048, 2049, 3072, 16 << 10, 16<<10 + 1, 64 << 10, 100_000, 1<<20 - 1, 1 << 20} {
-		data := bytesOf("data", size)
+		data := golden.Stream("data", size)
 		for _, outboard := range []bool{false, true} {
 			if _, root := bao.EncodeBuf(data, group, outboard); core.Score(root) != core.ScoreOf(data) {
 				t.Errorf("%d bytes: the Bao root %x is not the score", size, root)
@@ -56,7 +47,7 @@ func TestBlocks(t *testing.T) {
 
 func TestEveryBlockIsProven(t *testing.T) {
 	for _, size := range []int{1, 1023, 1024, 1025, 2048, 3000, 5 * 1024, 7*1024 + 1, 8 * 1024, 33*1024 - 5, 1<<20 - 1, 1 << 20} {
-		data := bytesOf("data", size)
+		data := golden.Stream("data", size)
 		score := core.ScoreOf(data)
 		step := uint64(1)
 		if size > 64<<10 {
@@ -86,7 +77,7 @@ func TestEveryBlockIsProven(t *testing.T) {
 // implementation can use any Bao library.
 func TestSliceIsOfTheCombinedEncoding(t *testing.T) {
 	for _, size := range []int{1, 1024, 1025, 70_000, 1 << 20} {
-		data := bytesOf("data", size)
+		data := golden.Stream("data", size)
 		combined, _ := bao.EncodeBuf(data, 0, false)
 		for _, block := range []uint64{0, Blocks(int64(size)) / 2, Blocks(int64(size)) - 1} {
 			offset := block * BlockSize
@@ -105,13 +96,13 @@ func TestSliceIsOfTheCombinedEncoding(t *testing.T) {
 }
 
 func TestSliceOfAMebibyteIsSmall(t *testing.T) {
-	if n := len(mustProve(t, bytesOf("data", 1<<20), 700)); n != 1024+10*64 {
+	if n := len(mustProve(t, golden.Stream("data", 1<<20), 700)); n != 1024+10*64 {
 		t.Errorf("slice of %d bytes", n)
 	}
 }
 
 func TestNoSuchBlock(t *testing.T) {
-	data := bytesOf("data", 2500)
+	data := golden.Stream("data", 2500)
 	for _, block := range []uint64{3, 4, 1 << 53, 1 << 54, math.MaxUint64} {
 		if slice, err := Prove(data, block); slice != nil || !errors.Is(err, core.ErrInvalid) {
 			t.Errorf("prove block %d: %d bytes, %v", block, len(slice), err)
@@ -141,7 +132,7 @@ func TestFlippedBits(t *testing.T) {
 		size  int
 		block uint64
 	}{{1, 0}, {1000, 0}, {1025, 1}, {5000, 2}, {1 << 20, 700}} {
-		data := bytesOf("data", c.size)
+		data := golden.Stream("data", c.size)
 		score, slice := core.ScoreOf(data), mustProve(t, data, c.block)
 		for i := range slice {
 			for bit := range 8 {
@@ -159,7 +150,7 @@ func TestFlippedBits(t *testing.T) {
 }
 
 func TestCutAndLengthenedSlices(t *testing.T) {
-	data := bytesOf("data", 20_000)
+	data := golden.Stream("data", 20_000)
 	score, slice := core.ScoreOf(data), mustProve(t, data, 11)
 	for n := range slice {
 		if err := Verify(score, 20_000, 11, slice[:n]); !errors.Is(err, core.ErrCorrupt) {
@@ -190,7 +181,7 @@ func TestSliceOfAnotherBlock(t *testing.T) {
 	for name, c := range map[string]struct {
 		data []byte
 		pass int
-	}{"noise": {bytesOf("data", blocks*1024), blocks}, "equal blocks": {make([]byte, blocks*1024), 2 * blocks}} {
+	}{"noise": {golden.Stream("data", blocks*1024), blocks}, "equal blocks": {make([]byte, blocks*1024), 2 * blocks}} {
 		score, pass := core.ScoreOf(c.data), 0
 		for asked := range uint64(blocks) {
 			right := mustProve(t, c.data, asked)
@@ -212,7 +203,7 @@ func TestSliceOfAnotherBlock(t *testing.T) {
 }
 
 func TestSliceOfAnotherPiece(t *testing.T) {
-	a, b := bytesOf("a", 5000), bytesOf("b", 5000)
+	a, b := golden.Stream("a", 5000), golden.Stream("b", 5000)
 	if err := Verify(core.ScoreOf(a), 5000, 1, mustProve(t, b, 1)); !errors.Is(err, core.ErrCorrupt) {
 		t.Errorf("another piece: %v", err)
 	}
@@ -235,7 +226,7 @@ func TestSliceOfAnotherPiece(t *testing.T) {
 // with as many blocks it changes only the last one, as the package says.
 func TestWrongSize(t *testing.T) {
 	const size = 10*1024 + 500
-	data := bytesOf("data", size)
+	data := golden.Stream("data", size)
 	score := core.ScoreOf(data)
 	for _, claimed := range []int64{
 		1, 500, 1024, 1025, 1524, 2048, 4096, 4097, 8192, 8193, 9 * 1024, 10 * 1024, 10*1024 + 1, size - 1, size + 1, 11 * 1024,
@@ -289,7 +280,7 @@ func samePath(a, b int64, block uint64) bool {
 // The prover must not choose the length: a slice made for a tree of another
 // shape over the same hashes must not pass.
 func TestInnerNodesAreNotBlocks(t *testing.T) {
-	data := bytesOf("data", 2048)
+	data := golden.Stream("data", 2048)
 	slice := mustProve(t, data, 0) // left hash ‖ right hash ‖ block 0
 	// 64 bytes that hash to the root as a parent node, shown as the content.
 	if err := Verify(core.ScoreOf(data), 64, 0, slice[:64]); !errors.Is(err, core.ErrCorrupt) {
@@ -299,7 +290,7 @@ func TestInnerNodesAreNotBlocks(t *testing.T) {
 
 func FuzzVerify(f *testing.F) {
 	const size = 5000
-	data := bytesOf("data", size)
+	data := golden.Stream("data", size)
 	score := core.ScoreOf(data)
 	for block := range Blocks(size) {
 		f.Add(int64(size), block, mustProve(f, data, block))
@@ -327,7 +318,7 @@ func FuzzVerify(f *testing.F) {
 }
 
 func BenchmarkProve(b *testing.B) {
-	data := bytesOf("data", 1<<20)
+	data := golden.Stream("data", 1<<20)
 	b.SetBytes(1 << 20)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -338,7 +329,7 @@ func BenchmarkProve(b *testing.B) {
 }
 
 func BenchmarkVerify(b *testing.B) {
-	data := bytesOf("data", 1<<20)
+	data := golden.Stream("data", 1<<20)
 	score := core.ScoreOf(data)
 	slice, err := Prove(data, 700)
 	if err != nil {

@@ -2,12 +2,11 @@ package seal
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 )
 
 // Whatever the bytes, opening gives back exactly what was sealed, or ErrCorrupt.
@@ -65,14 +64,7 @@ func FuzzOpenState(f *testing.F) {
 
 func FuzzOpenBox(f *testing.F) {
 	// Making a box draws randomness, and each fuzzing process needs the same one.
-	text, err := os.ReadFile(vectorsPath)
-	if err != nil {
-		f.Fatal(err)
-	}
-	var v vectors
-	if err := json.Unmarshal(text, &v); err != nil {
-		f.Fatal(err)
-	}
+	v := golden.Read[vectors](f, "seal")
 	made := v.Boxes[len(v.Boxes)-1]
 	key, err := NewPrivateKey([32]byte(made.Seed))
 	if err != nil {

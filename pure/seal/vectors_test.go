@@ -2,29 +2,12 @@ package seal
 
 import (
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
-	"flag"
-	"os"
 	"testing"
 	"testing/cryptotest"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write docs/vectors/seal.json anew")
-
-const vectorsPath = "../../docs/vectors/seal.json"
-
-// hexBytes is written as hexadecimal digits.
-type hexBytes []byte
-
-func (b hexBytes) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(b)), nil }
-
-func (b *hexBytes) UnmarshalText(text []byte) (err error) {
-	*b, err = hex.DecodeString(string(text))
-	return err
-}
 
 type vectors struct {
 	Chunks []chunkVector `json:"chunks"`
@@ -34,27 +17,27 @@ type vectors struct {
 }
 
 type chunkVector struct {
-	Secret hexBytes `json:"secret"`
-	Packed hexBytes `json:"packed"`
-	Score  hexBytes `json:"score"`
-	Key    hexBytes `json:"key"`
-	Sealed hexBytes `json:"sealed"`
+	Secret golden.Hex `json:"secret"`
+	Packed golden.Hex `json:"packed"`
+	Score  golden.Hex `json:"score"`
+	Key    golden.Hex `json:"key"`
+	Sealed golden.Hex `json:"sealed"`
 }
 
 type smallVector struct {
-	Context string   `json:"context"`
-	Secret  hexBytes `json:"secret"`
-	Salt    hexBytes `json:"salt"`
-	Text    hexBytes `json:"text"`
-	Box     hexBytes `json:"box"`
+	Context string     `json:"context"`
+	Secret  golden.Hex `json:"secret"`
+	Salt    golden.Hex `json:"salt"`
+	Text    golden.Hex `json:"text"`
+	Box     golden.Hex `json:"box"`
 }
 
 type boxVector struct {
-	Seed   hexBytes `json:"seed"`
-	Public hexBytes `json:"public"`
-	Info   hexBytes `json:"info"`
-	Text   hexBytes `json:"text"`
-	Box    hexBytes `json:"box"`
+	Seed   golden.Hex `json:"seed"`
+	Public golden.Hex `json:"public"`
+	Info   golden.Hex `json:"info"`
+	Text   golden.Hex `json:"text"`
+	Box    golden.Hex `json:"box"`
 }
 
 // bytesOf returns 32 bytes that depend on name alone.
@@ -93,23 +76,7 @@ func makeVectors(t *testing.T) vectors {
 }
 
 func TestVectors(t *testing.T) {
-	if *update {
-		text, err := json.MarshalIndent(makeVectors(t), "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(vectorsPath, append(text, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(vectorsPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var v vectors
-	if err := json.Unmarshal(text, &v); err != nil {
-		t.Fatal(err)
-	}
+	v := golden.Kept(t, "seal", makeVectors)
 	if len(v.Chunks) < 3 || len(v.Smalls) < 2 || len(v.States) < 2 || len(v.Boxes) < 2 {
 		t.Fatalf("vectors are missing: %d %d %d %d", len(v.Chunks), len(v.Smalls), len(v.States), len(v.Boxes))
 	}

@@ -1,6 +1,7 @@
 package barter
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"sync"
@@ -63,7 +64,7 @@ type grant struct {
 	taken   int64 // of those, what the slots come to
 	expires int64 // 0: it is to end as soon as no lease is under way
 	ended   bool
-	leases  int // under way
+	leases  int                  // under way
 	slots   map[core.Score]*slot // pieces that are coming or stored, and not leased
 }
 
@@ -267,7 +268,7 @@ func (b *Barter) arrive(in arrival, stored bool) error {
 // holding is what a lease under way relies on.
 type holding struct {
 	pieces []core.Score
-	grants []*grant
+	grants []*grant // by id
 }
 
 // hold finds out which pieces are stored under the owner's grants, and keeps them, and
@@ -275,11 +276,13 @@ type holding struct {
 func (b *Barter) hold(a *account, pieces []core.Piece) holding {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.endIdle(b.c.Clock.Now())
 	var h holding
 	for _, g := range a.grants {
 		g.leases++
 		h.grants = append(h.grants, g)
 	}
+	slices.SortFunc(h.grants, func(x, y *grant) int { return bytes.Compare(x.id[:], y.id[:]) })
 	for _, piece := range pieces {
 		for _, g := range h.grants {
 			if s := g.slots[piece.Score]; s != nil && s.stored {
@@ -315,8 +318,8 @@ func (b *Barter) release(a *account, h holding) {
 // settle takes a piece that is leased now out of the grants that it came under.
 // fresh says that it was not counted as used before: then the room of the first
 // of them has become its own; otherwise the grants have it again. The caller holds b.mu.
-func (b *Barter) settle(a *account, piece core.Score, fresh bool) {
-	for _, g := range a.grants {
+func (b *Barter) settle(h holding, piece core.Score, fresh bool) {
+	for _, g := range h.grants {
 		s := g.slots[piece]
 		if s == nil || !s.stored {
 			continue

@@ -310,8 +310,8 @@ func (l *lane) persist(ctx context.Context, f func() error) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		l.b.heard(l.agent, err)
 		if try == sendTries || !errors.Is(err, core.ErrUnreachable) {
+			l.b.heard(l.agent, err)
 			return err
 		}
 		l.mu.Lock()

@@ -28,7 +28,7 @@ func (b *Barter) Learn(ctx context.Context, grid core.DID, sizeOf func(core.Scor
 	}
 	var failures []error
 	for _, agent := range p.Agents {
-		if err := b.learnFrom(ctx, p, agent, sizeOf); err != nil {
+		if err := b.learnFrom(ctx, p, agent, sizeOf, learnUnknownMax); err != nil {
 			failures = append(failures, fmt.Errorf("leases at %s: %w", p.Name, err))
 		}
 	}
@@ -61,7 +61,7 @@ func (b *Barter) placedAt(grid core.DID) (known, unknown int, err error) {
 
 // learnFrom reads one machine's list to its end. A lease in it that is not good is
 // passed over, and told at the end.
-func (b *Barter) learnFrom(ctx context.Context, p Partner, agent core.DID, sizeOf func(core.Score) (int64, bool)) error {
+func (b *Barter) learnFrom(ctx context.Context, p Partner, agent core.DID, sizeOf func(core.Score) (int64, bool), unknownMax int) error {
 	path := "/leases"
 	var last core.Score
 	var bad error
@@ -91,8 +91,8 @@ func (b *Barter) learnFrom(ctx context.Context, p Partner, agent core.DID, sizeO
 				}
 				pieces[i] = core.Piece{Score: score, Size: size}
 			}
-			if unknown > learnUnknownMax {
-				return fmt.Errorf("more than %d pieces that we do not know: %w", learnUnknownMax, core.ErrTooLarge)
+			if unknown > unknownMax {
+				return fmt.Errorf("more than %d pieces that we do not know: %w", unknownMax, core.ErrTooLarge)
 			}
 			if err := b.recordPlaced(s, lease, pieces); err != nil {
 				return err

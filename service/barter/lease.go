@@ -28,6 +28,7 @@ const (
 // leasing is a lease being made.
 type leasing struct {
 	owner         core.DID
+	holding       holding
 	from, until   int64
 	here, missing []core.Score
 	fresh         []bool // by index of here: not counted as used yet
@@ -54,7 +55,7 @@ func (b *Barter) lease(ctx context.Context, owner core.DID, pieces []core.Piece,
 	defer b.release(a, h)
 
 	now := b.c.Clock.Now().Unix()
-	l := &leasing{owner: owner, from: now, until: now + min(seconds, p.leaseSeconds())}
+	l := &leasing{owner: owner, holding: h, from: now, until: now + min(seconds, p.leaseSeconds())}
 	for _, piece := range pieces {
 		if err := b.cover(ctx, l, piece, h.has(piece.Score)); err != nil {
 			return nil, nil, err
@@ -75,6 +76,7 @@ func (b *Barter) lease(ctx context.Context, owner core.DID, pieces []core.Piece,
 		return nil, nil, fmt.Errorf("sign a lease: %v", err)
 	}
 	if !renews {
+		b.settleAll(a, l, nil)
 		return &signed, l.missing, nil
 	}
 	if err := b.record(ctx, p, a, l, signed); err != nil {
@@ -166,13 +168,21 @@ func (b *Barter) applyLease(a *account, l *leasing, used usedRecord, changes []c
 	if err := b.c.Books.Apply(changes...); err != nil {
 		return err
 	}
+	b.settleAll(a, l, &used)
+	return nil
+}
+
+// settleAll makes the changes of a lease in memory: the total, if it has changed, and
+// the grants that its pieces came under.
+func (b *Barter) settleAll(a *account, l *leasing, used *usedRecord) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	a.used = used
-	for i, piece := range l.here {
-		b.settle(a, piece, l.fresh[i])
+	if used != nil {
+		a.used = *used
 	}
-	return nil
+	for i, piece := range l.here {
+		b.settle(l.holding, piece, l.fresh[i])
+	}
 }
 
 // leaseChanges adds to the changes of a lease what is to be kept of it, and the total.

@@ -115,7 +115,7 @@ type Report struct {
 // Everything is written in one Apply, before any partner hears of the new charter. Cut at
 // any point it can be called again.
 //
-// Errors: core.ErrNotExist where the first partner knows no household of this phrase;
+// Errors: core.ErrForbidden where the first partner knows no household of this phrase;
 // core.ErrUnreachable; core.ErrCorrupt where nothing that came could be verified;
 // core.ErrRevoked where another recovery, at the same time or later, has removed
 // this machine. The Report is as far as it came.

@@ -115,7 +115,7 @@ func (r *recovery) whyNot(first *witness) error {
 	e, _ := errors.AsType[*wire.Error](first.err)
 	switch {
 	case e != nil && e.Code == wire.CodeUnknown:
-		return fmt.Errorf("no partner knows a household with this phrase: %w", core.ErrNotExist)
+		return fmt.Errorf("no partner knows a household with this phrase: %w", core.ErrForbidden)
 	case e != nil && e.Code == wire.CodeRevoked:
 		return fmt.Errorf("this machine's key was removed from the household; begin in an empty directory: %w", first.err)
 	}

@@ -146,7 +146,7 @@ func TestRecoverWithAWrongPhrase(t *testing.T) {
 	l := loseAnna(t)
 	m := l.machine("new", "nobody")
 	_, err := m.recover(l.bo, federation.RecoverOptions{})
-	wantError(t, "a wrong phrase", err, core.ErrNotExist)
+	wantError(t, "a wrong phrase", err, core.ErrForbidden)
 	if !strings.Contains(err.Error(), "no partner knows a household with this phrase") {
 		t.Fatal(err)
 	}

@@ -3,17 +3,14 @@ package federation
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
-	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
 	"testing/cryptotest"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/golden"
 	"github.com/grange-grid/grange/internal/sim"
 	"github.com/grange-grid/grange/pure/charter"
 	"github.com/grange-grid/grange/pure/chunk"
@@ -24,45 +21,31 @@ import (
 	"github.com/grange-grid/grange/pure/seal"
 )
 
-var update = flag.Bool("update", false, "write the golden vectors anew")
-
-const vectorsPath = "../../docs/vectors/federation.json"
-
-// hexBytes is written as hexadecimal digits.
-type hexBytes []byte
-
-func (b hexBytes) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(b)), nil }
-
-func (b *hexBytes) UnmarshalText(text []byte) (err error) {
-	*b, err = hex.DecodeString(string(text))
-	return err
-}
-
 // vectors are a partner's record, messages, and a whole state as a partner keeps it.
 type vectors struct {
 	// Partner is a state record, of the household Grid.
 	Grid    core.DID `json:"grid"`
 	Partner struct {
-		Key    hexBytes     `json:"key"`
-		Value  hexBytes     `json:"value"`
+		Key    golden.Hex   `json:"key"`
+		Value  golden.Hex   `json:"value"`
 		Grid   core.DID     `json:"grid"`
 		Name   string       `json:"name"`
 		Agents []AgentAddrs `json:"agents"`
 	} `json:"partner"`
 	// Messages are bodies, by what they are.
-	Messages map[string]hexBytes `json:"messages"`
+	Messages map[string]golden.Hex `json:"messages"`
 	// State is what a head names, opened with the vault secret.
 	State struct {
-		Secret  hexBytes                `json:"secret"`
-		Head    hexBytes                `json:"head"`
-		Pages   map[core.Score]hexBytes `json:"pages"`
-		Records []recordVector          `json:"records"`
+		Secret  golden.Hex                `json:"secret"`
+		Head    golden.Hex                `json:"head"`
+		Pages   map[core.Score]golden.Hex `json:"pages"`
+		Records []recordVector            `json:"records"`
 	} `json:"state"`
 }
 
 type recordVector struct {
-	Key   hexBytes `json:"key"`
-	Value hexBytes `json:"value"`
+	Key   golden.Hex `json:"key"`
+	Value golden.Hex `json:"value"`
 }
 
 func seedOf(name string) [32]byte { return core.ScoreOf([]byte(name)) }
@@ -136,7 +119,7 @@ func makeVectors(t *testing.T) vectors {
 	v.Partner.Key = key(partnerPrefix, x.boGrid[:])
 	v.Partner.Value = encode(t, x.record)
 	v.Partner.Grid, v.Partner.Name, v.Partner.Agents = x.boGrid, x.record.Name, x.record.Agents
-	v.Messages = map[string]hexBytes{}
+	v.Messages = map[string]golden.Hex{}
 	for what, m := range x.messages() {
 		v.Messages[what] = encode(t, m)
 	}
@@ -170,7 +153,7 @@ func makeVectors(t *testing.T) vectors {
 		t.Fatal(err)
 	}
 	v.State.Head, _ = signed.Marshal()
-	v.State.Pages = map[core.Score]hexBytes{}
+	v.State.Pages = map[core.Score]golden.Hex{}
 	for score := range b.live {
 		if v.State.Pages[score], err = disk.Blobs().Get(t.Context(), score, nil); err != nil {
 			t.Fatal(err)
@@ -189,23 +172,7 @@ func encode(t *testing.T, v any) []byte {
 }
 
 func TestVectors(t *testing.T) {
-	if *update {
-		text, err := json.MarshalIndent(makeVectors(t), "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(vectorsPath, append(text, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(vectorsPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var v vectors
-	if err := json.Unmarshal(text, &v); err != nil {
-		t.Fatal(err)
-	}
+	v := golden.Kept(t, "federation", makeVectors)
 	x := newFixture(t)
 
 	if !bytes.Equal(v.Partner.Value, encode(t, x.record)) || !bytes.Equal(v.Partner.Key, key(partnerPrefix, x.boGrid[:])) {
@@ -278,7 +245,7 @@ func checkState(t *testing.T, v vectors) {
 }
 
 // pagesOnly is a Wire whose other end has some pages, and no more.
-type pagesOnly map[core.Score]hexBytes
+type pagesOnly map[core.Score]golden.Hex
 
 func (p pagesOnly) Fetch(_ context.Context, _ core.DID, path string, _ []byte, _ int64) ([]byte, error) {
 	score, err := core.ParseScore(strings.TrimPrefix(path, "/state/"))
@@ -355,14 +322,7 @@ func FuzzHear(f *testing.F) {
 }
 
 func FuzzPartnerRecord(f *testing.F) {
-	text, err := os.ReadFile(vectorsPath)
-	if err != nil {
-		f.Fatal(err)
-	}
-	var v vectors
-	if err := json.Unmarshal(text, &v); err != nil {
-		f.Fatal(err)
-	}
+	v := golden.Read[vectors](f, "federation")
 	f.Add([]byte(v.Partner.Key), []byte(v.Partner.Value))
 	f.Add([]byte(v.Partner.Key)[1:], []byte(v.Partner.Value))
 	f.Add([]byte(v.Partner.Key), []byte(v.Partner.Value)[:50])

@@ -237,7 +237,7 @@ func (v *Vault) fetchAny(ctx context.Context, s manifest.Segment, use func(i int
 			return pieces, nil
 		}
 	}
-	return nil, fmt.Errorf("segment %x: %d of %d pieces: %w: %w", s.ID, got, s.K, errTooFew, errors.Join(failures...))
+	return nil, fmt.Errorf("segment %x: %d of %d pieces: %w", s.ID, got, s.K, errors.Join(append([]error{errTooFew}, failures...)...))
 }
 
 // fetchBatch fetches pieces by index into pieces, and returns an error for each

@@ -90,6 +90,7 @@ type put struct {
 
 	mu       sync.Mutex
 	inFlight map[core.Score]*job // chunks on their way to the books, by plain score
+	had      map[[manifest.SegmentIDSize]byte]bool // whether older segments can be read
 	problems []Problem
 	ready    []*placedSegment // placed, and not checkpointed
 	lost     bool             // a segment found too few holders
@@ -153,7 +154,7 @@ func (v *Vault) pipe(ctx context.Context, src Source, o PutOptions, placing Plac
 		events: make(chan event, eventDepth), jobs: make(chan *job, orderDepth), order: make(chan *job, orderDepth),
 		full: make(chan *openSegment), plains: make(chan []byte, 2*orderDepth), seals: make(chan []byte, 2*orderDepth),
 		spareSegments: make(chan []byte, 2+placers),
-		inFlight:      map[core.Score]*job{}, segs: segmentSet{}, treeSegs: segmentSet{}, progress: m,
+		inFlight:      map[core.Score]*job{}, had: map[[manifest.SegmentIDSize]byte]bool{}, segs: segmentSet{}, treeSegs: segmentSet{}, progress: m,
 		lastSave: v.c.Clock.Now(),
 	}
 	cutter, err := chunk.NewCutter(v.c.Household.Chunker())

@@ -158,6 +158,11 @@ func (p *put) chunk(plain []byte) (*job, error) {
 		return nil, err
 	}
 	if known && ref.Size == uint64(len(plain)) {
+		if known, err = p.readable(ref.Segment); err != nil {
+			return nil, err
+		}
+	}
+	if known && ref.Size == uint64(len(plain)) {
 		p.sameBytes.Add(int64(len(plain)))
 		return &job{ref: ref, placed: closed}, nil
 	}
@@ -175,6 +180,34 @@ func (p *put) chunk(plain []byte) (*job, error) {
 		}
 	}
 	return j, nil
+}
+
+// readable tells whether enough pieces of a segment are held for its chunks to be
+// had. What was lost is stored anew: here its bytes are at hand.
+func (p *put) readable(id []byte) (bool, error) {
+	key := [manifest.SegmentIDSize]byte(id) // a Ref's is that long
+	p.mu.Lock()
+	readable, known := p.had[key]
+	p.mu.Unlock()
+	if known {
+		return readable, nil
+	}
+	s, err := p.v.segment(id)
+	if errors.Is(err, core.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	held, err := p.v.heldOf(s, nil)
+	if err != nil {
+		return false, err
+	}
+	readable = held.distinct() >= int(s.K)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.had[key] = readable
+	return readable, nil
 }
 
 // closed is the placed channel of chunks that were placed long ago.

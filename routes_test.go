@@ -1,0 +1,519 @@
+package grange_test
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/wire"
+	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/pact"
+)
+
+// what a peer may ask with: the messages of SPEC §7, as far as these tests look into them.
+type (
+	fields  = map[string]any
+	nonceOf struct {
+		Nonce []byte `json:"nonce"`
+	}
+	admittedTo struct {
+		Grid core.DID `json:"grid"`
+	}
+	headsOf struct {
+		Charters []identity.Signed `json:"charters"`
+		Heads    []struct {
+			Head  identity.Signed `json:"head"`
+			Pages []core.Score    `json:"pages"`
+		} `json:"heads"`
+	}
+	leasesOf struct {
+		Leases []identity.Signed `json:"leases"`
+	}
+	leaseOf struct {
+		Lease   *identity.Signed `json:"lease"`
+		Missing []core.Score     `json:"missing"`
+	}
+	grantOf struct {
+		Grant []byte `json:"grant"`
+	}
+	proofsOf struct {
+		Proofs []struct {
+			State core.PieceState `json:"state"`
+		} `json:"proofs"`
+	}
+	greetingOf struct {
+		Name string `json:"name"`
+	}
+)
+
+// kept is what bo's household has at anna's, as bo knows it.
+type kept struct {
+	pact    core.Score
+	charter []identity.Signed
+	heads   headsOf
+	page    core.Score
+	piece   core.Score
+	grant   string
+}
+
+// spare is a piece that nobody has, and page one of a state.
+var spare, page = []byte(strings.Repeat("a spare piece ", 300)), []byte("a page that no head names")
+
+// routeRow is one route, with what each kind of caller is answered. All of them send
+// what is right for bo's household.
+type routeRow struct {
+	method, path string
+	limit        int64
+	body         func(k *kept) any
+	query        func(k *kept) string
+
+	stranger, partner, other, admitted string
+	// bo and cleo look into what the partner and the other one got.
+	bo, cleo func(t *testing.T, a answer)
+}
+
+const (
+	ok       = "200"
+	unknown  = "403 " + wire.CodeUnknown
+	notFound = "404 " + wire.CodeNotFound
+	invalid  = "400 " + wire.CodeInvalid
+)
+
+func (k *kept) score() string { return k.piece.String() }
+
+// routeTable has a row for each route of SPEC §7.
+func routeTable() []routeRow {
+	return []routeRow{
+		{
+			method: "POST", path: "/accept", limit: 256 << 10,
+			body: func(k *kept) any {
+				return fields{
+					"invitation": make([]byte, 16), "proof": make([]byte, 32), "pact": []byte{1}, "name": "x", "addrs": []string{},
+					"sig": fields{"by": make([]byte, 32), "sig": make([]byte, 64)}, "charters": k.charter,
+				}
+			},
+			stranger: notFound, partner: notFound, other: notFound, admitted: notFound,
+		},
+		{
+			method: "POST", path: "/recover", limit: 384 << 10,
+			body:     func(*kept) any { return fields{} },
+			stranger: ok, partner: ok, other: ok, admitted: ok,
+		},
+		{
+			method: "POST", path: "/greet", limit: 1 << 20,
+			body: func(k *kept) any {
+				return fields{"charters": k.charter, "addrs": []string{}, "name": "bo", "heads": []fields{}}
+			},
+			stranger: unknown, partner: ok, other: invalid, admitted: unknown,
+			bo: func(t *testing.T, a answer) {
+				if got := message[greetingOf](t, a).Name; got != "anna" {
+					t.Errorf("the greeting is of %q", got)
+				}
+			},
+		},
+		{
+			method: "POST", path: "/charter", limit: 1 << 20,
+			body:     func(k *kept) any { return fields{"charters": k.charter} },
+			stranger: unknown, partner: ok, other: invalid, admitted: ok,
+		},
+		{
+			method: "PUT", path: "/state/{score}", limit: 64 << 10,
+			body:     func(*kept) any { return page },
+			query:    func(*kept) string { return core.ScoreOf(page).String() },
+			stranger: unknown, partner: "201", other: "201", admitted: unknown,
+		},
+		{
+			method: "GET", path: "/state/{score}",
+			query:    func(k *kept) string { return k.page.String() },
+			stranger: unknown, partner: ok, other: notFound, admitted: ok,
+			bo: func(t *testing.T, a answer) {
+				if len(a.body) == 0 {
+					t.Error("an empty page")
+				}
+			},
+		},
+		{
+			method: "POST", path: "/head", limit: 4 << 20,
+			body: func(k *kept) any {
+				return fields{"head": k.heads.Heads[0].Head, "base": 0, "add": k.heads.Heads[0].Pages, "drop": []core.Score{}}
+			},
+			stranger: unknown, partner: ok, other: invalid, admitted: unknown,
+		},
+		{
+			method: "GET", path: "/heads",
+			stranger: unknown, partner: ok, other: ok, admitted: ok,
+			bo: func(t *testing.T, a answer) {
+				if h := message[headsOf](t, a); len(h.Heads) != 1 || len(h.Charters) != 1 || len(h.Heads[0].Pages) < 2 {
+					t.Errorf("bo's heads: %+v", h)
+				}
+			},
+			cleo: func(t *testing.T, a answer) {
+				h := message[headsOf](t, a)
+				for _, c := range h.Charters {
+					if len(h.Heads) > 1 || c.By != h.Charters[0].By {
+						t.Errorf("the other's heads: %+v", h)
+					}
+				}
+			},
+		},
+		{
+			method: "POST", path: "/ask", limit: 16 << 10,
+			body:     func(k *kept) any { return k.ask() },
+			stranger: unknown, partner: ok, other: "403 " + wire.CodeRefused, admitted: unknown,
+		},
+		{
+			method: "PUT", path: "/pieces/{score}", limit: 1 << 20,
+			body:     func(*kept) any { return spare },
+			query:    func(k *kept) string { return core.ScoreOf(spare).String() + k.under() },
+			stranger: unknown, partner: "201", other: notFound, admitted: unknown,
+		},
+		{
+			method: "POST", path: "/leases", limit: 1 << 20,
+			body: func(k *kept) any {
+				return fields{"pieces": []fields{{"score": k.piece, "size": 0}}, "seconds": 1000}
+			},
+			stranger: unknown, partner: ok, other: ok, admitted: unknown,
+			bo: func(t *testing.T, a answer) {
+				if l := message[leaseOf](t, a); l.Lease == nil || len(l.Missing) > 0 {
+					t.Errorf("bo's lease: %+v", l)
+				}
+			},
+			cleo: func(t *testing.T, a answer) {
+				if l := message[leaseOf](t, a); l.Lease != nil || len(l.Missing) != 1 {
+					t.Errorf("a lease over bo's piece for another: %+v", l)
+				}
+			},
+		},
+		{
+			method: "GET", path: "/leases",
+			stranger: unknown, partner: ok, other: ok, admitted: ok,
+			bo: func(t *testing.T, a answer) {
+				if l := message[leasesOf](t, a); len(l.Leases) == 0 {
+					t.Error("bo has no leases")
+				}
+			},
+			cleo: func(t *testing.T, a answer) {
+				if l := message[leasesOf](t, a); len(l.Leases) > 0 {
+					t.Errorf("the other sees %d leases", len(l.Leases))
+				}
+			},
+		},
+		{
+			method: "GET", path: "/pieces/{score}",
+			query:    (*kept).score,
+			stranger: unknown, partner: ok, other: notFound, admitted: ok,
+			bo: func(t *testing.T, a answer) {
+				if len(a.body) == 0 {
+					t.Error("an empty piece")
+				}
+			},
+		},
+		{
+			method: "POST", path: "/prove", limit: 64 << 10,
+			body:     func(k *kept) any { return fields{"challenges": []fields{{"score": k.piece, "block": 0}}} },
+			stranger: unknown, partner: ok, other: ok, admitted: unknown,
+			bo: func(t *testing.T, a answer) {
+				if p := message[proofsOf](t, a).Proofs; len(p) != 1 || p[0].State != core.PieceOK {
+					t.Errorf("bo's proofs: %+v", p)
+				}
+			},
+			cleo: func(t *testing.T, a answer) {
+				if p := message[proofsOf](t, a).Proofs; len(p) != 1 || p[0].State != core.PieceMissing {
+					t.Errorf("proofs of bo's piece for another: %+v", p)
+				}
+			},
+		},
+	}
+}
+
+func (k *kept) ask() fields {
+	return fields{
+		"resource": "storage", "amount": 1 << 20, "seconds": 1000, "quality": "normal",
+		"why": fields{"kind": "pact", "ref": k.pact[:]},
+	}
+}
+
+// under names bo's grant for a piece.
+func (k *kept) under() string {
+	return fmt.Sprintf("?grant=%s&segment=%032x&index=0", k.grant, 7)
+}
+
+func (row routeRow) send(r *raw, to target, k *kept, edit ...func(*http.Request)) answer {
+	path := row.path
+	if row.query != nil {
+		path = strings.Replace(path, "{score}", row.query(k), 1)
+	}
+	var body any
+	if row.body != nil {
+		body = row.body(k)
+	}
+	return r.do(to, row.method, path, body, edit...)
+}
+
+// peerWorld has anna, whom bo and cleo have as a partner, and what bo keeps with her. The
+// machines of bo and cleo run no more.
+type peerWorld struct {
+	*world
+	anna, lost *machine // lost is bo's
+	to         target
+	bo, cleo   *raw
+	k          *kept
+}
+
+func newPeerWorld(w *world) *peerWorld {
+	t := w.t
+	homes := w.households("anna", "bo", "cleo")
+	anna, bo, cleo := homes[0], homes[1], homes[2]
+	bo.put("tree", randomTree(1, 100_000))
+	bo.stop()
+	cleo.stop()
+	p := &peerWorld{
+		world: w, anna: anna, lost: bo, to: anna.target(), bo: w.raw("bo", bo.did), cleo: w.raw("cleo", cleo.did), k: &kept{},
+	}
+	var err error
+	if p.k.pact, err = core.ParseScore(anna.pact(bo).ID); err != nil {
+		t.Fatal(err)
+	}
+	p.k.heads = message[headsOf](t, p.bo.do(p.to, "GET", "/heads", nil))
+	p.k.charter, p.k.page = p.k.heads.Charters, p.k.heads.Heads[0].Pages[0]
+	lease, err := pact.OpenLease(message[leasesOf](t, p.bo.do(p.to, "GET", "/leases", nil)).Leases[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.k.piece = lease.Pieces[0]
+	p.k.grant = hex.EncodeToString(message[grantOf](t, p.bo.do(p.to, "POST", "/ask", p.k.ask())).Grant)
+	return p
+}
+
+// admit lets a fresh machine in to what is bo's, by the phrase of bo's household.
+func (p *peerWorld) admit() *raw {
+	t := p.t
+	entropy, err := identity.ParsePhrase(p.lost.phrase)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := identity.RootOf(entropy)
+	r := p.raw("admitted", identity.KeyOf([32]byte{9}).DID())
+	nonce := message[nonceOf](t, r.do(p.to, "POST", "/recover", fields{})).Nonce
+	signed, err := pact.SignAdmission(root, pact.Admission{
+		V: codec.Version, Grid: root.DID(), Agent: r.did, Partner: p.to.did, Nonce: [32]byte(nonce), Time: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := message[admittedTo](t, r.do(p.to, "POST", "/recover", fields{"admission": signed})); got.Grid != root.DID() {
+		t.Fatalf("admitted to %s", got.Grid)
+	}
+	return r
+}
+
+// Every route that the running agent has is asked by every kind of caller.
+func TestRoutesByCaller(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		p := newPeerWorld(w)
+		stranger, admitted := w.raw("stranger", identity.KeyOf([32]byte{8}).DID()), p.admit()
+		table := routeTable()
+		checkTable(t, p.anna, table)
+		for _, row := range table {
+			for _, c := range []struct {
+				who  *raw
+				want string
+				look func(*testing.T, answer)
+			}{{stranger, row.stranger, nil}, {p.cleo, row.other, row.cleo}, {admitted, row.admitted, row.bo}, {p.bo, row.partner, row.bo}} {
+				got := row.send(c.who, p.to, p.k)
+				if got.String() != c.want {
+					t.Errorf("%s %s by %s: %v (%s), want %s", row.method, row.path, c.who.name, got, got.err.Message, c.want)
+				} else if c.look != nil && got.status == http.StatusOK {
+					c.look(t, got)
+				}
+			}
+		}
+
+		// bo's household goes on from a new machine: the old one is let in nowhere.
+		_ = p.bo.peers.Close()
+		again, _ := w.recover(p.lost, p.anna, "bo again")
+		revoked := w.raw("revoked", p.bo.did)
+		for _, row := range table {
+			got := row.send(revoked, p.to, p.k)
+			if got.String() != "403 "+wire.CodeRevoked {
+				t.Errorf("%s %s by a removed machine: %v", row.method, row.path, got)
+			}
+			newest, err := identity.ParseSigned(got.err.Evidence, 1<<20)
+			if err != nil || newest.By != again.grid() || newest.Score() == p.k.charter[0].Score() {
+				t.Errorf("%s %s: the evidence is no newer charter: %v", row.method, row.path, err)
+			}
+		}
+	})
+}
+
+var specRoute = regexp.MustCompile("(?m)^\\| `([A-Z]+) (/[^?` ]*)[^`]*` \\| ([a-z, ]+) \\|")
+
+// checkTable fails unless the table, the agent and SPEC have the same routes.
+func checkTable(t *testing.T, m *machine, table []routeRow) {
+	t.Helper()
+	classes := map[wire.Class]string{wire.Stranger: "stranger", wire.Partner: "partner", wire.Partner | wire.Admitted: "partner, admitted"}
+	var have, want, spec []string
+	for _, r := range m.Routes() {
+		have = append(have, fmt.Sprintf("%s %s, %s", r.Method, r.Path, classes[r.Who]))
+		i := slices.IndexFunc(table, func(row routeRow) bool { return row.method == r.Method && row.path == r.Path })
+		if i >= 0 && table[i].limit != r.Limit {
+			t.Errorf("%s %s: the limit is %d, the table has %d", r.Method, r.Path, r.Limit, table[i].limit)
+		}
+	}
+	for _, row := range table {
+		who := "stranger"
+		switch {
+		case row.stranger == unknown && row.admitted == unknown:
+			who = "partner"
+		case row.stranger == unknown:
+			who = "partner, admitted"
+		}
+		want = append(want, fmt.Sprintf("%s %s, %s", row.method, row.path, who))
+	}
+	text, err := os.ReadFile("docs/SPEC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range specRoute.FindAllStringSubmatch(string(text), -1) {
+		spec = append(spec, fmt.Sprintf("%s %s, %s", m[1], m[2], m[3]))
+	}
+	for _, list := range [][]string{have, want, spec} {
+		slices.Sort(list)
+	}
+	if !slices.Equal(have, want) {
+		t.Errorf("the agent has the routes %q, this table %q", have, want)
+	}
+	if !slices.Equal(have, spec) {
+		t.Errorf("the agent has the routes %q, SPEC %q", have, spec)
+	}
+}
+
+// What no route allows is refused before any is asked, also to a partner.
+func TestRoutesRefuseBadRequests(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		p := newPeerWorld(w)
+		host := func(h string) func(*http.Request) { return func(r *http.Request) { r.Host = h } }
+		with := func(k, v string) func(*http.Request) { return func(r *http.Request) { r.Header.Set(k, v) } }
+		path := func(p string) func(*http.Request) { return func(r *http.Request) { r.URL.Path = p } }
+		check := func(what string, got answer, want string) {
+			t.Helper()
+			if got.String() != want {
+				t.Errorf("%s: %v (%s), want %s", what, got, got.err.Message, want)
+			}
+		}
+		for _, row := range routeTable() {
+			name := row.method + " " + row.path + ": "
+			check(name+"another's Host", row.send(p.bo, p.to, p.k, host(p.bo.did.String())), "421 "+wire.CodeHostWrong)
+			check(name+"Upgrade", row.send(p.bo, p.to, p.k, with("Upgrade", "h2c"), with("Connection", "Upgrade")), invalid)
+			check(name+"a coding", row.send(p.bo, p.to, p.k, with("Content-Encoding", "gzip")), invalid)
+			check(name+"a large header", row.send(p.bo, p.to, p.k, with("X-Large", strings.Repeat("x", 2*wire.HeaderSizeMax))), "431")
+			p.tooLarge(row, name)
+			p.otherMethods(row, name)
+		}
+		for _, v := range []string{"v2", "v0", "v10"} {
+			check(v, p.bo.do(p.to, "GET", "/heads", nil, path("/grange/"+v+"/heads")), "404 "+wire.CodeVersion)
+		}
+		for _, at := range []string{"/", "/grange", "/grange/v1", "/grange/v1/", "/grange/v1/heads/", "/grange//v1/heads", "/grange/v1/x/../heads", "/grange/v1/nothing", "/heads", "/grange/v1/pieces/", "/grange/vx/heads"} {
+			check(at, p.bo.do(p.to, "GET", "/heads", nil, path(at)), notFound)
+		}
+		check("no score", p.bo.do(p.to, "GET", "/pieces/xyz", nil), invalid)
+		check("no score of a page", p.bo.do(p.to, "GET", "/state/xyz", nil), invalid)
+		check("a proxy's target", p.bo.send(p.to, "GET", "GET http://elsewhere/grange/v1/heads HTTP/1.1\r\nHost: "+p.to.did.String()+"\r\n\r\n"), "421 "+wire.CodeHostWrong)
+		check("no Host", p.bo.send(p.to, "GET", "GET /grange/v1/heads HTTP/1.0\r\n\r\n"), "421 "+wire.CodeHostWrong)
+		check("not HTTP", p.bo.send(p.to, "GET", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"), "400")
+		check("and after it all", p.bo.do(p.to, "GET", "/heads", nil), ok)
+	})
+}
+
+// tooLarge sends one byte more than a route takes, said and unsaid.
+func (p *peerWorld) tooLarge(row routeRow, name string) {
+	p.t.Helper()
+	for _, said := range []bool{true, false} {
+		size := row.limit + 1
+		got := row.send(p.bo, p.to, p.k, func(r *http.Request) {
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat("x", int(size)))), size
+			if !said {
+				r.ContentLength = -1
+			}
+		})
+		want := "413 " + wire.CodeTooLarge
+		if got.String() != want {
+			p.t.Errorf("%sa body of %d bytes, length said %v: %v (%s), want %s", name, size, said, got, got.err.Message, want)
+		}
+	}
+}
+
+// otherMethods tries all that the path's routes do not have.
+func (p *peerWorld) otherMethods(row routeRow, name string) {
+	p.t.Helper()
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get"} {
+		if slices.ContainsFunc(routeTable(), func(other routeRow) bool { return other.path == row.path && other.method == method }) {
+			continue
+		}
+		got := row.send(p.bo, p.to, p.k, func(r *http.Request) { r.Method = method })
+		want := notFound
+		if method == "HEAD" {
+			want = "404" // an answer to HEAD has no body
+		}
+		if got.String() != want {
+			p.t.Errorf("%smethod %s: %v, want %s", name, method, got, want)
+		}
+	}
+}
+
+// A caller that stops half way, drips or hangs is cut off and costs its slot for a bounded time.
+func TestRoutesCutOffSlowCallers(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		p := newPeerWorld(w)
+		head := "PUT /grange/v1/state/" + core.ScoreOf(page).String() + " HTTP/1.1\r\nHost: " + p.to.did.String() + "\r\n"
+		for name, text := range map[string]string{
+			"half a header":   head[:40],
+			"half a body":     head + "Content-Length: 100\r\n\r\nhalf",
+			"half a chunk":    head + "Transfer-Encoding: chunked\r\n\r\n10\r\nhalf",
+			"nothing at all":  "",
+			"an idle channel": "GET /grange/v1/heads HTTP/1.1\r\nHost: " + p.to.did.String() + "\r\n\r\n",
+		} {
+			c := p.bo.dial(p.to)
+			if _, err := io.WriteString(c, text); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadAll(c); err != nil { // it ends when anna closes, and never otherwise
+				t.Errorf("%s: %v", name, err)
+			}
+			_ = c.Close()
+		}
+		// A partner's 64 streams are its own: with all of them stuck, others are served.
+		for range wire.RequestsPartnerMax {
+			c := p.bo.dial(p.to)
+			defer func() { _ = c.Close() }()
+			if _, err := io.WriteString(c, head+"Content-Length: 100\r\n\r\nhalf"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.later(0)
+		busy := p.bo.do(p.to, "GET", "/heads", nil)
+		if busy.String() != "503 "+wire.CodeBusy || busy.header.Get("Retry-After") == "" {
+			t.Errorf("one stream too many: %v, retry %q", busy, busy.header.Get("Retry-After"))
+		}
+		if got := p.cleo.do(p.to, "GET", "/heads", nil); got.String() != ok {
+			t.Errorf("another partner meanwhile: %v", got)
+		}
+		w.later(time.Minute)
+		if got := p.bo.do(p.to, "GET", "/heads", nil); got.String() != ok {
+			t.Errorf("after they were cut off: %v", cmp.Or(got.err.Message, got.String()))
+		}
+	})
+}

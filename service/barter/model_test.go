@@ -1,0 +1,407 @@
+package barter
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/sim"
+	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/policy"
+)
+
+// model is what a holder should have, in the plainest words.
+type model struct {
+	offer  int64
+	held   map[core.DID]map[core.Score]int64 // size by piece
+	grants []*modelGrant
+}
+
+type modelGrant struct {
+	id      []byte
+	owner   core.DID
+	amount  int64 // not leased
+	pieces  map[core.Score]int64
+	expires time.Time
+}
+
+func (g *modelGrant) left() int64 {
+	left := g.amount
+	for _, size := range g.pieces {
+		left -= size
+	}
+	return left
+}
+
+func (m *model) used(owner core.DID) (size, pieces, granted int64) {
+	for _, s := range m.held[owner] {
+		size += s
+		pieces++
+	}
+	for _, g := range m.grants {
+		if g.owner == owner {
+			granted += g.amount
+		}
+	}
+	return size, pieces, granted
+}
+
+// expire forgets grants that have ended.
+func (m *model) expire(now time.Time) {
+	m.grants = slices.DeleteFunc(m.grants, func(g *modelGrant) bool { return g.expires.Unix() <= now.Unix() })
+}
+
+// machine is a holder beside its model.
+type machine struct {
+	t      *rapid.T
+	clock  *sim.Clock
+	disk   *sim.Disk
+	h      *home
+	b      *Barter
+	m      model
+	owners []core.DID
+	pieces [][]byte
+	rotten map[core.Score]bool // rotten or lost, since it was last put
+}
+
+const modelGiven = 12_000
+
+func newMachine(t *rapid.T) *machine {
+	w := &world{clock: sim.NewClock(1)}
+	for i := range 3 {
+		w.homes = append(w.homes, &home{w: w, grid: identity.KeyOf([32]byte{1, byte(i)}).DID(), key: identity.KeyOf([32]byte{2, byte(i)}), days: 180, given: modelGiven})
+	}
+	s := &machine{
+		t: t, clock: w.clock.(*sim.Clock), disk: sim.NewDisk(0), h: w.homes[0], rotten: map[core.Score]bool{},
+		m:      model{offer: 20_000, held: map[core.DID]map[core.Score]int64{}},
+		owners: []core.DID{w.homes[1].grid, w.homes[2].grid},
+	}
+	for _, owner := range s.owners {
+		s.m.held[owner] = map[core.Score]int64{}
+	}
+	for i, size := range []int{1, 400, 1_000, 1_000, 1_500, 2_000, 3_000} {
+		s.pieces = append(s.pieces, bytesOf(i, size))
+	}
+	s.open()
+	if err := s.b.SetOffer(s.m.offer); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *machine) open() {
+	b, err := New(Config{
+		Key: s.h.key, Grid: s.h.grid, Books: s.disk.Books(), Blobs: s.disk.Blobs(), Clock: s.clock, Partners: s.h,
+		Policy: policy.Table{ByWhy: map[core.WhyKind]policy.Policy{core.WhyPact: policy.Open}},
+		Free:   func() (int64, int64, error) { return diskSize, diskSize, nil },
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := b.Sweep(context.Background()); err != nil {
+		s.t.Fatal(err)
+	}
+	s.b = b
+}
+
+func (s *machine) owner() core.DID { return rapid.SampledFrom(s.owners).Draw(s.t, "owner") }
+func (s *machine) piece() []byte   { return rapid.SampledFrom(s.pieces).Draw(s.t, "piece") }
+
+// grant draws a grant that there is, or one that is not.
+func (s *machine) grant() *modelGrant {
+	n := rapid.IntRange(0, len(s.m.grants)).Draw(s.t, "grant")
+	if n == len(s.m.grants) {
+		return &modelGrant{id: make([]byte, grantIDSize), owner: s.owners[0]}
+	}
+	return s.m.grants[n]
+}
+
+func (s *machine) ask(*rapid.T) {
+	owner, amount := s.owner(), rapid.Int64Range(1, 8_000).Draw(s.t, "amount")
+	pact := pactOf(owner, s.h.grid)
+	out, err := s.b.ask(owner, core.Ask{
+		Resource: core.Storage, Amount: amount, Seconds: 1, Quality: core.Normal, Why: core.Why{Kind: core.WhyPact, Ref: pact[:]},
+	})
+	s.m.expire(s.clock.Now())
+	all := int64(0)
+	for _, o := range s.owners {
+		size, _, granted := s.m.used(o)
+		all += size + granted
+	}
+	size, _, granted := s.m.used(owner)
+	room := min(s.m.offer-all, modelGiven-size-granted)
+	if amount > room {
+		denial, ok := errors.AsType[*core.Denial](err)
+		if !ok || denial.Counter.Amount != max(0, room) {
+			s.t.Fatalf("ask for %d with room for %d: %v", amount, room, err)
+		}
+		return
+	}
+	open := 0
+	for _, g := range s.m.grants {
+		if g.owner == owner {
+			open++
+		}
+	}
+	if open == grantsMax {
+		if !errors.Is(err, core.ErrBusy) {
+			s.t.Fatalf("a grant too many: %v", err)
+		}
+		return
+	}
+	if err != nil {
+		s.t.Fatalf("ask for %d with room for %d: %v", amount, room, err)
+	}
+	s.m.grants = append(s.m.grants, &modelGrant{
+		id: out.Grant, owner: owner, amount: amount, pieces: map[core.Score]int64{}, expires: s.clock.Now().Add(time.Hour),
+	})
+}
+
+func (s *machine) put(*rapid.T) {
+	owner, g, data := s.owner(), s.grant(), s.piece()
+	full := rapid.IntRange(0, 5).Draw(s.t, "full") == 0
+	piece, size := core.ScoreOf(data), int64(len(data))
+	if full {
+		s.disk.Blobs().SetCapacity(1)
+	}
+	_, statErr := s.disk.Blobs().Stat(context.Background(), piece)
+	fails := full && (statErr != nil || s.rotten[piece])
+	about, _ := codec.Marshal(note{V: 1, Kind: notePiece, Owner: owner})
+	err := s.b.keep(context.Background(), owner, [grantIDSize]byte(g.id), core.Blob{Score: piece, Data: data, Note: about})
+	s.disk.Blobs().SetCapacity(0)
+	s.m.expire(s.clock.Now())
+	live := slices.Contains(s.m.grants, g) && g.owner == owner
+	_, known := s.m.held[owner][piece]
+	_, again := g.pieces[piece]
+	switch {
+	case !live:
+		if !errors.Is(err, core.ErrNotExist) {
+			s.t.Fatalf("put without a grant: %v", err)
+		}
+		return
+	case !known && !again && size > g.left():
+		denial, ok := errors.AsType[*core.Denial](err)
+		if !ok || denial.Counter.Amount != g.left() {
+			s.t.Fatalf("put of %d with %d left: %v", size, g.left(), err)
+		}
+		return
+	case fails:
+		if !errors.Is(err, core.ErrFull) {
+			s.t.Fatalf("put on a full disk: %v", err)
+		}
+	case err != nil:
+		s.t.Fatalf("put of %d with %d left: %v", size, g.left(), err)
+	}
+	g.expires = s.clock.Now().Add(time.Hour)
+	if fails {
+		return
+	}
+	delete(s.rotten, piece)
+	if !known {
+		g.pieces[piece] = size
+	}
+}
+
+// lease is also what renews.
+func (s *machine) lease(*rapid.T) {
+	owner := s.owner()
+	full := rapid.IntRange(0, 5).Draw(s.t, "full") == 0
+	known := rapid.Bool().Draw(s.t, "sizes known")
+	seconds := rapid.SampledFrom([]int64{1, daySeconds, 90 * daySeconds, 180 * daySeconds, 1 << 40}).Draw(s.t, "seconds")
+	var pieces []core.Piece
+	for _, data := range s.pieces {
+		if rapid.Bool().Draw(s.t, "leased") {
+			p := core.Piece{Score: core.ScoreOf(data)}
+			if known {
+				p.Size = int64(len(data))
+			}
+			pieces = append(pieces, p)
+		}
+	}
+	if len(pieces) == 0 {
+		return
+	}
+	slices.SortFunc(pieces, func(a, b core.Piece) int { return compareScores(a.Score, b.Score) })
+	s.disk.Books().SetFull(full)
+	signed, missing, err := s.b.lease(context.Background(), owner, pieces, seconds)
+	s.disk.Books().SetFull(false)
+	s.m.expire(s.clock.Now())
+	if full && errors.Is(err, core.ErrFull) {
+		return
+	}
+	if err != nil {
+		s.t.Fatalf("lease: %v", err)
+	}
+	here := 0
+	for _, p := range pieces {
+		under := s.m.under(owner, p.Score)
+		size, held := s.m.held[owner][p.Score]
+		_, err := s.disk.Blobs().Stat(context.Background(), p.Score)
+		if slices.Contains(missing, p.Score) != (err != nil || !held && len(under) == 0) {
+			s.t.Fatalf("piece %s: missing %v, held %v, under %d grants, here %v", p.Score.Short(), missing, held, len(under), err)
+		}
+		if slices.Contains(missing, p.Score) {
+			continue
+		}
+		here++
+		for i, g := range under {
+			size = g.pieces[p.Score]
+			delete(g.pieces, p.Score)
+			if i == 0 && !held {
+				g.amount -= size
+			}
+		}
+		s.m.held[owner][p.Score] = size
+	}
+	if (signed == nil) != (here == 0) {
+		s.t.Fatalf("a lease over %d pieces: %v", here, signed)
+	}
+	if signed == nil {
+		return
+	}
+	l, err := s.b.openOwn(mustMarshal2(s.t, signed), owner)
+	if err != nil || len(l.Pieces) != here || l.Until < s.clock.Now().Unix()+min(seconds, 180*daySeconds)*15/16 {
+		s.t.Fatalf("a lease over %d pieces, want %d, for %d seconds of %d: %v", len(l.Pieces), here, l.Until-l.From, seconds, err)
+	}
+}
+
+// under returns the owner's grants that a piece came under, by id.
+func (m *model) under(owner core.DID, piece core.Score) (out []*modelGrant) {
+	for _, g := range m.grants {
+		if _, ok := g.pieces[piece]; ok && g.owner == owner {
+			out = append(out, g)
+		}
+	}
+	slices.SortFunc(out, func(a, b *modelGrant) int { return slices.Compare(a.id, b.id) })
+	return out
+}
+
+func mustMarshal2(t *rapid.T, v any) []byte {
+	raw, err := codec.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func (s *machine) close(*rapid.T) {
+	owner, g := s.owner(), s.grant()
+	s.b.closeGrants(owner, [][]byte{g.id})
+	if owner == g.owner {
+		s.m.grants = slices.DeleteFunc(s.m.grants, func(o *modelGrant) bool { return o == g })
+	}
+}
+
+func (s *machine) pass(*rapid.T) {
+	s.clock.Advance(rapid.SampledFrom([]time.Duration{time.Second, 59 * time.Minute, time.Hour, 1000 * time.Hour}).Draw(s.t, "time"))
+}
+
+func (s *machine) tidy(*rapid.T) {
+	if err := s.b.tidy(context.Background()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *machine) restart(*rapid.T) {
+	s.m.grants = nil
+	s.open()
+}
+
+// harm makes a blob rot, or loses it.
+func (s *machine) harm(*rapid.T) {
+	piece := core.ScoreOf(s.piece())
+	if rapid.Bool().Draw(s.t, "lost") {
+		if s.disk.Blobs().Lose(piece) {
+			s.rotten[piece] = true
+		}
+		return
+	}
+	if !s.rotten[piece] && s.disk.Blobs().Rot(piece) {
+		s.rotten[piece] = true
+	}
+}
+
+// check compares the holder with its model.
+func (s *machine) check(*rapid.T) {
+	now := s.clock.Now()
+	total, all := s.b.Offer()
+	s.m.expire(now)
+	want := int64(0)
+	for _, owner := range s.owners {
+		size, pieces, granted := s.m.used(owner)
+		want += size + granted
+		gotSize, gotPieces := s.b.Used(owner)
+		if gotSize != size || gotPieces != pieces {
+			s.t.Fatalf("used %d bytes of %d pieces, want %d of %d", gotSize, gotPieces, size, pieces)
+		}
+		var r usedRecord
+		ok, err := s.b.read(join(usedPrefix, owner[:]), &r)
+		if err != nil || r.Bytes != size || r.Pieces != pieces || ok != (r != usedRecord{}) {
+			s.t.Fatalf("the books say %+v, want %d of %d: %v", r, size, pieces, err)
+		}
+	}
+	if total != s.m.offer || all != want {
+		s.t.Fatalf("%d of %d used or promised, want %d of %d", all, total, want, s.m.offer)
+	}
+	if all > total {
+		s.t.Fatalf("more is promised than offered: %d of %d", all, total)
+	}
+	for _, data := range s.pieces {
+		piece := core.ScoreOf(data)
+		for _, owner := range s.owners {
+			_, held := s.m.held[owner][piece]
+			got, err := s.b.serve(context.Background(), owner, piece, nil)
+			if good := err == nil && slices.Equal(got, data); good != (held && !s.rotten[piece]) {
+				s.t.Fatalf("piece %s is served %v, held %v, rotten %v: %v", piece.Short(), good, held, s.rotten[piece], err)
+			}
+		}
+	}
+	if err := s.b.drop(context.Background()); err != nil {
+		s.t.Fatal(err)
+	}
+	here := map[core.Score]bool{}
+	for info := range s.disk.Blobs().All(context.Background()) {
+		if about, _ := parseNote(info.Note); about.Kind == notePiece {
+			here[info.Score] = true
+		}
+	}
+	needed := map[core.Score]bool{}
+	for _, owner := range s.owners {
+		for piece := range s.m.held[owner] {
+			needed[piece] = true
+		}
+	}
+	for _, g := range s.m.grants {
+		for piece := range g.pieces {
+			needed[piece] = true
+		}
+	}
+	for piece := range s.rotten { // it may be lost
+		delete(needed, piece)
+		delete(here, piece)
+	}
+	if !maps.Equal(here, needed) {
+		s.t.Fatalf("%d pieces are kept, %d are needed", len(here), len(needed))
+	}
+	if s.b.coming != 0 || len(s.b.dropping) != 0 {
+		s.t.Fatal("something is coming or being dropped")
+	}
+}
+
+// TestAnySequenceIsCountedExactly runs what owners, time and the disk may do, in any order.
+func TestAnySequenceIsCountedExactly(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := newMachine(t)
+		t.Repeat(map[string]func(*rapid.T){
+			"ask": s.ask, "ask again": s.ask, "put": s.put, "put again": s.put, "put more": s.put, "lease": s.lease,
+			"close": s.close, "pass": s.pass, "tidy": s.tidy, "restart": s.restart, "harm": s.harm, "": s.check,
+		})
+	})
+}
