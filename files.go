@@ -108,13 +108,13 @@ func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOp
 	return out, err
 }
 
-// ended gives what was broken off because the agent ends the reason of that: whoever
-// waits for it has not interrupted it.
+// ended gives what has failed because this machine turned out to be removed, or was
+// broken off because its agent ends for that, the reason of it.
 func (a *Agent) ended(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return cmp.Or(a.federation.Revoked(), err)
+	if err == nil {
+		return nil
 	}
-	return err
+	return cmp.Or(a.federation.Revoked(), err)
 }
 
 // Versions yields the versions of a name, or of all names for "", by name, the

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -275,5 +277,24 @@ func TestGuard(t *testing.T) {
 	w := httptest.NewRecorder()
 	if Guard("", inner).ServeHTTP(w, r); w.Code != 401 {
 		t.Errorf("an empty token lets in: %d", w.Code)
+	}
+}
+
+// TestDocNamesEverything holds docs/API.md against the handler.
+func TestDocNamesEverything(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join("..", "..", "docs", "API.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(raw)
+	for _, r := range Handler(nil).(*owner).routes {
+		if !strings.Contains(doc, "\n**`"+r.method+" "+r.path) {
+			t.Errorf("docs/API.md does not say what %s %s does", r.method, r.path)
+		}
+	}
+	for _, r := range rows {
+		if !strings.Contains(doc, "`"+r.code+"`") || r.code != CodeGone && !strings.Contains(doc, fmt.Sprint(r.status)) {
+			t.Errorf("docs/API.md does not explain %s, %d", r.code, r.status)
+		}
 	}
 }

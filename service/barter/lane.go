@@ -217,7 +217,7 @@ func (l *lane) fill(ctx context.Context, need, size int64) (more bool, err error
 		}
 		l.refused(err)
 		denial, ok := errors.AsType[*core.Denial](err)
-		if !ok || denial.Counter == nil || denial.Counter.Amount < size || denial.Counter.Amount >= amount {
+		if !ok || denial.Counter == nil ||  denial.Counter.Amount >= amount {
 			break
 		}
 		amount = denial.Counter.Amount

@@ -90,7 +90,7 @@ func (b *Barter) Used(owner core.DID) (size, pieces int64) {
 // what was free then. The caller holds b.mu.
 func (b *Barter) facts(p Partner, free, total, landed int64) policy.Facts {
 	var used int64
-	promised := b.landed - landed // bytes that will be, or have been, taken of free
+	promised := b.coming + b.landed - landed // bytes that will be, or have been, taken of free
 	for _, a := range b.accounts {
 		used += a.used.Bytes + a.granted()
 		promised += a.unsent()

@@ -89,7 +89,7 @@ type put struct {
 	spareSegments chan []byte
 
 	mu       sync.Mutex
-	inFlight map[core.Score]*job // chunks on their way to the books, by plain score
+	inFlight map[core.Score]*job                   // chunks on their way to the books, by plain score
 	had      map[[manifest.SegmentIDSize]byte]bool // whether older segments can be read
 	problems []Problem
 	ready    []*placedSegment // placed, and not checkpointed
