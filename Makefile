@@ -1,9 +1,10 @@
 # Everything is built by the go command; these are the words for it. `make help` lists them.
 
 GO ?= go
-# How long each fuzz target runs, how many seeds the simulation tries, which folder the demo stores (none: Go's own source).
+# How long each fuzz target runs, how many seeds the simulation and how many moments the trial tries, which folder the demo stores (none: Go's own source).
 FUZZTIME ?= 10s
 SEEDS ?= 500
+POINTS ?= 100
 DIR ?=
 
 # One static binary, the same bytes from any folder.
@@ -13,7 +14,7 @@ BUILD = CGO_ENABLED=0 $(GO) build -trimpath
 holding = $$(grep -rlE --include='*_test.go' '$(1)' . | xargs -r -n 1 dirname | sort -u)
 
 .DEFAULT_GOAL := build
-.PHONY: build test lint test-race test-big demo fuzz bench sim vectors clean help
+.PHONY: build test lint test-race test-big trial demo fuzz bench sim vectors clean help
 
 build: ## build bin/grange
 	$(BUILD) -o bin/grange ./cmd/grange
@@ -46,8 +47,11 @@ test-big: ## the tests with large inputs, without the race detector
 	echo "$(GO) test -tags big -run 'Big$$'" $$dirs; \
 	CGO_ENABLED=0 $(GO) test -tags big -count=1 -timeout 30m -run 'Big$$' $$dirs
 
+trial: ## bad days with real processes, POINTS (100) moments to die at in each operation
+	GRANGE_TRIAL_POINTS=$(POINTS) $(GO) test -count=1 -v -timeout 60m ./internal/trial
+
 demo: build ## five households on this machine, and what comes back when three are lost; DIR is what is stored
-	$(GO) run ./internal/demo -bin bin/grange $(if $(DIR),-dir '$(DIR)')
+	@DIR="$$DEMO_DIR" $(GO) run ./internal/demo -bin bin/grange
 
 fuzz: ## every fuzz target, FUZZTIME (10s) each
 	@set -e; for dir in $(call holding,^func Fuzz); do \

@@ -147,16 +147,16 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	if err := a.network.listen(a.c.Listen, a.c.MDNS); err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.serve(ctx) })
-	g.Go(func() error { return a.barter.Run(ctx) })
-	g.Go(func() error { return a.federation.Run(ctx) })
-	g.Go(func() error { return a.watch(ctx) })
+	g, inner := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.serve(inner) })
+	g.Go(func() error { return a.barter.Run(inner) })
+	g.Go(func() error { return a.federation.Run(inner) })
+	g.Go(func() error { return a.watch(inner) })
 	if ready != nil {
 		ready(a.network.Addrs())
 	}
 	err := g.Wait()
-	if errors.Is(err, context.Canceled) {
+	if stop := ctx.Err(); stop != nil && errors.Is(err, stop) {
 		return nil
 	}
 	return err
@@ -200,6 +200,7 @@ func (a *Agent) watch(ctx context.Context) error {
 		if !ok {
 			continue
 		}
+		a.network.note(path.Peer, path.Up)
 		if path.Up {
 			a.network.saw(path.Peer)
 			a.events.send(Event{Time: a.c.Clock.Now(), Kind: "seen", Partner: p.Name, Text: p.Name + " is here"})

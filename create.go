@@ -17,10 +17,17 @@ import (
 
 // Create founds a household on a new directory and returns its recovery phrase,
 // 24 words that are kept nowhere else. It dials nobody. save is called with the
-// phrase before anything is made; its error ends Create.
+// phrase before anything is made, and after the name and the directory were found fit;
+// its error ends Create.
 func Create(_ context.Context, c Config, name string, save func(phrase string) error) error {
 	c, err := c.complete()
 	if err != nil {
+		return err
+	}
+	if err := federation.CheckName(name); err != nil {
+		return err
+	}
+	if err := disk.Vacant(c.Dir); err != nil {
 		return err
 	}
 	var entropy [32]byte

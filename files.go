@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -48,6 +49,9 @@ func (a *Agent) PutPath(ctx context.Context, name, path string, o *PutOptions) (
 	if o == nil {
 		o = &PutOptions{}
 	}
+	if err := a.outside(path); err != nil {
+		return PutResult{}, err
+	}
 	var skipped []Problem
 	src, err := files.NewSource(path, files.SourceOptions{
 		Exclude: o.Exclude, OneFileSystem: o.OneFileSystem,
@@ -66,6 +70,27 @@ func (a *Agent) PutPath(ctx context.Context, name, path string, o *PutOptions) (
 		err = ErrPartly
 	}
 	return out, err
+}
+
+// outside refuses a path that is the agent's own directory, or in it: what lies
+// there are its keys, and pieces that grow with every put.
+func (a *Agent) outside(path string) error {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", path, err)
+	}
+	own := a.c.Dir
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real
+	}
+	if real, err := filepath.EvalSymlinks(own); err == nil {
+		own = real
+	}
+	rel, err := filepath.Rel(own, abs)
+	if err == nil && (rel == "." || filepath.IsLocal(rel)) {
+		return fmt.Errorf("%s is this agent's own directory, with its keys: %w", path, ErrInvalid)
+	}
+	return nil
 }
 
 // Put stores a file system under a name as a new version; see PutPath.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/core"
 )
 
 // hostileWorld is anna with partners, of whom bo misbehaves.
@@ -152,6 +152,7 @@ func TestSimHostileGet(t *testing.T) {
 	putIt := func(h *hostileWorld) { h.anna.put("tree", want) }
 	with(t, 2, []string{"GET /pieces"}, putIt, func(h *hostileWorld, what string, _ uint64) {
 		dest := filepath.Join(h.t.TempDir(), "back")
+		runtime.GC() // what was read before is at hand for as long as anybody reads
 		out, err := h.anna.Restore(h.t.Context(), grange.Ref{Name: "tree"}, dest, nil)
 		if err != nil || len(out.Problems) > 0 {
 			h.t.Errorf("%s: %v, %+v", what, err, out.Problems)
@@ -161,6 +162,7 @@ func TestSimHostileGet(t *testing.T) {
 			h.t.Errorf("%s: %d bytes came back, %v", what, len(text), err)
 		}
 		// With another away he is needed, and it is said why that does not go.
+		runtime.GC()
 		h.without(h.cleo, func() {
 			err := h.anna.hasTree("tree", want)
 			if err == nil || !strings.Contains(err.Error(), "from bo: ") {
@@ -206,7 +208,9 @@ func TestSimHostileMend(t *testing.T) {
 		name, want := fmt.Sprint("tree", n), randomTree(n, 20_000)
 		h.honestly(func() { h.anna.put(name, want) })
 		check, err := h.anna.Check(h.t.Context(), name, &grange.CheckOptions{Mend: true, Now: true})
-		if err != nil || check.Worth.Pieces != check.Worth.Wanted || check.Mended.Pieces == 0 || check.Mended.Whole != check.Mended.Segments {
+		// Only who seems to answer is given pieces again, and then it is said that not all is whole.
+		fooled := what == "bo answers an empty map" && errors.Is(err, grange.ErrPartly)
+		if !fooled && (err != nil || check.Mended.Pieces == 0 || check.Mended.Whole != check.Mended.Segments) || check.Worth.Pieces != check.Worth.Wanted {
 			h.t.Errorf("%s: mend: %+v, %+v, %v", what, check, check.Mended, err)
 		}
 		h.without(h.bo, func() { h.anna.mustHave(name, want) })
@@ -268,7 +272,7 @@ func TestSimHostileRecoverFrom(t *testing.T) {
 		if err == nil {
 			return // a lie that could be put right, or that told nothing false
 		}
-		unknown := errors.Is(err, fs.ErrNotExist) && strings.Contains(err.Error(), "with this phrase")
+		unknown := errors.Is(err, core.ErrForbidden) && strings.Contains(err.Error(), "with this phrase")
 		if !unknown && !strings.Contains(err.Error(), h.bo.did.Short()) && !strings.Contains(err.Error(), h.bo.did.String()) && !strings.Contains(err.Error(), "bo") {
 			h.t.Errorf("%s: %v, which does not name bo", what, err)
 		}

@@ -32,11 +32,12 @@ type network struct {
 	client    *wire.Client
 	listening bool
 	closed    bool
+	reached   map[core.DID]bool // whether the last call, or path, came through
 }
 
 func newNetwork(c Config, key identity.Key) *network {
 	return &network{
-		c: c, key: key, addrs: &federation.Addresses{},
+		c: c, key: key, addrs: &federation.Addresses{}, reached: map[core.DID]bool{},
 		known: func(core.DID) bool { return false },
 		saw:   func(core.DID) {},
 	}
@@ -88,12 +89,28 @@ func (n *network) use() (core.Peers, *wire.Client, error) {
 	return n.peers, n.client, nil
 }
 
-// heard passes on that an agent has answered.
+// heard notes how a call to an agent went.
 func (n *network) heard(agent core.DID, err error) error {
+	n.note(agent, !errors.Is(err, core.ErrUnreachable))
 	if err == nil {
 		n.saw(agent)
 	}
 	return err
+}
+
+// note remembers whether an agent is within reach.
+func (n *network) note(agent core.DID, reached bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.reached[agent] = reached
+}
+
+// lost tells whether an agent is known to be out of reach.
+func (n *network) lost(agent core.DID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	reached, known := n.reached[agent]
+	return known && !reached
 }
 
 // Call, CallLimit, Send, Fetch and Fresh are wire.Client's.

@@ -117,11 +117,12 @@ func (a *Agent) pactOf(p federation.Partner) Pact {
 	out := Pact{
 		Partner: p.Grid, Name: p.Name, ID: p.Pact.String(), Since: time.Unix(p.From, 0),
 		Gives: p.Gives[core.Storage], Given: p.Given[core.Storage], Seen: p.Seen,
-		Here: !p.Seen.IsZero() && a.c.Clock.Now().Sub(p.Seen) < hereFor,
 	}
 	out.Keeps, _ = a.barter.Used(p.Grid)
 	out.Has = a.barter.Placed(p.Grid)
+	recent := !p.Seen.IsZero() && a.c.Clock.Now().Sub(p.Seen) < hereFor
 	for _, agent := range p.Agents {
+		out.Here = out.Here || recent && !a.network.lost(agent.DID)
 		out.Machines = append(out.Machines, agent.DID)
 		out.Addrs = append(out.Addrs, agent.Addrs...)
 	}
@@ -168,12 +169,14 @@ func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
 			continue
 		}
 		last = v.Name
-		w, err := a.vault.Worth(ctx, v)
-		if err != nil {
-			return out, fmt.Errorf("%q: %w", v.Name, err)
-		}
 		shown := versionOf(v)
-		shown.Worth = a.worthOf(w)
+		if w, err := a.vault.Worth(ctx, v); err == nil {
+			shown.Worth = a.worthOf(w)
+		} else if ctx.Err() != nil {
+			return out, ctx.Err()
+		} else { // after a recovery, as long as too few holders are within reach to read what it consists of
+			shown.Worth = Worth{Survives: -1, Text: "not known now: " + err.Error()}
+		}
 		out.Versions = append(out.Versions, shown)
 	}
 	return out, nil

@@ -40,11 +40,11 @@ func (a *app) findings(out grange.CheckResult) {
 	a.table(rows...)
 	for _, f := range out.Findings {
 		if f.Err != "" && !a.quiet {
-			a.warn("%s: %s", clean(f.Partner), api.ErrorOf(errText(f.Err)).Message)
+			a.warn("%s", refusal(f.Partner, f.Err))
 		}
 	}
-	if out.Unheld > 0 {
-		a.say("%s no holder.", count(int64(out.Unheld), "piece has", "pieces have"))
+	if _, _, nowhere := api.Amiss(out); nowhere > 0 {
+		a.say("%s no holder.", count(int64(nowhere), "piece has", "pieces have"))
 	}
 	if m := out.Mended; m != nil {
 		a.say("%s", mended(*m))
@@ -63,8 +63,3 @@ func mended(m grange.MendResult) string {
 	return fmt.Sprintf("Mended: %s made anew; %d of %s whole.", count(int64(m.Pieces), "piece", "pieces"),
 		m.Whole, count(int64(m.Segments), "segment is", "segments are"))
 }
-
-// errText is an error's text that has travelled.
-type errText string
-
-func (e errText) Error() string { return string(e) }

@@ -65,7 +65,7 @@ func program(args []string, in, out, errs *os.File) int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err = parsed.Selected().Target.Addr().Interface().(command).run(ctx, a)
-	if err != nil && ctx.Err() != nil {
+	if _, shown := errors.AsType[reported](err); err != nil && !shown && ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	return a.report(err)

@@ -203,7 +203,8 @@ func TestRefusal(t *testing.T) {
 	for why, want := range map[string]string{
 		"refused: 0.1 GB left of your 10 GB; 0.4 GB needed": "bo? said no: 0.1 GB left of your 10 GB; 0.4 GB needed",
 		"POST /ask at abc: refused: no room":                "bo? said no: no room",
-		"unreachable:\ntimeout":                             "bo?: unreachable:; timeout",
+		"PUT /x: dial: unreachable:\ntimeout":               "bo? could not be reached",
+		"busy:\nlater":                                      "bo?: busy:; later",
 	} {
 		if got := refusal("bo\n", why); got != want {
 			t.Errorf("refusal %q, want %q", got, want)

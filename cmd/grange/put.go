@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/face/api"
 )
 
@@ -101,6 +102,9 @@ func refusal(name, why string) string {
 	why = strings.ReplaceAll(why, "\n", "; ")
 	if _, reason, ok := strings.Cut(why, "refused: "); ok {
 		return clean(name + " said no: " + reason)
+	}
+	if strings.Contains(why, core.ErrUnreachable.Error()) {
+		return clean(name + " could not be reached") // where it was tried is in --json
 	}
 	return clean(name + ": " + why)
 }

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 //
 //	agent NAME [FLAG...]     start grange run on the directory NAME, on loopback, and wait until
 //	                         it is ready; $NAME_addr is its address, then and the next time
-//	stop NAME                end it as Ctrl-C does: it must exit with 0
+//	halt NAME                end it as Ctrl-C does: it must exit with 0
 //	kill9 NAME               end it as a power cut does
 //	freeze NAME, thaw NAME   stop it in its tracks, and let it go on
 //	start NAME REGEXP COMMAND...  start a command, and wait until what it writes matches
@@ -54,7 +54,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"agent":  plainly(agentCmd, 1),
-			"stop":   plainly(stopCmd, 1),
+			"halt":   plainly(haltCmd, 1),
 			"kill9":  plainly(signalCmd(syscall.SIGKILL, true), 1),
 			"freeze": plainly(signalCmd(syscall.SIGSTOP, false), 1),
 			"thaw":   plainly(signalCmd(syscall.SIGCONT, false), 1),
@@ -185,7 +185,7 @@ func agentCmd(ts *testscript.TestScript, args []string) {
 	ts.Setenv(addrVar, ready[1])
 }
 
-func stopCmd(ts *testscript.TestScript, args []string) {
+func haltCmd(ts *testscript.TestScript, args []string) {
 	ctrlcCmd(ts, []string{args[0], "0"})
 }
 

@@ -87,6 +87,18 @@ func create(dir string, key []byte) error {
 	return syncDir(filepath.Dir(dir))
 }
 
+// Vacant makes dir if there is none, and tells whether Create could use it. Errors: fs.ErrExist.
+func Vacant(dir string) error {
+	err := os.MkdirAll(dir, dirMode)
+	if err == nil {
+		err = vacant(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("create directory %s: %w", dir, err)
+	}
+	return nil
+}
+
 // vacant refuses a directory that anything else than an unfinished Create has left.
 func vacant(dir string) error {
 	entries, err := os.ReadDir(dir)

@@ -64,24 +64,30 @@ func absolute(what string, p Path) error {
 	return nil
 }
 
-// spareless says in its own words what a version that was made lacks.
+// spareless says in its own words what a version that was made lacks. A partner who
+// took nothing leaves no piece that is known to be missing, and no spare either.
 func spareless(out grange.PutResult, err error) error {
-	if !errors.Is(err, grange.ErrPartly) {
+	w := out.Worth
+	refused := err == nil && w.Survives <= 0 && len(out.Refused) > 0
+	if !refused && !errors.Is(err, grange.ErrPartly) {
 		return err
 	}
-	e := &Error{Code: CodePartly, Message: message(err)}
-	switch w := out.Worth; {
+	const again = "once there is room: grange check --mend; for more of it: grange invite"
+	e := &Error{Code: CodePartly}
+	switch {
 	case w.Pieces < w.Wanted && w.Survives <= 0:
-		e.Message = fmt.Sprintf("stored, but without spare: %d of %d pieces", w.Pieces, w.Wanted)
-		e.Hint = "once there is room, the same put again adds the rest; or: grange invite"
+		e.Message, e.Hint = fmt.Sprintf("stored, but without spare: %d of %d pieces", w.Pieces, w.Wanted), again
 	case w.Pieces < w.Wanted:
-		e.Message = fmt.Sprintf("stored, but with less spare than asked for: %d of %d pieces", w.Pieces, w.Wanted)
-		e.Hint = "once there is room, the same put again adds the rest; or: grange invite"
+		e.Message, e.Hint = fmt.Sprintf("stored, but with less spare than asked for: %d of %d pieces", w.Pieces, w.Wanted), again
+	case refused:
+		e.Message, e.Hint = "stored, but without spare", again
 	case len(out.Problems) > 0:
 		e.Message = fmt.Sprintf("stored, but for %s that could not be read", count(len(out.Problems), "file", "files"))
 	case len(out.Refused) > 0:
 		e.Message = "stored, but not every holder knows yet that it is the newest"
 		e.Hint = "a running agent tells them when they are back: grange run"
+	default:
+		e.Message = message(err)
 	}
 	return e
 }
@@ -176,17 +182,23 @@ func (o *owner) check(r *http.Request) answer {
 		if !errors.Is(err, grange.ErrPartly) {
 			return nil, err
 		}
-		return out, amiss(out, in)
+		return out, amiss(out)
 	})
 }
 
-// amiss says what a check found, in one line.
-func amiss(out grange.CheckResult, in CheckRequest) *Error {
-	var lost, away int
+// Amiss counts what a check found: pieces lost where they were, pieces of holders
+// that are away, and pieces that nobody was asked for because nobody has promised them.
+func Amiss(out grange.CheckResult) (lost, away, nowhere int) {
 	for _, f := range out.Findings {
 		lost += f.Missing + f.Corrupt + f.Gone
 		away += f.Away
 	}
+	return lost, away, max(0, out.Unheld-lost-away)
+}
+
+// amiss says what a check found, in one line.
+func amiss(out grange.CheckResult) *Error {
+	lost, away, nowhere := Amiss(out)
 	e := &Error{Code: CodePartly}
 	switch m := out.Mended; {
 	case m != nil && m.Unreadable > 0:
@@ -195,8 +207,8 @@ func amiss(out grange.CheckResult, in CheckRequest) *Error {
 	case m != nil:
 		e.Message = fmt.Sprintf("mended in part: %d of %d segments are whole", m.Whole, m.Segments)
 		e.Hint = "for more room: grange invite"
-	case lost+out.Unheld > 0:
-		e.Message = fmt.Sprintf("%s lost, %d without a holder, %d away", count(lost, "piece is", "pieces are"), out.Unheld, away)
+	case lost+nowhere > 0:
+		e.Message = fmt.Sprintf("%s lost, %d without a holder, %d away", count(lost, "piece is", "pieces are"), nowhere, away)
 		e.Hint = "grange check --mend"
 	default:
 		e.Message = fmt.Sprintf("%s away", count(away, "piece is", "pieces are"))

@@ -129,6 +129,12 @@ func ErrorOf(err error) *Error {
 	if d, ok := errors.AsType[*grange.Denial](err); ok {
 		e.Counter = d.Counter
 	}
+	switch e.Code {
+	case CodeInvitationUsed:
+		e.Message = "the invitation was already used"
+	case CodeInvitationExpired:
+		e.Message = "the invitation has expired"
+	}
 	row, _ := rowOf(e.Code)
 	e.Hint = row.hint
 	if errors.Is(err, syscall.EADDRINUSE) || strings.Contains(e.Message, "address already in use") {

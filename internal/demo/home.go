@@ -68,6 +68,9 @@ func (h *home) json(ctx context.Context, v any, args ...string) error {
 		}()
 	}
 	if err := cmd.Run(); err != nil {
+		if v != nil && out.Len() > 0 {
+			_ = json.Unmarshal(out.Bytes(), v) // what a command that did a part of it says
+		}
 		return fmt.Errorf("%s: grange %s: %w\n%s", h.name, strings.Join(args, " "), err, lastLines(complaint.String()))
 	}
 	if v == nil {

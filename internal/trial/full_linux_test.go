@@ -78,8 +78,11 @@ func TestHolderOffersMoreThanItHas(t *testing.T) {
 	for _, h := range []*house{anna, bo, cleo} {
 		h.start()
 	}
-	bo.must(0, "offer", "50GB")
-	befriend(anna, bo)
+	if e := bo.complaint(bo.must(1, "offer", "50GB")); e.Code != "disk.full" {
+		t.Errorf("%+v", e)
+	}
+	bo.must(0, "offer", "15MB")
+	befriend(anna, bo) // for 1 GB, as friends say
 	small, large := filepath.Join(root, "small"), filepath.Join(root, "large")
 	plant(t, rng, small)
 	for i := range 6 {
@@ -159,8 +162,7 @@ func TestHolderRunsFull(t *testing.T) {
 				anna.restores("small", small)
 			}
 			ok(t, d.resize(diskSize))
-			again := anna.put(0, large)
-			if again.Worth.Survives < 1 {
+			if again := anna.put(0, large); !again.Worth.Readable || again.Worth.At["bo"] <= again.Worth.At["cleo"]/10 {
 				t.Errorf("with room again: %+v", again.Worth)
 			}
 			anna.restores("large", large)

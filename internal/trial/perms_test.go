@@ -98,7 +98,10 @@ func TestNoPermission(t *testing.T) {
 		guest := newHouse(t, root, "guest")
 		guest.dir, guest.cred = theirs, cred
 		for _, args := range [][]string{
-			{"status"}, {"run", "--no-mdns"}, {"init", "--name", "x", "--phrase-file", guest.words}, {"put", tree},
+			{"status"},
+			{"run", "--no-mdns"},
+			{"init", "--name", "x", "--phrase-file", guest.words},
+			{"put", tree},
 			{"recover", "--phrase-file", anna.words, "--from", bo.addr},
 		} {
 			r := guest.must(1, args...)

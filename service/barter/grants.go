@@ -62,7 +62,7 @@ type grant struct {
 	id      [grantIDSize]byte
 	amount  int64 // bytes promised and not yet leased
 	taken   int64 // of those, what the slots come to
-	expires int64 // 0: it is to end as soon as no lease is under way
+	expires int64
 	ended   bool
 	leases  int                  // under way
 	slots   map[core.Score]*slot // pieces that are coming or stored, and not leased
@@ -301,17 +301,15 @@ func (h holding) has(piece core.Score) bool {
 	return ok
 }
 
-// release undoes hold.
-func (b *Barter) release(a *account, h holding) {
+// release undoes hold. Grants that were to end meanwhile end when somebody looks.
+func (b *Barter) release(h holding) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, piece := range h.pieces {
 		b.letGo(piece)
 	}
 	for _, g := range h.grants {
-		if g.leases--; g.leases == 0 && g.expires == 0 {
-			b.end(a, g)
-		}
+		g.leases--
 	}
 }
 

@@ -2,11 +2,9 @@ package barter
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -54,20 +52,6 @@ func TestRoomIsCountedExactly(t *testing.T) {
 	wantDenial(t, owner.put(t, holder, grant, []byte{1}), 0, "0 bytes left")
 	owner.mustPut(t, holder, grant, a) // also when the room is used up
 	holder.check(t)
-}
-
-func TestTheGivenOfThePactIsCounted(t *testing.T) {
-	w, _ := simWorld(t, 3)
-	owner, holder, other := w.homes[0], w.homes[1], w.homes[2]
-	holder.given = 5_000
-	_, err := owner.ask(t, holder, 5_001)
-	wantDenial(t, err, 5_000, "left of your")
-	grant := owner.mustAsk(t, holder, 3_000)
-	owner.mustPut(t, holder, grant, bytesOf(1, 1_000))
-	owner.mustLease(t, holder, bytesOf(1, 1_000))
-	_, err = owner.ask(t, holder, 2_001)
-	wantDenial(t, err, 2_000, "left of your")
-	_ = other.mustAsk(t, holder, 5_000) // each pact has its own
 }
 
 func TestAGrantEndsAnHourAfterItsLastUse(t *testing.T) {
@@ -214,6 +198,44 @@ func TestOnePieceOfTwoOwners(t *testing.T) {
 	holder.check(t)
 }
 
+// One piece under two grants of one owner: the first of them pays, the other has its room again.
+func TestOnePieceUnderTwoGrants(t *testing.T) {
+	w, _ := simWorld(t, 2)
+	owner, holder := w.homes[0], w.homes[1]
+	one, two := owner.mustAsk(t, holder, 1_000), owner.mustAsk(t, holder, 1_000)
+	if bytes.Compare(one, two) > 0 {
+		one, two = two, one
+	}
+	data := bytesOf(1, 600)
+	owner.mustPut(t, holder, one, data)
+	owner.mustPut(t, holder, two, data)
+	owner.mustLease(t, holder, data)
+	holder.wantUsed(t, owner, 600, 1, 2_000)
+	wantDenial(t, owner.put(t, holder, one, bytesOf(2, 401)), 400, "400 bytes left")
+	owner.mustPut(t, holder, two, bytesOf(3, 1_000))
+	// A put that began before the lease and ends after it finds the piece leased: its room comes back too.
+	b := holder.now()
+	in, err := b.reserve(owner.grid, [grantIDSize]byte(one), core.ScoreOf(bytesOf(4, 300)), 300, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner.mustPut(t, holder, one, bytesOf(4, 300))
+	owner.mustLease(t, holder, bytesOf(4, 300))
+	late, err := b.reserve(owner.grid, [grantIDSize]byte(one), core.ScoreOf(bytesOf(4, 300)), 100, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range []arrival{in, late} {
+		if err := b.arrive(in, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owner.mustLease(t, holder, bytesOf(4, 300))
+	holder.wantUsed(t, owner, 900, 2, 2_000)
+	wantDenial(t, owner.put(t, holder, one, bytesOf(2, 401)), 100, "100 bytes left")
+	holder.check(t)
+}
+
 func TestHostileSizesAndForms(t *testing.T) {
 	w, _ := simWorld(t, 2)
 	owner, holder := w.homes[0], w.homes[1]
@@ -340,256 +362,6 @@ func TestAskIsAnsweredByThePolicy(t *testing.T) {
 	}
 }
 
-// slowBlobs lets a test stand between the beginning and the end of a Put or a Delete.
-type slowBlobs struct {
-	core.Blobs
-	mu      sync.Mutex
-	entered chan struct{} // nil: nothing is held up
-	leave   chan struct{}
-	only    string // "put" or "delete"
-}
-
-func (s *slowBlobs) hold(only string) (entered, leave chan struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.only, s.entered, s.leave = only, make(chan struct{}, 16), make(chan struct{})
-	return s.entered, s.leave
-}
-
-func (s *slowBlobs) pass(what string) {
-	s.mu.Lock()
-	entered, leave, only := s.entered, s.leave, s.only
-	s.mu.Unlock()
-	if entered == nil || what != only {
-		return
-	}
-	entered <- struct{}{}
-	<-leave
-}
-
-func (s *slowBlobs) Put(ctx context.Context, b core.Blob) error {
-	err := s.Blobs.Put(ctx, b)
-	s.pass("put")
-	return err
-}
-
-func (s *slowBlobs) Delete(ctx context.Context, scores ...core.Score) error {
-	s.pass("delete")
-	return s.Blobs.Delete(ctx, scores...)
-}
-
-func slowHome(h *home) *slowBlobs {
-	s := &slowBlobs{Blobs: h.disk.Blobs()}
-	h.blobs = s
-	h.open()
-	return s
-}
-
-func TestAGrantThatEndsDuringAPut(t *testing.T) {
-	w, _ := simWorld(t, 2)
-	owner, holder := w.homes[0], w.homes[1]
-	slow := slowHome(holder)
-	grant := owner.mustAsk(t, holder, 2_000)
-	data := bytesOf(1, 1_000)
-	entered, leave := slow.hold("put")
-	put := make(chan error)
-	go func() { put <- owner.put(t, holder, grant, data) }()
-	<-entered
-	if _, err := owner.lease(t, holder, [][]byte{grant}); err != nil {
-		t.Fatal(err)
-	}
-	holder.wantUsed(t, owner, 0, 0, 0)
-	close(leave)
-	if err := <-put; !errors.Is(err, core.ErrNotExist) {
-		t.Errorf("a put whose grant has ended: %v", err)
-	}
-	holder.check(t)
-	if holder.has(t, data) {
-		t.Error("it was kept")
-	}
-}
-
-// A retry of a put that is still under way must not need the room twice.
-func TestAPutBesideItself(t *testing.T) {
-	w, _ := simWorld(t, 2)
-	owner, holder := w.homes[0], w.homes[1]
-	slow := slowHome(holder)
-	grant := owner.mustAsk(t, holder, 1_000)
-	data := bytesOf(1, 1_000)
-	entered, leave := slow.hold("put")
-	put := make(chan error, 2)
-	for range 2 {
-		go func() { put <- owner.put(t, holder, grant, data) }()
-	}
-	<-entered
-	<-entered
-	close(leave)
-	for range 2 {
-		if err := <-put; err != nil {
-			t.Error(err)
-		}
-	}
-	owner.mustLease(t, holder, data)
-	holder.wantUsed(t, owner, 1_000, 1, 1_000)
-	holder.check(t)
-}
-
-// What is being dropped must not be promised to be kept.
-func TestAPutBesideADrop(t *testing.T) {
-	w, _ := simWorld(t, 2)
-	owner, holder := w.homes[0], w.homes[1]
-	slow := slowHome(holder)
-	first, second := owner.mustAsk(t, holder, 1_000), owner.mustAsk(t, holder, 1_000)
-	data := bytesOf(1, 1_000)
-	owner.mustPut(t, holder, first, data)
-	entered, leave := slow.hold("delete")
-	closed := make(chan error)
-	go func() {
-		_, err := owner.lease(t, holder, [][]byte{first})
-		closed <- err
-	}()
-	<-entered
-	if err := owner.put(t, holder, second, data); !errors.Is(err, core.ErrBusy) {
-		t.Errorf("a put of what is being dropped: %v", err)
-	}
-	_ = owner.mustAsk(t, holder, 10) // a slow disk keeps no ask waiting
-	close(leave)
-	if err := <-closed; err != nil {
-		t.Fatal(err)
-	}
-	owner.mustPut(t, holder, second, data)
-	owner.mustLease(t, holder, data)
-	holder.check(t)
-}
-
-// A slow lease keeps neither asks nor other households waiting.
-func TestASlowDiskBlocksNobodyElse(t *testing.T) {
-	w, _ := simWorld(t, 3)
-	owner, holder, other := w.homes[0], w.homes[1], w.homes[2]
-	slow := slowHome(holder)
-	one, two := owner.mustAsk(t, holder, 1_000), other.mustAsk(t, holder, 1_000)
-	owner.mustPut(t, holder, one, bytesOf(1, 1_000))
-	other.mustPut(t, holder, two, bytesOf(2, 1_000))
-	entered, leave := slow.hold("put") // of the lease
-	leased := make(chan error)
-	go func() {
-		_, err := owner.lease(t, holder, [][]byte{one}, bytesOf(1, 1_000))
-		leased <- err
-	}()
-	<-entered
-	slow.hold("nothing")
-	_ = owner.mustAsk(t, holder, 10)
-	other.mustLease(t, holder, bytesOf(2, 1_000))
-	holder.wantUsed(t, other, 1_000, 1, 2_010)
-	// The grant that the lease relies on ends in the middle of it: nothing is counted twice or not at all.
-	holder.now().closeGrants(owner.grid, [][]byte{one})
-	holder.wantUsed(t, owner, 0, 0, 2_010)
-	if err := owner.put(t, holder, one, bytesOf(3, 1)); !errors.Is(err, core.ErrNotExist) {
-		t.Errorf("a grant that is ending: %v", err)
-	}
-	if err := holder.now().drop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	close(leave)
-	if err := <-leased; err != nil {
-		t.Fatal(err)
-	}
-	holder.wantUsed(t, owner, 1_000, 1, 2_010)
-	holder.check(t)
-}
-
-func TestFactsNeverPromiseMoreThanTheDiskHas(t *testing.T) {
-	w, _ := simWorld(t, 3)
-	owner, holder, other := w.homes[0], w.homes[1], w.homes[2]
-	if err := holder.now().SetOffer(1 << 60); err != nil {
-		t.Fatal(err)
-	}
-	holder.given = 1 << 50
-	holder.other = diskSize - Reserve(diskSize) - 10_000
-	if room := holder.free() - Reserve(diskSize); room != 10_000 {
-		t.Fatalf("room %d", room)
-	}
-	left := func(from *home) int64 {
-		_, err := from.ask(t, holder, 1<<40)
-		denial, ok := errors.AsType[*core.Denial](err)
-		if !ok {
-			t.Fatal(err)
-		}
-		return denial.Counter.Amount
-	}
-	// Each byte is promised once, whoever asks: what is on the disk counts as free no more.
-	var grants [][]byte
-	for i, size := range []int64{1_000, 2_000, 3_000} {
-		grants = append(grants, []*home{owner, other, owner}[i].mustAsk(t, holder, size))
-	}
-	if got := left(owner); got != 4_000 {
-		t.Errorf("%d bytes left, want 4000", got)
-	}
-	before := holder.disk.Blobs().Used()
-	owner.mustPut(t, holder, grants[0], bytesOf(1, 1_000))
-	overhead := holder.disk.Blobs().Used() - before - 1_000 // the note
-	if got := left(other); got != 4_000-overhead {
-		t.Errorf("%d bytes left after a piece, want %d", got, 4_000-overhead)
-	}
-	owner.mustLease(t, holder, bytesOf(1, 1_000))
-	if got, want := left(other), holder.free()-Reserve(diskSize)-5_000; got != want {
-		t.Errorf("%d bytes left after its lease, want %d", got, want)
-	}
-	holder.mu.Lock()
-	holder.other += 20_000 // somebody else fills the disk
-	holder.mu.Unlock()
-	if got := left(other); got != 0 {
-		t.Errorf("%d bytes left of less than nothing", got)
-	}
-}
-
-// The free room is measured before the grants are looked at; what comes in between must
-// not be taken for free.
-func TestFactsBetweenMeasuringAndDeciding(t *testing.T) {
-	w, _ := simWorld(t, 2)
-	owner, holder := w.homes[0], w.homes[1]
-	_ = holder.now().SetOffer(1 << 60)
-	holder.given = 1 << 50
-	holder.other = diskSize - Reserve(diskSize) - 10_000
-	slow := slowHome(holder)
-	grant := owner.mustAsk(t, holder, 6_000)
-	b := holder.now()
-	free := b.c.Free
-	measured := func(between func()) int64 {
-		b.c.Free = func() (int64, int64, error) {
-			f, total, err := free()
-			between()
-			return f, total, err
-		}
-		_, err := owner.ask(t, holder, 1<<40)
-		denial, ok := errors.AsType[*core.Denial](err)
-		if !ok {
-			t.Fatal(err)
-		}
-		return denial.Counter.Amount
-	}
-	if got := measured(func() { owner.mustPut(t, holder, grant, bytesOf(1, 1_000)) }); got != 4_000 {
-		t.Errorf("a piece that landed meanwhile: %d left, want 4000", got)
-	}
-	if got := measured(func() {
-		owner.mustPut(t, holder, grant, bytesOf(2, 1_000))
-		owner.mustLease(t, holder, bytesOf(2, 1_000))
-	}); got > 4_000 {
-		t.Errorf("a piece that was leased meanwhile: %d left, want at most 4000", got)
-	}
-	entered, leave := slow.hold("put")
-	done := make(chan error)
-	go func() { done <- owner.put(t, holder, grant, bytesOf(3, 1_000)) }()
-	<-entered
-	if got := measured(func() {}); got > 4_000 {
-		t.Errorf("a piece that is coming: %d left, want at most 4000", got)
-	}
-	close(leave)
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestBusyGoesAwayAsWireError(t *testing.T) {
 	w, _ := simWorld(t, 2)
 	owner, holder := w.homes[0], w.homes[1]
@@ -599,39 +371,5 @@ func TestBusyGoesAwayAsWireError(t *testing.T) {
 	_, err := owner.ask(t, holder, 1)
 	if busy, ok := errors.AsType[*wire.Error](err); !ok || busy.RetrySeconds == 0 {
 		t.Errorf("%v says no time to come back", err)
-	}
-}
-
-func TestOfferIsKeptAndBounded(t *testing.T) {
-	w, _ := simWorld(t, 1)
-	h := w.homes[0]
-	if total, _ := h.now().Offer(); total != 200*gib/offerShare {
-		t.Errorf("the first offer is %d", total)
-	}
-	if err := h.now().SetOffer(-1); !errors.Is(err, core.ErrInvalid) {
-		t.Error(err)
-	}
-	if err := h.now().SetOffer(77); err != nil {
-		t.Fatal(err)
-	}
-	h.disk.Books().SetFull(true)
-	if err := h.now().SetOffer(78); !errors.Is(err, core.ErrFull) {
-		t.Error(err)
-	}
-	h.open()
-	if total, _ := h.now().Offer(); total != 77 {
-		t.Errorf("the offer is %d, want 77", total)
-	}
-	for _, c := range []struct{ free, total, want int64 }{
-		{0, 0, 0},
-		{gib, 100 * gib, 0},              // all of it is reserve
-		{5*gib + 7, 100 * gib, 7},        // little beyond
-		{50 * gib, 100 * gib, 5 * gib},   // a tenth
-		{1 << 50, 1 << 50, OfferMax},     // never more
-		{3 * gib, 4 * gib, 3 * gib / 10}, // a small disk has 1 GiB of reserve
-	} {
-		if got := DefaultOffer(c.free, c.total); got != c.want {
-			t.Errorf("free %d of %d: offers %d, want %d", c.free, c.total, got, c.want)
-		}
 	}
 }

@@ -106,7 +106,8 @@ func (l *lane) stopped() error {
 // may never be.
 func (l *lane) lost() bool { return errors.Is(l.stopped(), core.ErrUnreachable) }
 
-// fits returns how many pieces of size bytes can be sent here, at most most.
+// fits returns how many pieces of size bytes can be sent here, at most most. Where the
+// holder will have no more, and what is left is too little for one, it is given up.
 func (l *lane) fits(size int64, most int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -122,6 +123,9 @@ func (l *lane) fits(size int64, most int) int {
 	}
 	if n == 0 {
 		l.short = true
+		for _, r := range l.rooms {
+			r.left = 0
+		}
 	}
 	return int(min(n, int64(most)))
 }
@@ -156,9 +160,6 @@ func (l *lane) take(ctx context.Context, want int, size int64) ([]*room, error) 
 		}
 		out = l.reserve(out, want, size)
 	}
-	if len(out) < want {
-		l.fellShort(len(out))
-	}
 	return out, nil
 }
 
@@ -174,20 +175,6 @@ func (l *lane) reserve(out []*room, want int, size int64) []*room {
 		}
 	}
 	return out
-}
-
-// fellShort notes that not all could be taken. Where that is none at all, what is left
-// is of no use.
-func (l *lane) fellShort(got int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.short = true
-	if got > 0 {
-		return
-	}
-	for _, r := range l.rooms {
-		r.left = 0
-	}
 }
 
 // free says that a piece is not under way, stored or waiting any more.
@@ -217,7 +204,7 @@ func (l *lane) fill(ctx context.Context, need, size int64) (more bool, err error
 		}
 		l.refused(err)
 		denial, ok := errors.AsType[*core.Denial](err)
-		if !ok || denial.Counter == nil ||  denial.Counter.Amount >= amount {
+		if !ok || denial.Counter == nil || denial.Counter.Amount < size || denial.Counter.Amount >= amount {
 			break
 		}
 		amount = denial.Counter.Amount

@@ -52,7 +52,7 @@ func (b *Barter) lease(ctx context.Context, owner core.DID, pieces []core.Piece,
 	a.commit.Lock()
 	defer a.commit.Unlock()
 	h := b.hold(a, pieces)
-	defer b.release(a, h)
+	defer b.release(h)
 
 	now := b.c.Clock.Now().Unix()
 	l := &leasing{owner: owner, holding: h, from: now, until: now + min(seconds, p.leaseSeconds())}

@@ -266,7 +266,7 @@ func (s *machine) lease(*rapid.T) {
 	if signed == nil {
 		return
 	}
-	l, err := s.b.openOwn(mustMarshal2(s.t, signed), owner)
+	l, err := s.b.openOwn(mustMarshal(s.t, signed), owner)
 	if err != nil || len(l.Pieces) != here || l.Until < s.clock.Now().Unix()+min(seconds, 180*daySeconds)*15/16 {
 		s.t.Fatalf("a lease over %d pieces, want %d, for %d seconds of %d: %v", len(l.Pieces), here, l.Until-l.From, seconds, err)
 	}
@@ -281,14 +281,6 @@ func (m *model) under(owner core.DID, piece core.Score) (out []*modelGrant) {
 	}
 	slices.SortFunc(out, func(a, b *modelGrant) int { return slices.Compare(a.id, b.id) })
 	return out
-}
-
-func mustMarshal2(t *rapid.T, v any) []byte {
-	raw, err := codec.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
 }
 
 func (s *machine) close(*rapid.T) {

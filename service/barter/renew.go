@@ -69,7 +69,7 @@ func (b *Barter) Renew(ctx context.Context) error {
 			return err
 		}
 		p, ok := partners[h.Agent]
-		if ok && p.Grid == h.Grid && h.Until < now+p.leaseSeconds()*renewParts/renewShare {
+		if ok && h.Until < now+p.leaseSeconds()*renewParts/renewShare {
 			due[h.Agent] = append(due[h.Agent], core.Piece{Score: h.Score, Size: r.Size})
 		}
 	}

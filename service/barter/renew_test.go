@@ -199,9 +199,17 @@ func TestLeasesDoNotPileUp(t *testing.T) {
 		return b.account(owner.grid).used.Leases
 	}
 	one := kept()
+	first := clock.Now().Unix() + 180*daySeconds
 	for range 100 {
 		clock.Advance(time.Minute)
-		owner.mustLease(t, holder, data)
+		out, err := owner.lease(t, holder, nil, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// It must not say more than what is kept does.
+		if l, err := b.openOwn(mustMarshal(t, *out.Lease), owner.grid); err != nil || l.Until != first || l.From != clock.Now().Unix() {
+			t.Fatalf("a lease from %d until %d, %v; want it until %d", l.From, l.Until, err, first)
+		}
 	}
 	if one == 0 || kept() != one {
 		t.Errorf("%d bytes of leases, after a hundred more %d", one, kept())
@@ -231,6 +239,45 @@ func TestLeasesDoNotPileUp(t *testing.T) {
 	if _, err := owner.lease(t, holder, nil, data); !errors.Is(err, core.ErrRefused) {
 		t.Errorf("a lease beyond the limit: %v", err)
 	}
+}
+
+// A later lease never takes back what an earlier one promised.
+func TestALaterLeaseTakesNothingBack(t *testing.T) {
+	w, clock := simWorld(t, 2)
+	owner, holder := w.homes[0], w.homes[1]
+	a, b := bytesOf(1, 100), bytesOf(2, 100)
+	owner.mustPut(t, holder, owner.mustAsk(t, holder, 1_000), a, b)
+	owner.mustLease(t, holder, a)
+	first := clock.Now().Unix() + 180*daySeconds
+	pieces := []core.Piece{{Score: core.ScoreOf(a)}, {Score: core.ScoreOf(b)}}
+	slices.SortFunc(pieces, func(a, b core.Piece) int { return compareScores(a.Score, b.Score) })
+	if _, _, err := holder.now().lease(t.Context(), owner.grid, pieces, 1); err != nil {
+		t.Fatal(err)
+	}
+	for data, want := range map[string]int64{string(a): first, string(b): clock.Now().Unix() + 1} {
+		var r heldRecord
+		if _, err := holder.now().read(heldKey(owner.grid, core.ScoreOf([]byte(data))), &r); err != nil || r.Until != want {
+			t.Errorf("held until %d, want %d: %v", r.Until, want, err)
+		}
+	}
+	// The owner's books keep the later date as well, and follow a machine to another household.
+	record := func(grid core.DID, until int64) {
+		s := signedLease{By: holder.agent(), Body: []byte{byte(until)}}
+		l := pact.Lease{Holder: holder.agent(), Grid: grid, From: 1, Until: until}
+		if err := owner.now().recordPlaced(s, l, []core.Piece{{Score: core.ScoreOf(a), Size: 100}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record(holder.grid, 200)
+	record(holder.grid, 100)
+	if held, err := owner.now().Held(core.ScoreOf(a)); err != nil || len(held) != 1 || held[0].Until != 200 {
+		t.Errorf("held %+v, %v", held, err)
+	}
+	record(core.DID{5}, 100)
+	if x, y := owner.now().Placed(holder.grid), owner.now().Placed(core.DID{5}); x != 0 || y != 100 {
+		t.Errorf("%d and %d bytes are placed", x, y)
+	}
+	owner.checkPlaced(t)
 }
 
 // The owner keeps the leases that it was given until they end.
@@ -267,138 +314,5 @@ func TestOurLeasesAreKeptUntilTheyEnd(t *testing.T) {
 	}
 	if held := owner.holders(t, pieces[0].Score); len(held) != 1 {
 		t.Error("with the lease went where the piece lies")
-	}
-}
-
-func TestLearnFindsPieces(t *testing.T) {
-	w, clock := simWorld(t, 3)
-	owner := w.homes[0]
-	var pieces []core.Piece
-	for seed := range 12 { // two pages of leases
-		p := mustPlace(t, owner, 1)
-		mustSegment(t, p, seed, 100, upTo(20))
-		commit(t, p, true)
-		s, _ := segmentOf(seed, 10, 10, 100)
-		for i := range 20 {
-			pieces = append(pieces, core.Piece{Score: s.Piece(i), Size: 100})
-		}
-	}
-	sizes := map[core.Score]int64{}
-	for _, p := range pieces[20:] { // the first segment is not known any more
-		sizes[p.Score] = p.Size
-	}
-	sizeOf := func(p core.Score) (int64, bool) { size, ok := sizes[p]; return size, ok }
-	owner.disk = newDiskOf(owner)
-	owner.open()
-	clock.Advance(200 * 24 * time.Hour) // the leases have ended, and count all the same
-	for range 2 {
-		known, unknown := 0, 0
-		for _, o := range w.homes[1:] {
-			k, u, err := owner.now().Learn(t.Context(), o.grid, sizeOf)
-			if err != nil {
-				t.Fatal(err)
-			}
-			known, unknown = known+k, unknown+u
-		}
-		if known != 220 || unknown != 20 {
-			t.Errorf("%d pieces are known, %d are not", known, unknown)
-		}
-	}
-	owner.checkPlaced(t)
-	if err := owner.now().Renew(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	// What has come to be known has its size, and what is not known again keeps it.
-	for _, p := range pieces[:20] {
-		sizes[p.Score] = p.Size
-	}
-	delete(sizes, pieces[30].Score)
-	total := int64(0)
-	for _, o := range w.homes[1:] {
-		if _, unknown, err := owner.now().Learn(t.Context(), o.grid, sizeOf); err != nil || unknown != 0 {
-			t.Errorf("%d unknown, %v", unknown, err)
-		}
-		total += owner.now().Placed(o.grid)
-		o.check(t)
-	}
-	if total != 24_000 {
-		t.Errorf("%d bytes are placed", total)
-	}
-	owner.checkPlaced(t)
-	for _, p := range pieces {
-		if _, err := owner.now().Fetch(t.Context(), p, nil, false); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, _, err := owner.now().Learn(t.Context(), core.DID{5}, sizeOf); !errors.Is(err, core.ErrNotExist) {
-		t.Errorf("learn from a stranger: %v", err)
-	}
-}
-
-func TestLearnBelievesNobody(t *testing.T) {
-	w, _ := simWorld(t, 2)
-	owner, holder := w.homes[0], w.homes[1]
-	unknown := func(core.Score) (int64, bool) { return 0, false }
-	sign := func(i int, change func(*pact.Lease)) leasesAnswer {
-		l := honest(holder, owner, leaseRequest{Seconds: 100})
-		l.Pieces = []core.Score{{1, byte(i), byte(i >> 8)}}
-		if change != nil {
-			change(&l)
-		}
-		s, err := pact.SignLease(holder.key, l)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return leasesAnswer{Leases: append(leasesAnswer{}.Leases, s)}
-	}
-	var rising []leasesAnswer
-	for i := range learnPagesMax + 1 {
-		a := sign(i, nil)
-		a.More = true
-		rising = append(rising, a)
-	}
-	slices.SortFunc(rising, func(a, b leasesAnswer) int { return compareScores(a.Leases[0].Score(), b.Leases[0].Score()) })
-	bad := sign(1, func(l *pact.Lease) { l.Owner = core.DID{3} })
-	bad.Leases = append(bad.Leases, sign(2, nil).Leases...)
-	slices.SortFunc(bad.Leases, func(a, b signedLease) int { return compareScores(a.Score(), b.Score()) })
-	for name, c := range map[string]struct {
-		page   func(n int) leasesAnswer
-		max    int
-		kind   error
-		placed int64
-	}{
-		"the same for ever": {func(int) leasesAnswer { a := sign(1, nil); a.More = true; return a }, 1 << 20, core.ErrInvalid, 1},
-		"empty for ever":    {func(int) leasesAnswer { return leasesAnswer{More: true} }, 1 << 20, nil, 0},
-		"falling": {func(int) leasesAnswer {
-			return leasesAnswer{Leases: append(rising[9].Leases[:1:1], rising[8].Leases...)}
-		}, 1 << 20, core.ErrInvalid, 1},
-		"rising for ever":      {func(n int) leasesAnswer { return rising[n] }, 1 << 20, core.ErrTooLarge, learnPagesMax},
-		"too many unknown":     {func(n int) leasesAnswer { return rising[n] }, 100, core.ErrTooLarge, 100},
-		"one bad, one good":    {func(int) leasesAnswer { return bad }, 1 << 20, core.ErrInvalid, 1},
-		"another grid's":       {func(int) leasesAnswer { return sign(1, func(l *pact.Lease) { l.Grid = core.DID{3} }) }, 1 << 20, core.ErrInvalid, 0},
-		"of a former pact":     {func(int) leasesAnswer { return sign(1, func(l *pact.Lease) { l.Pact = core.Score{3} }) }, 1 << 20, nil, 1},
-		"with a bad signature": {func(int) leasesAnswer { a := sign(1, nil); a.Leases[0].Sig[9] ^= 1; return a }, 1 << 20, core.ErrCorrupt, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			owner.disk = newDiskOf(owner)
-			owner.open()
-			n := 0
-			holder.instead("GET /leases", wire.Handle(func(context.Context, struct{}) (leasesAnswer, error) {
-				n++
-				return c.page(n - 1), nil
-			}))
-			p, _ := owner.Of(holder.grid)
-			if err := owner.now().learnFrom(t.Context(), p, holder.agent(), unknown, c.max); !errors.Is(err, c.kind) {
-				t.Errorf("%v, want %v", err, c.kind)
-			}
-			owner.mu.Lock()
-			b := owner.barter
-			owner.mu.Unlock()
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			if got := b.out[holder.grid].Pieces; got != c.placed {
-				t.Errorf("%d pieces are placed, want %d", got, c.placed)
-			}
-		})
 	}
 }

@@ -182,7 +182,7 @@ func (f *Federation) checkAnswer(inv pact.Invitation, r proposalRecord, out acce
 	if _, err := s.Verify(); err != nil {
 		return nil, err
 	}
-	if err := checkName(out.Name); err != nil {
+	if err := CheckName(out.Name); err != nil {
 		return nil, err
 	}
 	charters, err := openCharters(inv.Grid, out.Charters)

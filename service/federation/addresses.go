@@ -60,8 +60,9 @@ func tidyAddrs(addrs []string) []string {
 	return out
 }
 
-// checkName tells whether a household may call itself so.
-func checkName(name string) error {
+// CheckName says whether a household can be called so: 1 to 64 printable bytes.
+// Errors: core.ErrInvalid.
+func CheckName(name string) error {
 	if strings.TrimSpace(name) == "" || !isPrintable(name, pact.InvitationNameSizeMax) {
 		return fmt.Errorf("household's name %.80q: want 1 to %d printable bytes: %w", name, pact.InvitationNameSizeMax, core.ErrInvalid)
 	}

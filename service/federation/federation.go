@@ -123,7 +123,7 @@ type Self struct {
 // where there is a household on this machine already. Errors: core.ErrInvalid of the name.
 func Found(c Config, entropy [32]byte, name string) error {
 	c = c.withDefaults()
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return fmt.Errorf("found household: %w", err)
 	}
 	var self selfRecord

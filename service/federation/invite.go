@@ -230,7 +230,7 @@ func (f *Federation) checkAcceptance(agent core.DID, in acceptRequest, inv pact.
 		err = inv.Match(p)
 	}
 	if err == nil {
-		err = checkName(in.Name)
+		err = CheckName(in.Name)
 	}
 	if err != nil {
 		return p, nil, invalid(err)

@@ -80,7 +80,7 @@ func newPartner(self core.DID, r partnerRecord, grid core.DID) (*partner, error)
 	if !ok || other != grid || r.Grid != grid {
 		return nil, fmt.Errorf("partner %s: the pact is between others: %w", grid.Short(), core.ErrInvalid)
 	}
-	if err := checkName(r.Name); err != nil {
+	if err := CheckName(r.Name); err != nil {
 		return nil, fmt.Errorf("partner %s: %w", grid.Short(), err)
 	}
 	signer := r.Pact.Acceptor.By

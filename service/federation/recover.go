@@ -252,12 +252,12 @@ func (r *recovery) householdName(newest charter.Charter) string {
 		return "recovered"
 	}
 	for _, a := range newest.Agents {
-		if _, used := r.used[a.DID]; used && checkName(names[a.DID]) == nil {
+		if _, used := r.used[a.DID]; used && CheckName(names[a.DID]) == nil {
 			return names[a.DID]
 		}
 	}
 	for _, a := range newest.Agents {
-		if checkName(names[a.DID]) == nil {
+		if CheckName(names[a.DID]) == nil {
 			return names[a.DID]
 		}
 	}

@@ -17,8 +17,8 @@ import (
 var (
 	statePrefix = []byte("state/")
 	chunkPrefix = []byte("v/chunk/") // + plain score: the Ref of a chunk that is placed
-	usesPrefix  = []byte("v/uses/")  // + a version's key: the segments it consists of
 	seqKey      = []byte("v/seq")    // the last sequence number of a version of ours
+	usesPrefix  = []byte("v/uses/")  // + a version's key: the segments it consists of
 )
 
 const (
@@ -42,32 +42,47 @@ func (v *Vault) knownChunk(plain core.Score) (manifest.Ref, bool, error) {
 		return manifest.Ref{}, false, fmt.Errorf("look up chunk %s: %w", plain.Short(), err)
 	}
 	ref, err := manifest.ParseRef(raw)
-	if err != nil {
-		return manifest.Ref{}, false, fmt.Errorf("chunk %s in the books: %w", plain.Short(), err)
+	if err != nil || ref.Plain != plain { // the index is no more than that: the chunk is stored anew
+		v.c.Log.Warn("a chunk's record is broken", "chunk", plain.Short(), "err", err)
+		return manifest.Ref{}, false, nil
 	}
 	return ref, true, nil
 }
 
-// segment returns a segment's record.
+// errNoSegment says that a segment has no record, or a broken one.
+var errNoSegment = errors.New("its record is not here")
+
+// segment returns a segment's record. Errors: errNoSegment, with core.ErrNotExist or
+// core.ErrCorrupt.
 func (v *Vault) segment(id []byte) (manifest.Segment, error) {
 	raw, err := v.c.Books.Get(stateKey(manifest.SegmentKey(id)))
+	if errors.Is(err, core.ErrNotExist) {
+		return manifest.Segment{}, fmt.Errorf("segment %x: %w: %w", id, errNoSegment, core.ErrNotExist)
+	}
 	if err != nil {
 		return manifest.Segment{}, fmt.Errorf("segment %x: %w", id, err)
 	}
 	s, err := manifest.DecodeSegment(raw)
-	if err != nil {
-		return s, fmt.Errorf("segment %x: %w", id, err)
+	if err == nil && !bytes.Equal(s.ID, id) {
+		err = errors.New("it is another's")
+	}
+	if err != nil { // records come from the household's other machines too
+		return manifest.Segment{}, fmt.Errorf("segment %x: %w: %w: %w", id, errNoSegment, core.ErrCorrupt, err)
 	}
 	return s, nil
 }
 
-// nextSeq returns the number of the next version of ours and the change that
-// uses it up.
+// nextSeq returns the number of the next version of ours and the change that uses
+// it up. A machine that is new to the household, as after a recovery, counts on from the
+// others' versions, so that "version 7" means one.
 func (v *Vault) nextSeq() (uint64, core.Change, error) {
 	var last uint64
 	raw, err := v.c.Books.Get(seqKey)
 	switch {
 	case errors.Is(err, core.ErrNotExist):
+		if last, err = v.lastSeq(); err != nil {
+			return 0, core.Change{}, err
+		}
 	case err != nil:
 		return 0, core.Change{}, fmt.Errorf("read the last version's number: %w", err)
 	default:
@@ -82,13 +97,37 @@ func (v *Vault) nextSeq() (uint64, core.Change, error) {
 	return last + 1, core.Change{Key: seqKey, Value: value}, nil
 }
 
+// lastSeq returns the greatest number of any version in the state, removed ones among them.
+func (v *Vault) lastSeq() (uint64, error) {
+	var last uint64
+	for c, err := range v.c.Books.Scan(stateKey([]byte(manifest.VersionPrefix)), nil) {
+		if err != nil {
+			return 0, fmt.Errorf("read the last version's number: %w", err)
+		}
+		if _, _, seq, err := manifest.ParseVersionKey(c.Key[len(statePrefix):]); err == nil {
+			last = max(last, seq)
+		}
+	}
+	return last, nil
+}
+
+type segmentID [manifest.SegmentIDSize]byte
+
 // segmentSet is a set of segment ids.
-type segmentSet map[[manifest.SegmentIDSize]byte]struct{}
+type segmentSet map[segmentID]struct{}
 
 func (s segmentSet) add(id []byte) {
 	if len(id) == manifest.SegmentIDSize {
-		s[[manifest.SegmentIDSize]byte(id)] = struct{}{}
+		s[segmentID(id)] = struct{}{}
 	}
+}
+
+func (s segmentSet) has(id []byte) bool {
+	if len(id) != manifest.SegmentIDSize {
+		return false
+	}
+	_, has := s[segmentID(id)]
+	return has
 }
 
 // sorted returns the ids in order, so that equal sets make equal records.

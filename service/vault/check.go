@@ -2,8 +2,10 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
+	"maps"
+	"sync"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/manifest"
@@ -32,6 +34,9 @@ type Checked struct {
 	Worth Worth
 	// Mended is set when mending was asked for.
 	Mended *Mended
+	// Failed says what could not be checked: versions whose manifest cannot be read, segments
+	// without a record. At most failedMax of them.
+	Failed []error
 }
 
 // HolderReport counts what was found at one household.
@@ -43,42 +48,49 @@ type HolderReport struct {
 	Err error
 }
 
-const checkBatch = 64 // segments audited in one go: 1,280 pieces
+const (
+	checkBatch = fillBatch // segments audited in one go: 640 pieces
+	failedMax  = 32
+)
 
-// Check has every holder prove each piece that it should have.
+// Check has every holder prove each piece that it should have, and with Mend makes
+// again what is missing, a batch of segments at a time. What cannot be checked does not keep it from the rest.
 func (v *Vault) Check(ctx context.Context, o CheckOptions) (*Checked, error) {
-	unlock, err := v.lock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	uses, err := v.usesOfAll(ctx, o.Name)
-	if err != nil {
-		return nil, err
-	}
-	m := newMeter("asking for proof", o.Progress)
-	c := &checking{v: v, o: o, bad: map[spot]core.Finding{}, out: Checked{
-		Holders: map[core.DID]*HolderReport{}, Worth: Worth{Held: map[core.DID]int64{}},
-	}}
-	for batch := range slices.Chunk(uses.sorted(), checkBatch) {
-		if err := c.audit(ctx, batch, m); err != nil {
+	if o.Mend {
+		unlock, err := v.lock(ctx)
+		if err != nil {
 			return nil, err
 		}
+		defer unlock()
+	}
+	m := newMeter("asking for proof", o.Progress)
+	c := &checking{v: v, o: o, meter: m, out: Checked{Holders: map[core.DID]*HolderReport{}, Worth: newWorth()}}
+	uses, err := c.uses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f := v.newFilling(m)
+	f.lost, f.dead, f.struck = c.lost, c.dead, c.struck
+	for ids := uses.sorted(); len(ids) > 0; {
+		n := min(len(ids), checkBatch)
+		if err := c.audit(ctx, ids[:n]); err != nil {
+			return nil, err
+		}
+		if o.Mend {
+			if err := f.batch(ctx, ids[:n], n == len(ids)); err != nil {
+				return nil, err
+			}
+		}
+		ids = ids[n:]
+	}
+	if o.Mend {
+		c.out.Mended, c.out.Worth = &f.out, f.worth
+	}
+	if c.unread {
+		c.out.Worth.Worth = worthless
 	}
 	if !o.Mend {
 		return &c.out, nil
-	}
-	m.stage("mending")
-	if err := c.strikeOut(); err != nil {
-		return nil, err
-	}
-	mended, err := v.fill(ctx, uses, c.lost, m)
-	if err != nil {
-		return nil, err
-	}
-	c.out.Mended = mended
-	if c.out.Worth, err = v.worthOf(uses); err != nil {
-		return nil, err
 	}
 	if _, failed, err := v.c.Household.SaveHead(ctx); err != nil {
 		return &c.out, fmt.Errorf("save the head: %w", err)
@@ -86,28 +98,6 @@ func (v *Vault) Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 		v.c.Log.Info("partners without the newest head", "partners", len(failed))
 	}
 	return &c.out, nil
-}
-
-// usesOfAll returns the segments of a name's versions, or of all.
-func (v *Vault) usesOfAll(ctx context.Context, name string) (segmentSet, error) {
-	versions, err := v.Versions(name)
-	if err != nil {
-		return nil, err
-	}
-	if name != "" && len(versions) == 0 {
-		return nil, fmt.Errorf("%q: %w", name, core.ErrNotExist)
-	}
-	all := segmentSet{}
-	for _, version := range versions {
-		uses, err := v.usesOf(ctx, version)
-		if err != nil {
-			return nil, err
-		}
-		for id := range uses {
-			all[id] = struct{}{}
-		}
-	}
-	return all, nil
 }
 
 // spot is a piece at a machine.
@@ -118,32 +108,77 @@ type spot struct {
 
 // checking is one check under way.
 type checking struct {
-	v   *Vault
-	o   CheckOptions
-	bad map[spot]core.Finding
+	v      *Vault
+	o      CheckOptions
+	meter  *meter
+	unread bool // a version's manifest cannot be read
+
+	mu  sync.Mutex
+	bad map[spot]core.PieceState // of the batch at hand
 	out Checked
 }
 
-func (c *checking) audit(ctx context.Context, ids [][]byte, m *meter) error {
+// uses returns the segments of a name's versions, or of all. Of a version whose manifest cannot be read those
+// are known that hold the manifest.
+func (c *checking) uses(ctx context.Context) (segmentSet, error) {
+	versions, err := c.v.Versions(c.o.Name)
+	if err != nil {
+		return nil, err
+	}
+	if c.o.Name != "" && len(versions) == 0 {
+		return nil, fmt.Errorf("%q: %w", c.o.Name, core.ErrNotExist)
+	}
+	all := segmentSet{}
+	for _, version := range versions {
+		uses, err := c.v.usesOf(ctx, version)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			c.unread = true
+			c.fail(fmt.Errorf("%q, version %d: %w", version.Name, version.Seq, err))
+			uses = segmentSet{}
+			for _, id := range version.Segments {
+				uses.add(id)
+			}
+		}
+		maps.Copy(all, uses)
+	}
+	return all, nil
+}
+
+func (c *checking) fail(err error) {
+	if len(c.out.Failed) < failedMax {
+		c.out.Failed = append(c.out.Failed, err)
+	}
+}
+
+// audit asks for proof of all pieces of a few segments.
+func (c *checking) audit(ctx context.Context, ids [][]byte) error {
+	c.bad = map[spot]core.PieceState{}
 	segments := make([]manifest.Segment, 0, len(ids))
 	var pieces []core.Piece
+	sizes := map[core.Score]int64{}
 	for _, id := range ids {
 		s, err := c.v.segment(id)
+		if errors.Is(err, errNoSegment) {
+			c.fail(err)
+			c.out.Segments++
+			c.out.Worth.addUnknown()
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		segments = append(segments, s)
-		for i := range int(s.K + s.M) {
+		for i := range s.Total() {
 			pieces = append(pieces, core.Piece{Score: s.Piece(i), Size: int64(s.Size)})
+			sizes[s.Piece(i)] = int64(s.Size)
 		}
-	}
-	sizes := make(map[core.Score]int64, len(pieces))
-	for _, p := range pieces {
-		sizes[p.Score] = p.Size
 	}
 	err := c.v.c.Barter.Audit(ctx, pieces, func(f core.Finding) {
 		c.count(f, sizes[f.Score])
-		m.bytes(sizes[f.Score])
+		c.meter.bytes(sizes[f.Score])
 	})
 	if err != nil {
 		return err
@@ -154,8 +189,8 @@ func (c *checking) audit(ctx context.Context, ids [][]byte, m *meter) error {
 			return err
 		}
 		c.out.Segments++
-		c.out.Pieces += int(s.K + s.M)
-		c.out.Unheld += max(0, len(wanted(s, len(held)))-held.distinct())
+		c.out.Pieces += s.Total()
+		c.out.Unheld += len(held.lacking(s, len(held)))
 		c.out.Worth.add(s, held)
 	}
 	return nil
@@ -181,44 +216,50 @@ func (c *checking) count(f core.Finding, size int64) {
 	default:
 		r.Away++
 	}
-	c.bad[spot{f.Score, f.Agent}] = f
+	c.mu.Lock()
+	c.bad[spot{f.Score, f.Agent}] = f.State
+	c.mu.Unlock()
 	if f.Err != nil {
 		r.Err = f.Err
 	}
 }
 
+// state returns what was found to be wrong with a holding, "" if nothing was.
+func (c *checking) state(h core.Holding) core.PieceState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bad[spot{h.Score, h.Agent}]
+}
+
 // unproven tells which holdings are not worth anything just now.
-func (c *checking) unproven(h core.Holding) bool {
-	_, bad := c.bad[spot{h.Score, h.Agent}]
-	return bad
+func (c *checking) unproven(h core.Holding) bool { return c.state(h) != "" }
+
+// dead tells which holdings are no more for certain.
+func (c *checking) dead(h core.Holding) bool {
+	state := c.state(h)
+	return state != "" && state != core.PieceAway
 }
 
-// lost tells which holdings a mending replaces and does not strike out before:
-// those of a holder that is away, when the person says that it will not come back.
+// lost tells which holdings a mending replaces: the dead ones, and those of a holder that is
+// away, when the person says that it will not come back.
 func (c *checking) lost(h core.Holding) bool {
-	return c.o.Now && c.unproven(h)
+	return c.dead(h) || c.o.Now && c.unproven(h)
 }
 
-// strikeOut forgets the holdings that are certainly no more, so that the same
-// holder may be given the piece again.
-func (c *checking) strikeOut() error {
-	var gone []core.Holding
-	for at, f := range c.bad {
-		if f.State != core.PieceAway {
-			gone = append(gone, f.Holding)
-			delete(c.bad, at)
-		}
-	}
-	if len(gone) == 0 {
-		return nil
-	}
-	return c.v.c.Barter.Forget(gone...)
+// struck notes that a holding was struck out: the next one at that spot is a new one.
+func (c *checking) struck(h core.Holding) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.bad, spot{h.Score, h.Agent})
 }
 
 // Bad tells whether anything was not as it should be.
 func (c *Checked) Bad() error {
+	if len(c.Failed) > 0 {
+		return fmt.Errorf("not all of it could be checked: %w: %w", core.ErrPartly, errors.Join(c.Failed...))
+	}
 	if c.Mended != nil {
-		if c.Mended.Unreadable > 0 || c.Mended.Whole < c.Mended.Segments {
+		if !c.Mended.whole() {
 			return core.ErrPartly
 		}
 		return nil

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/grange-grid/grange/core"
@@ -19,9 +18,11 @@ import (
 
 // FS returns a version as a file system that is read from the holders as it is
 // used. Its regular files are io.ReaderAt and io.Seeker. ctx bounds its whole use.
+// It keeps up to 24 MiB of what was read last.
 // Names that are not UTF-8 are not seen in it.
 func (v *Vault) FS(ctx context.Context, version manifest.Version) fs.FS {
-	return &versionFS{ctx: ctx, r: v.newReader(), version: version}
+	// Nobody says when its use has ended, so it shares no reader.
+	return &versionFS{ctx: ctx, r: v.newReader(cacheFS), version: version}
 }
 
 type versionFS struct {
@@ -138,12 +139,9 @@ func (d *dir) Read([]byte) (int, error) {
 func (d *dir) ReadDir(n int) ([]fs.DirEntry, error) {
 	out := []fs.DirEntry{}
 	for !d.done && (n <= 0 || len(out) < n) {
-		info, err := d.step()
-		if err != nil {
+		var err error
+		if out, err = d.step(out, n); err != nil {
 			return out, &fs.PathError{Op: "readdir", Path: d.info.name, Err: err}
-		}
-		if info != nil {
-			out = append(out, info)
 		}
 	}
 	if n > 0 && len(out) == 0 {
@@ -152,152 +150,46 @@ func (d *dir) ReadDir(n int) ([]fs.DirEntry, error) {
 	return out, nil
 }
 
-// step reads the next entry, and sets next behind everything below it.
-func (d *dir) step() (*fileInfo, error) {
+// skipMax is how many records below a subdirectory are read past, before it is cheaper
+// to look for what comes behind it.
+const skipMax = 256
+
+// step appends to out what comes next, up to n in all, as far as it can go without a leap. It sets
+// d.next behind all that it has seen.
+func (d *dir) step(out []fs.DirEntry, n int) ([]fs.DirEntry, error) {
 	prefix := d.key
 	if len(prefix) > 0 {
 		prefix = append(slices.Clone(prefix), 0)
 	}
+	skipped := 0
 	for record, err := range page.Walk(d.f.version.Tree, d.f.r.load(d.f.ctx), prefix, d.next) {
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		rest := record.Key[len(prefix):]
 		if len(rest) == 0 { // the root's own entry
 			continue
 		}
+		if bytes.Compare(record.Key, d.next) < 0 { // below the one before
+			if skipped++; skipped == skipMax {
+				return out, nil
+			}
+			continue
+		}
+		if n > 0 && len(out) == n {
+			return out, nil
+		}
 		name, _, _ := bytes.Cut(rest, []byte{0})
 		if len(name) == 0 { // further chunks of a file: not in a directory
-			return nil, fmt.Errorf("a record without a name: %w", core.ErrCorrupt)
+			return out, fmt.Errorf("a record without a name: %w", core.ErrCorrupt)
 		}
 		d.next = append(append(slices.Clone(prefix), name...), 1) // 0x01 follows the 0x00 of all below
 		e, err := manifest.DecodeEntry(record.Value)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
-		return &fileInfo{name: string(name), e: e}, nil
+		out, skipped = append(out, &fileInfo{name: string(name), e: e}), 0
 	}
 	d.done = true
-	return nil, nil
-}
-
-// file reads a regular file, or the target of a symlink as bytes.
-type file struct {
-	f    *versionFS
-	path []byte
-	info *fileInfo
-
-	at int64 // where Read goes on
-
-	mu    sync.Mutex
-	start int64 // where the chunk that was read last begins
-	data  []byte
-}
-
-func (f *file) Stat() (fs.FileInfo, error) { return f.info, nil }
-func (f *file) Close() error               { return nil }
-
-// Read reads on from where the last Read or Seek stopped.
-func (f *file) Read(b []byte) (int, error) {
-	n, err := f.ReadAt(b, f.at)
-	f.at += int64(n)
-	if n > 0 && err == io.EOF {
-		err = nil
-	}
-	return n, err
-}
-
-// Seek sets where Read goes on.
-func (f *file) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		offset += f.at
-	case io.SeekEnd:
-		offset += f.info.Size()
-	}
-	if offset < 0 {
-		return 0, &fs.PathError{Op: "seek", Path: f.info.name, Err: fs.ErrInvalid}
-	}
-	f.at = offset
-	return offset, nil
-}
-
-// ReadAt reads len(b) bytes from off, or up to the end with io.EOF.
-func (f *file) ReadAt(b []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, &fs.PathError{Op: "read", Path: f.info.name, Err: fs.ErrInvalid}
-	}
-	done := 0
-	for done < len(b) && off < f.info.Size() {
-		chunk, start, err := f.chunkAt(off)
-		if err != nil {
-			return done, &fs.PathError{Op: "read", Path: f.info.name, Err: err}
-		}
-		n := copy(b[done:], chunk[off-start:])
-		done, off = done+n, off+int64(n)
-	}
-	if done < len(b) {
-		return done, io.EOF
-	}
-	return done, nil
-}
-
-// chunkAt returns the chunk that has byte off, and where it begins. The one that
-// was read last is at hand.
-func (f *file) chunkAt(off int64) ([]byte, int64, error) {
-	f.mu.Lock()
-	data, start := f.data, f.start
-	f.mu.Unlock()
-	if off >= start && off < start+int64(len(data)) {
-		return data, start, nil
-	}
-	ref, start, err := f.refAt(off)
-	if err != nil {
-		return nil, 0, err
-	}
-	data, err = f.f.r.chunk(f.f.ctx, ref)
-	if err != nil {
-		return nil, 0, err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.data, f.start = data, start
-	return data, start, nil
-}
-
-// refAt finds the Ref of the chunk that has byte off.
-func (f *file) refAt(off int64) (manifest.Ref, int64, error) {
-	var start int64
-	refs := f.info.e.Chunks
-	for part := uint32(0); ; part++ {
-		if part > 0 {
-			var err error
-			if refs, err = f.part(part); err != nil {
-				return manifest.Ref{}, 0, err
-			}
-		}
-		for _, ref := range refs {
-			if off < start+int64(ref.Size) {
-				return ref, start, nil
-			}
-			start += int64(ref.Size)
-		}
-	}
-}
-
-// part reads a further record of the file's chunks.
-func (f *file) part(part uint32) ([]manifest.Ref, error) {
-	key, err := manifest.PartKey(f.path, part)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := page.Get(f.f.version.Tree, f.f.r.load(f.f.ctx), key)
-	if errors.Is(err, core.ErrNotExist) {
-		return nil, fmt.Errorf("its chunks end early: %w", core.ErrCorrupt)
-	}
-	if err != nil {
-		return nil, err
-	}
-	more, err := manifest.DecodeMore(raw)
-	return more.Chunks, err
+	return out, nil
 }

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/grange-grid/grange/core"
-	"github.com/grange-grid/grange/pure/erasure"
 	"github.com/grange-grid/grange/pure/manifest"
 )
 
@@ -20,155 +18,214 @@ type Mended struct {
 	Segments, Whole int
 	// Pieces were made and placed anew.
 	Pieces int
-	// Unreadable segments have fewer than k pieces within reach.
+	// Unreadable segments have fewer than k pieces within reach, or no record.
 	Unreadable int
 	// Refused says why partners took less than they were asked to.
 	Refused map[core.DID]error
 }
 
-const mendSegments = 2 // segments mended at once: 20 MiB each
+const (
+	fillBatch    = 32 // segments between two leases
+	mendSegments = 2  // segments mended at once: 20 MiB each
+)
 
-// fill sees to it that every piece of the segments in uses is held, by making
-// again those that are not. lost names holdings that count as none; they are struck
-// out where the piece has found another holder.
-func (v *Vault) fill(ctx context.Context, uses segmentSet, lost func(core.Holding) bool, m *meter) (*Mended, error) {
-	f := &filling{v: v, lost: lost, meter: m, out: Mended{Refused: map[core.DID]error{}}}
-	for _, id := range uses.sorted() {
-		s, err := v.segment(id)
-		if err != nil {
-			return nil, err
+// filling sees to it that every piece of many segments is held, by making again
+// those that are not, a batch of segments at a time. It computes what they are worth on the way.
+type filling struct {
+	v     *Vault
+	meter *meter
+	// lost, where it is set, names holdings that count as none; they are struck out where the
+	// piece has found another holder. Those of them that dead names are no more for certain: they
+	// are struck out as soon as there are bytes to place, so that the same holder
+	// may be given the piece again; from then on a holding of it there counts.
+	lost, dead func(core.Holding) bool
+	struck     func(core.Holding)
+
+	placing Placement // nil until a segment lacks pieces, or if there is nobody
+	asked   bool
+	out     Mended
+	worth   Worth
+	stored  uint64 // bytes of pieces that were placed and leased
+}
+
+func (v *Vault) newFilling(m *meter) *filling {
+	return &filling{v: v, meter: m, out: Mended{Refused: map[core.DID]error{}}, worth: newWorth()}
+}
+
+// all fills all segments of a set.
+func (f *filling) all(ctx context.Context, uses segmentSet) error {
+	ids := uses.sorted()
+	for len(ids) > 0 {
+		n := min(len(ids), fillBatch)
+		if err := f.batch(ctx, ids[:n], n == len(ids)); err != nil {
+			return err
 		}
-		held, err := v.heldOf(s, lost)
-		if err != nil {
-			return nil, err
-		}
-		if held.distinct() < int(s.K+s.M) { // which of them are wanted is known when partners have answered
-			f.todo = append(f.todo, task{s, held})
-			f.expect += int64(int(s.K+s.M)-held.distinct()) * int64(s.Size)
-		}
+		ids = ids[n:]
 	}
-	if len(f.todo) == 0 {
-		return &f.out, nil
-	}
-	placing, err := v.c.Barter.Place(ctx, f.expect)
-	if errors.Is(err, core.ErrNotExist) {
-		return &f.out, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	f.placing = placing
-	if err := f.run(ctx); err != nil {
-		return nil, err
-	}
-	maps.Copy(f.out.Refused, placing.Refusals())
-	return &f.out, nil
+	return nil
 }
 
 // task is one segment that lacks pieces.
 type task struct {
 	segment manifest.Segment
 	held    holders
+	placed  int // pieces that somebody took
+	lost    bool
 }
 
-// filling is one fill under way.
-type filling struct {
-	v       *Vault
-	lost    func(core.Holding) bool
-	placing Placement
-	todo    []task
-	expect  int64
-	meter   *meter
-	out     Mended
-}
-
-func (f *filling) run(ctx context.Context) error {
-	for batch := range slices.Chunk(f.todo, checkSegs) {
-		results := make([]int, len(batch)) // pieces placed, -1 for unreadable
-		g, gctx := errgroup.WithContext(ctx)
-		g.SetLimit(mendSegments)
-		for i, t := range batch {
-			g.Go(func() (err error) {
-				results[i], err = f.one(gctx, t)
-				return err
-			})
+// batch fills a few segments; last says that no others follow.
+func (f *filling) batch(ctx context.Context, ids [][]byte, last bool) (err error) {
+	tasks, err := f.tasks(ids)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil && f.placing != nil { // what was placed is none the worse for it
+			words, cancel := f.v.lastWords(ctx)
+			defer cancel()
+			f.placing.Commit(words, true)
 		}
-		if err := g.Wait(); err != nil {
+	}()
+	if err := f.begin(ctx, tasks); err != nil {
+		return err
+	}
+	if f.placing != nil {
+		if err := f.place(ctx, tasks, last); err != nil {
 			return err
 		}
-		for grid, err := range f.placing.Commit(ctx, false) {
-			f.out.Refused[grid] = err
-		}
-		for i, t := range batch {
-			if err := f.settle(t, results[i]); err != nil {
-				return err
-			}
+	}
+	for _, t := range tasks {
+		if err := f.settle(t); err != nil {
+			return err
 		}
 	}
-	f.placing.Commit(ctx, true)
+	return nil
+}
+
+// tasks looks the segments up.
+func (f *filling) tasks(ids [][]byte) ([]*task, error) {
+	tasks := make([]*task, 0, len(ids))
+	for _, id := range ids {
+		s, err := f.v.segment(id)
+		if errors.Is(err, errNoSegment) {
+			f.v.c.Log.Warn("a segment cannot be mended", "err", err)
+			f.out.Segments++
+			f.out.Unreadable++
+			f.worth.addUnknown()
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		held, err := f.v.heldOf(s, f.lost)
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, &task{segment: s, held: held})
+	}
+	return tasks, nil
+}
+
+// begin finds out who could take pieces, when the first segment lacks some. That nobody
+// answers is no failure of what is held already.
+func (f *filling) begin(ctx context.Context, tasks []*task) error {
+	if f.asked {
+		return nil
+	}
+	var expect int64
+	for _, t := range tasks {
+		expect += int64(t.segment.Total()-t.held.distinct()) * int64(t.segment.Size)
+	}
+	if expect == 0 {
+		return nil
+	}
+	placing, err := f.v.c.Barter.Place(ctx, expect)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, core.ErrNotExist):
+	case err != nil:
+		return err
+	default:
+		f.placing = placing
+	}
+	f.asked = true
+	return nil
+}
+
+// place makes what the segments lack, has it placed, and leased.
+func (f *filling) place(ctx context.Context, tasks []*task, last bool) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(mendSegments)
+	for _, t := range tasks {
+		g.Go(func() error { return f.one(gctx, t) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	failed := f.placing.Commit(ctx, last)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := ownFault(failed); err != nil {
+		return err
+	}
+	maps.Copy(f.out.Refused, f.placing.Refusals())
+	maps.Copy(f.out.Refused, failed)
 	return nil
 }
 
 // one makes and places what a segment lacks.
-func (f *filling) one(ctx context.Context, t task) (placed int, err error) {
-	households := map[core.DID]bool{}
-	for grid, indexes := range t.held {
-		households[grid] = len(indexes) > 0
+func (f *filling) one(ctx context.Context, t *task) error {
+	takers := f.placing.Households()
+	if len(takers) == 0 {
+		return nil
 	}
-	for _, grid := range f.placing.Households() {
-		households[grid] = true
+	households := len(t.held)
+	for _, grid := range takers {
+		if t.held[grid] == 0 {
+			households++
+		}
 	}
-	want := slices.DeleteFunc(wanted(t.segment, len(households)), t.held.has)
-	if len(want) == 0 || len(f.placing.Households()) == 0 {
-		return 0, nil
+	want := t.held.lacking(t.segment, households)
+	if len(want) == 0 {
+		return nil
 	}
-	pieces, err := f.v.rebuild(ctx, t.segment, t.held, want)
-	if errors.Is(err, errTooFew) {
+	pieces, err := f.v.rebuild(ctx, t.segment, t.held.pieces(), want)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil { // a segment's fault: it is told, and the others are mended
 		f.v.c.Log.Warn("a segment cannot be mended", "segment", fmt.Sprintf("%x", t.segment.ID), "err", err)
-		return -1, nil
+		t.lost = true
 	}
-	if err != nil {
-		return 0, err
+	if f.dead != nil { // also where it cannot be mended: the next put of the same bytes must not rely on it
+		if err := f.strikeOut(t, f.dead); err != nil {
+			return err
+		}
 	}
-	unplaced, err := f.placing.Segment(ctx, t.segment, pieces, want, t.held)
-	if err != nil {
-		return 0, err
+	if t.lost {
+		return nil
 	}
-	n := len(want) - len(unplaced)
-	f.meter.placed(int64(n) * int64(t.segment.Size))
-	return n, nil
-}
-
-// settle counts what became of a segment, from the leases, and strikes out lost
-// holdings whose pieces are held elsewhere now.
-func (f *filling) settle(t task, placed int) error {
-	after, err := f.v.heldOf(t.segment, f.lost)
+	unplaced, err := f.placing.Segment(ctx, t.segment, pieces, want, t.held.lists())
 	if err != nil {
 		return err
 	}
-	short := len(wanted(t.segment, len(after))) - after.distinct()
-	switch {
-	case placed < 0:
-		f.out.Segments++
-		f.out.Unreadable++
-	case placed > 0 || short > 0:
-		f.out.Segments++
-		f.out.Pieces += max(0, after.distinct()-t.held.distinct())
-		if short <= 0 {
-			f.out.Whole++
-		}
-	}
-	if f.lost == nil {
-		return nil
-	}
+	t.placed = len(want) - len(unplaced)
+	f.meter.placed(int64(t.placed) * int64(t.segment.Size))
+	return nil
+}
+
+// strikeOut forgets those holdings of a segment that which names.
+func (f *filling) strikeOut(t *task, which func(core.Holding) bool) error {
 	var gone []core.Holding
-	for i := range int(t.segment.K + t.segment.M) {
+	for i := range t.segment.Total() {
 		held, err := f.v.c.Barter.Held(t.segment.Piece(i))
 		if err != nil {
 			return err
 		}
 		for _, h := range held {
-			if f.lost(h) && after.has(i) {
+			if which(h) {
 				gone = append(gone, h)
 			}
 		}
@@ -176,87 +233,45 @@ func (f *filling) settle(t task, placed int) error {
 	if len(gone) == 0 {
 		return nil
 	}
-	return f.v.c.Barter.Forget(gone...)
+	if err := f.v.c.Barter.Forget(gone...); err != nil {
+		return err
+	}
+	for _, h := range gone {
+		f.struck(h)
+	}
+	return nil
 }
 
-// errTooFew says that fewer than k pieces of a segment could be had.
-var errTooFew = errors.New("too few pieces can be reached")
-
-// rebuild returns the pieces of a segment by index: those in want at the least,
-// made from any k others that can be fetched.
-func (v *Vault) rebuild(ctx context.Context, s manifest.Segment, held holders, want []int) ([][]byte, error) {
-	pieces, err := v.fetchAny(ctx, s, func(i int) bool { return held == nil || held.has(i) })
-	if err != nil {
-		return nil, err
-	}
-	coder, err := v.coder(erasure.Shape{K: int(s.K), M: int(s.M)})
-	if err != nil {
-		return nil, err
-	}
-	make := make([]bool, s.K+s.M)
-	for _, i := range want {
-		make[i] = true
-	}
-	if err := coder.Rebuild(pieces, make); err != nil {
-		return nil, fmt.Errorf("rebuild segment %x: %w", s.ID, err)
-	}
-	for _, i := range want {
-		if core.ScoreOf(pieces[i]) != s.Piece(i) {
-			return nil, fmt.Errorf("segment %x: piece %d as made again is not the piece: %w", s.ID, i, core.ErrCorrupt)
+// settle counts what became of a segment, from the leases, and strikes out lost
+// holdings whose pieces are held elsewhere now.
+func (f *filling) settle(t *task) error {
+	after := t.held
+	if t.placed > 0 {
+		var err error
+		if after, err = f.v.heldOf(t.segment, f.lost); err != nil {
+			return err
 		}
 	}
-	return pieces, nil
-}
-
-const fetchStreams = 4 // pieces of one segment on their way at once
-
-// fetchAny fetches k pieces of a segment, data first, of those that may be
-// used; when too few come it tries once more the holders that did not answer.
-func (v *Vault) fetchAny(ctx context.Context, s manifest.Segment, use func(i int) bool) ([][]byte, error) {
-	pieces := make([][]byte, s.K+s.M)
-	var failures []error
-	got := 0
-	for _, now := range []bool{false, true} {
-		failures = failures[:0]
-		next := 0
-		for got < int(s.K) && next < len(pieces) {
-			var batch []int
-			for ; next < len(pieces) && len(batch) < int(s.K)-got; next++ {
-				if pieces[next] == nil && use(next) {
-					batch = append(batch, next)
-				}
-			}
-			errs := v.fetchBatch(ctx, s, batch, pieces, now)
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			failures = append(failures, errs...)
-			got += len(batch) - len(errs)
-		}
-		if got >= int(s.K) {
-			return pieces, nil
+	f.worth.add(t.segment, after)
+	made := max(0, after.distinct()-t.held.distinct())
+	short := len(after.lacking(t.segment, len(after)))
+	if made > 0 || short > 0 || t.lost {
+		f.out.Segments++
+		f.out.Pieces += made
+		f.stored += uint64(made) * t.segment.Size
+		if short == 0 {
+			f.out.Whole++
 		}
 	}
-	return nil, fmt.Errorf("segment %x: %d of %d pieces: %w", s.ID, got, s.K, errors.Join(append([]error{errTooFew}, failures...)...))
+	if t.lost || after.distinct() < int(t.segment.K) {
+		f.out.Unreadable++
+	}
+	if f.lost == nil {
+		return nil
+	}
+	there := after.pieces()
+	return f.strikeOut(t, func(h core.Holding) bool { return f.lost(h) && there.has(t.segment.Index(h.Score)) })
 }
 
-// fetchBatch fetches pieces by index into pieces, and returns an error for each
-// that did not come.
-func (v *Vault) fetchBatch(ctx context.Context, s manifest.Segment, batch []int, pieces [][]byte, now bool) []error {
-	errs := make([]error, len(batch))
-	var g errgroup.Group
-	g.SetLimit(fetchStreams)
-	for n, i := range batch {
-		g.Go(func() error {
-			data, err := v.c.Barter.Fetch(ctx, core.Piece{Score: s.Piece(i), Size: int64(s.Size)}, nil, now)
-			if err != nil {
-				errs[n] = err
-				return nil
-			}
-			pieces[i] = data
-			return nil
-		})
-	}
-	_ = g.Wait() // the errors are in errs
-	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
-}
+// whole tells whether nothing is left to be mended.
+func (m *Mended) whole() bool { return m.Unreadable == 0 && m.Whole == m.Segments }

@@ -31,12 +31,11 @@ func (m *meter) change(always bool, f func(p *Progress)) {
 	m.listen(m.now)
 }
 
-func (m *meter) stage(name string)  { m.change(true, func(p *Progress) { p.Stage = name }) }
-func (m *meter) of(total int64)     { m.change(true, func(p *Progress) { p.Of = total }) }
-func (m *meter) bytes(n int64)      { m.change(false, func(p *Progress) { p.Bytes += n }) }
-func (m *meter) file()              { m.change(false, func(p *Progress) { p.Files++ }) }
-func (m *meter) placed(n int64)     { m.change(false, func(p *Progress) { p.Placed += n }) }
-func (m *meter) placedTotal() int64 { m.mu.Lock(); defer m.mu.Unlock(); return m.now.Placed }
+func (m *meter) stage(name string) { m.change(true, func(p *Progress) { p.Stage = name }) }
+func (m *meter) of(total int64)    { m.change(true, func(p *Progress) { p.Of = total }) }
+func (m *meter) bytes(n int64)     { m.change(false, func(p *Progress) { p.Bytes += n }) }
+func (m *meter) file()             { m.change(false, func(p *Progress) { p.Files++ }) }
+func (m *meter) placed(n int64)    { m.change(false, func(p *Progress) { p.Placed += n }) }
 
 func (m *meter) totals() (files, size int64) {
 	m.mu.Lock()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,7 +39,7 @@ type Put struct {
 	Placed, Wanted int
 	// Refused says why partners took less than they were asked to, or have not got the new head.
 	Refused map[core.DID]error
-	// Same is how many of the bytes read were stored already.
+	// Same is how many of the version's bytes were stored already, or twice in it.
 	Same int64
 }
 
@@ -58,26 +57,41 @@ type Put struct {
 //
 // order keeps the jobs as they came, so that a file's chunks lie side by side
 // (but for the coin that picks one of the two open segments).
+//
+// It cannot lock up: a sealer waits for nobody, place for nobody, fill for these two,
+// collect for fill, read for collect. All wait for the end of put.ctx as well.
 const (
 	orderDepth   = 16 // chunks between cut and segment: at most 1 MiB each, plain and sealed
 	eventDepth   = 256
 	placers      = 2
 	groupChunks  = manifest.ChunksPerRecord
 	readTries    = 3
-	checkSegs    = 32 // segments between checkpoints, 320 MiB
+	checkSegs    = 32      // segments between checkpoints, 320 MiB
+	checkChunks  = 1 << 15 // chunks between checkpoints: small ones cost memory by number, not by size
 	checkEvery   = 30 * time.Second
+	lostMax      = 4 // segments that found too few holders, until the put gives up
 	progressStep = 256 << 10
+)
+
+// A version names the segments of its pages, manifest.SegmentsMax at most. Past
+// treeSegsOld of them a page that lies in another old segment is stored anew, and past
+// treeSegsApart new pages share segments of their own, each good for 15 GB of files.
+const (
+	treeSegsApart = manifest.SegmentsMax / 4
+	treeSegsOld   = manifest.SegmentsMax / 2
 )
 
 // put is one put under way.
 type put struct {
-	v       *Vault
-	ctx     context.Context // of the errgroup: ends when any part fails
-	secret  [32]byte
-	cutter  *chunk.Cutter
-	shape   erasure.Shape
-	segSize int
-	placing Placement
+	v        *Vault
+	ctx      context.Context // of the errgroup: ends when any part fails
+	secret   [32]byte
+	cutter   *chunk.Cutter
+	shape    erasure.Shape
+	segSize  int
+	chunkMax int
+	placing  Placement
+	progress *meter
 
 	events chan event
 	jobs   chan *job
@@ -88,26 +102,29 @@ type put struct {
 
 	spareSegments chan []byte
 
+	// Of collect alone, until the pipe has ended.
+	segs     segmentSet // what the version consists of
+	treeSegs segmentSet // what its manifest's pages lie in
+	files    uint64
+	bytes    uint64
+	same     int64
+
 	mu       sync.Mutex
-	inFlight map[core.Score]*job                   // chunks on their way to the books, by plain score
-	had      map[[manifest.SegmentIDSize]byte]bool // whether older segments can be read
+	inFlight map[core.Score]*job // chunks on their way to the books, by plain score
+	usable   map[segmentID]uint64
 	problems []Problem
 	ready    []*placedSegment // placed, and not checkpointed
-	lost     bool             // a segment found too few holders
+	chunks   int              // of those
+	lost     int              // segments that found too few holders
+	stored   uint64           // bytes of pieces that were leased
 	lastSave time.Time
 
 	checkpointing sync.Mutex // one at a time; held across I/O on purpose
-
-	segs      segmentSet // what the version consists of
-	treeSegs  segmentSet // what its manifest's pages lie in
-	progress  *meter
-	newBytes  atomic.Int64
-	sameBytes atomic.Int64
 }
 
 // Put stores a tree under a name as a new version. It returns core.ErrPartly,
-// with an outcome, when files could not be read or not every piece was placed;
-// an error without an outcome means that no version was made. What has been placed by then is
+// with an outcome, when files could not be read, not every piece was placed, or not
+// every holder has the new head; an error without an outcome means that no version was made. What has been placed by then is
 // found again by the next put of the same bytes.
 func (v *Vault) Put(ctx context.Context, name string, src Source, o PutOptions) (*Put, error) {
 	if err := manifest.CheckName(name); err != nil {
@@ -131,40 +148,54 @@ func (v *Vault) Put(ctx context.Context, name string, src Source, o PutOptions) 
 		return nil, fmt.Errorf("count what is to be stored: %w", err)
 	}
 	meter.of(size)
-	expect := (size + files*1024) * int64(o.Spread.Total()) / int64(o.Spread.K)
-	placing, err := v.c.Barter.Place(ctx, expect)
+	p, err := v.newPut(o.Spread, meter)
+	if err != nil {
+		return nil, err
+	}
+	expect := (size + files*1024) / int64(o.Spread.K) * int64(o.Spread.Total())
+	p.placing, err = v.c.Barter.Place(ctx, expect)
 	if errors.Is(err, core.ErrNotExist) {
 		return nil, ErrNoPartner
 	}
 	if err != nil {
 		return nil, err
 	}
-	p, tree, err := v.pipe(ctx, src, o, placing, meter)
+	tree, err := p.pipe(ctx, src)
 	if err != nil {
 		p.abandon(ctx)
+		if errors.Is(err, errDoomed) {
+			return nil, p.incomplete(size)
+		}
 		return nil, err
 	}
-	return v.finish(ctx, name, src, p, tree)
+	return p.finish(ctx, name, src.Single(), tree)
 }
 
-// pipe runs the pipe to its end: everything is placed and leased, or known not to be.
-func (v *Vault) pipe(ctx context.Context, src Source, o PutOptions, placing Placement, m *meter) (*put, page.Tree, error) {
+func (v *Vault) newPut(shape erasure.Shape, m *meter) (*put, error) {
 	p := &put{
-		v: v, secret: v.c.Household.Secret(), shape: o.Spread, segSize: o.Spread.K * erasure.PieceSizeMax, placing: placing,
+		v: v, secret: v.c.Household.Secret(), shape: shape, segSize: shape.K * erasure.PieceSizeMax, chunkMax: chunk.SizeMax, progress: m,
 		events: make(chan event, eventDepth), jobs: make(chan *job, orderDepth), order: make(chan *job, orderDepth),
 		full: make(chan *openSegment), plains: make(chan []byte, 2*orderDepth), seals: make(chan []byte, 2*orderDepth),
 		spareSegments: make(chan []byte, 2+placers),
-		inFlight:      map[core.Score]*job{}, had: map[[manifest.SegmentIDSize]byte]bool{}, segs: segmentSet{}, treeSegs: segmentSet{}, progress: m,
-		lastSave: v.c.Clock.Now(),
+		segs:          segmentSet{}, treeSegs: segmentSet{},
+		inFlight: map[core.Score]*job{}, usable: map[segmentID]uint64{}, lastSave: v.c.Clock.Now(),
+	}
+	if p.segSize < manifest.SealedSizeMax { // a segment of one piece is shorter than the longest sealed chunk
+		p.chunkMax = p.segSize / 2
 	}
 	cutter, err := chunk.NewCutter(v.c.Household.Chunker())
 	if err != nil {
-		return p, page.Tree{}, err
+		return nil, err
 	}
 	p.cutter = cutter
-	coder, err := v.coder(o.Spread)
+	return p, nil
+}
+
+// pipe runs the pipe to its end: everything is placed and leased, or known not to be.
+func (p *put) pipe(ctx context.Context, src Source) (page.Tree, error) {
+	coder, err := p.v.coder(p.shape)
 	if err != nil {
-		return p, page.Tree{}, err
+		return page.Tree{}, err
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	p.ctx = gctx
@@ -193,16 +224,15 @@ func (v *Vault) pipe(ctx context.Context, src Source, o PutOptions, placing Plac
 		g.Go(func() error { return p.place(coder) })
 	}
 	if err := g.Wait(); err != nil {
-		return p, tree, err
+		return tree, err
 	}
-	return p, tree, p.checkpoint(ctx, true)
+	return tree, p.checkpoint(ctx, true)
 }
 
 // abandon saves what has been placed, so that the next put finds it.
 func (p *put) abandon(ctx context.Context) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, cancel := p.v.lastWords(ctx)
 	defer cancel()
-	defer p.v.c.Clock.AfterFunc(10*time.Second, cancel).Stop()
 	if err := p.checkpoint(ctx, true); err != nil {
 		p.v.c.Log.Warn("save what a broken put has placed", "err", err)
 	}
@@ -212,4 +242,24 @@ func (p *put) problem(path []byte, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.problems = append(p.problems, Problem{path, err})
+}
+
+// receive takes the next value, unless ctx ends; more is false when there is none.
+func receive[T any](ctx context.Context, from <-chan T) (v T, more bool, err error) {
+	select {
+	case v, more = <-from:
+		return v, more, nil
+	case <-ctx.Done():
+		return v, false, ctx.Err()
+	}
+}
+
+// send hands a value on, unless ctx ends.
+func send[T any](ctx context.Context, to chan<- T, v T) error {
+	select {
+	case to <- v:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -7,89 +7,102 @@ import (
 	"github.com/grange-grid/grange/pure/page"
 )
 
+// gathered is what is known of the file at hand: its Refs wait here, all but the first
+// record's encoded, until its last byte has been read. That is half a megabyte for each
+// gigabyte of one file.
+type gathered struct {
+	first []manifest.Ref
+	more  [][]byte
+	segs  segmentSet
+}
+
 // collect turns the reader's events into the manifest's records, and those into
-// pages, which go down the pipe like any chunk. A file's Refs wait here, encoded, until
-// its last byte has been read: half a megabyte for each gigabyte of one file.
+// pages, which go down the pipe like any chunk.
 func (p *put) collect() (page.Tree, error) {
 	b := page.NewBuilder(p.storePage)
-	var groups [][]byte // of the file at hand, each a More record
+	file := gathered{segs: segmentSet{}}
 	for {
-		var e event
-		select {
-		case next, more := <-p.events:
-			if !more {
-				return b.Finish()
-			}
-			e = next
-		case <-p.ctx.Done():
-			return page.Tree{}, p.ctx.Err()
+		e, more, err := receive(p.ctx, p.events)
+		if err != nil {
+			return page.Tree{}, err
+		}
+		if !more {
+			return b.Finish()
 		}
 		switch e.kind {
 		case eventForget:
-			groups = nil
+			file = gathered{segs: segmentSet{}}
 		case eventChunks:
-			raw, err := p.group(e.jobs)
-			if err != nil {
+			if err := p.gather(&file, e.jobs); err != nil {
 				return page.Tree{}, err
 			}
-			groups = append(groups, raw)
 		case eventEntry:
-			if err := addEntry(b, e, groups); err != nil {
-				return page.Tree{}, err
+			if err := p.addEntry(b, e, &file); err != nil {
+				return page.Tree{}, fmt.Errorf("%.200q: %w", e.path, err)
 			}
-			groups = nil
+			if len(file.first) > 0 {
+				file = gathered{segs: segmentSet{}}
+			}
 		}
 	}
 }
 
-// group waits until the chunks lie in segments and encodes their Refs.
-func (p *put) group(jobs []*job) ([]byte, error) {
+// gather waits until chunks lie in segments and keeps their Refs.
+func (p *put) gather(file *gathered, jobs []*job) error {
 	refs := make([]manifest.Ref, len(jobs))
 	for i, j := range jobs {
 		if err := p.wait(j); err != nil {
-			return nil, err
+			return err
 		}
 		refs[i] = j.ref
-		p.segs.add(j.ref.Segment)
+		file.segs.add(j.ref.Segment)
 	}
-	return manifest.More{Chunks: refs}.Marshal()
+	if file.first == nil {
+		file.first = refs
+		return nil
+	}
+	raw, err := manifest.More{Chunks: refs}.Marshal()
+	file.more = append(file.more, raw)
+	return err
 }
 
-// addEntry writes a file's records: the entry with its first group, then the others.
-func addEntry(b *page.Builder, e event, groups [][]byte) error {
+// addEntry writes the records of a file, or of what else there is.
+func (p *put) addEntry(b *page.Builder, e event, file *gathered) error {
 	key, err := manifest.Key(e.path)
 	if err != nil {
-		return fmt.Errorf("%q: %w", e.path, err)
+		return err
 	}
-	if len(groups) > 0 {
-		first, err := manifest.DecodeMore(groups[0])
-		if err != nil {
-			return fmt.Errorf("%q: %w", e.path, err)
-		}
-		e.entry.Chunks = first.Chunks
-	}
+	e.entry.Chunks = file.first
 	value, err := e.entry.Marshal()
 	if err != nil {
-		return fmt.Errorf("%q: %w", e.path, err)
+		return err
 	}
 	if err := b.Add(key, value); err != nil {
-		return fmt.Errorf("%q: %w", e.path, err)
+		return err
 	}
-	for i := 1; i < len(groups); i++ {
-		part, err := manifest.PartKey(e.path, uint32(i))
+	for i, raw := range file.more {
+		part, err := manifest.PartKey(e.path, uint32(i+1))
 		if err == nil {
-			err = b.Add(part, groups[i])
+			err = b.Add(part, raw)
 		}
 		if err != nil {
-			return fmt.Errorf("%q: %w", e.path, err)
+			return err
 		}
+	}
+	if e.entry.Kind == manifest.KindFile {
+		p.files++
+		p.bytes += e.entry.Size
+		p.same += e.same
+	}
+	for id := range file.segs {
+		p.segs[id] = struct{}{}
 	}
 	return nil
 }
 
 // storePage sends one page of the manifest down the pipe.
 func (p *put) storePage(raw []byte) ([]byte, error) {
-	j, err := p.chunk(raw)
+	j, _, err := p.chunk(raw, true)
 	if err != nil {
 		return nil, err
 	}

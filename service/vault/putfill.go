@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/grange-grid/grange/core"
@@ -12,7 +13,7 @@ import (
 
 // openSegment is a segment that is being filled.
 type openSegment struct {
-	id    [manifest.SegmentIDSize]byte
+	id    segmentID
 	bytes []byte // as far as filled; its capacity is a whole segment
 	jobs  []*job
 }
@@ -20,72 +21,72 @@ type openSegment struct {
 // tailMin is the least length of a segment's string; SPEC.md §5.
 const tailMin = 4096
 
+// segChunks is how many chunks a segment holds at most: they are written down in one
+// change of the books.
+const segChunks = 1 << 14
+
+// pagesApart is the place among the open segments of the one that has pages only.
+const pagesApart = 2
+
 // fill lays sealed chunks into one of two open segments, by a coin, so that a
 // holder cannot tell where chunks begin or which follow each other.
 func (p *put) fill() error {
-	var open [2]*openSegment
+	var open [3]*openSegment
 	for {
-		var j *job
-		select {
-		case next, more := <-p.order:
-			if !more {
-				for _, s := range open {
-					if s != nil {
-						if err := p.hand(s); err != nil {
-							return err
-						}
-					}
-				}
-				return nil
-			}
-			j = next
-		case <-p.ctx.Done():
-			return p.ctx.Err()
+		j, more, err := receive(p.ctx, p.order)
+		if err != nil {
+			return err
 		}
-		select {
-		case <-j.sealed:
-		case <-p.ctx.Done():
-			return p.ctx.Err()
+		if !more {
+			break
 		}
-		var coin [1]byte
-		seal.Random(coin[:])
-		s := &open[coin[0]&1]
-		if *s != nil && len((*s).bytes)+len(j.bytes) > p.segSize {
-			if err := p.hand(*s); err != nil {
+		if _, _, err := receive(p.ctx, j.sealed); err != nil {
+			return err
+		}
+		at := pagesApart
+		if !j.apart {
+			var coin [1]byte
+			seal.Random(coin[:])
+			at = int(coin[0] & 1)
+		}
+		if s := open[at]; s != nil && (len(s.bytes)+len(j.bytes) > p.segSize || len(s.jobs) == segChunks) {
+			if err := send(p.ctx, p.full, s); err != nil {
 				return err
 			}
-			*s = nil
+			open[at] = nil
 		}
-		if *s == nil {
-			*s = p.openSegment()
+		if open[at] == nil {
+			open[at] = p.openSegment()
 		}
-		(*s).add(j)
+		open[at].add(j)
 		giveBack(p.seals, j.bytes)
 		j.bytes = nil
 		close(j.placed)
 	}
-}
-
-// hand passes a segment on to be placed.
-func (p *put) hand(s *openSegment) error {
-	select {
-	case p.full <- s:
-		return nil
-	case <-p.ctx.Done():
-		return p.ctx.Err()
+	for _, s := range open {
+		if s == nil {
+			continue
+		}
+		if err := send(p.ctx, p.full, s); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 func (p *put) openSegment() *openSegment {
-	s := &openSegment{}
+	s := &openSegment{bytes: p.spareSegment()}
 	seal.Random(s.id[:])
-	select {
-	case s.bytes = <-p.spareSegments:
-		s.bytes = s.bytes[:0]
-	default:
-		s.bytes = make([]byte, 0, p.segSize)
-	}
 	return s
+}
+
+func (p *put) spareSegment() []byte {
+	select {
+	case b := <-p.spareSegments:
+		return b[:0]
+	default:
+		return make([]byte, 0, p.segSize)
+	}
 }
 
 // add lays one sealed chunk down and completes its Ref.
@@ -131,30 +132,23 @@ func (s *openSegment) record(shape erasure.Shape, pieces [][]byte) manifest.Segm
 type placedSegment struct {
 	segment manifest.Segment
 	jobs    []*job
-	stored  int // pieces that found a holder
 }
+
+// errDoomed ends a put that has lost too much to go on reading.
+var errDoomed = errors.New("too many segments found too few holders")
 
 // place codes segments and brings their pieces to holders.
 func (p *put) place(coder *erasure.Coder) error {
 	parity := make([]byte, p.shape.M*erasure.PieceSizeMax)
 	for {
-		var s *openSegment
-		select {
-		case next, more := <-p.full:
-			if !more {
-				return nil
-			}
-			s = next
-		case <-p.ctx.Done():
-			return p.ctx.Err()
+		s, more, err := receive(p.ctx, p.full)
+		if err != nil || !more {
+			return err
 		}
 		if err := p.placeOne(coder, s, parity); err != nil {
 			return fmt.Errorf("place segment: %w", err)
 		}
-		select {
-		case p.spareSegments <- s.bytes:
-		default:
-		}
+		giveBack(p.spareSegments, s.bytes)
 		if err := p.maybeCheckpoint(); err != nil {
 			return err
 		}
@@ -167,34 +161,33 @@ func (p *put) placeOne(coder *erasure.Coder, s *openSegment, parity []byte) erro
 		return err
 	}
 	segment := s.record(p.shape, pieces)
-	want := wanted(segment, len(p.placing.Households()))
+	want := holders{}.lacking(segment, len(p.placing.Households()))
 	unplaced, err := p.placing.Segment(p.ctx, segment, pieces, want, nil)
 	if err != nil {
 		return err
 	}
 	stored := len(want) - len(unplaced)
+	if stored < p.shape.K {
+		p.placing.Drop(segment.ID)
+		return p.lose()
+	}
 	p.progress.placed(int64(stored) * int64(segment.Size))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if stored < p.shape.K {
-		p.lost = true
-		p.placing.Drop(segment.ID)
-		return nil
-	}
-	p.ready = append(p.ready, &placedSegment{segment, s.jobs, stored})
+	p.ready = append(p.ready, &placedSegment{segment, s.jobs})
+	p.chunks += len(s.jobs)
 	return nil
 }
 
-// wanted returns the indexes of the pieces that should be placed when so many
-// households take part: with one, parity would lie beside the data and be worth nothing.
-func wanted(s manifest.Segment, households int) []int {
-	n := int(s.K + s.M)
-	if households <= 1 {
-		n = int(s.K)
+// lose notes that a segment found too few holders: there will be no version. The put goes
+// on for a while, because what it stores now the next one finds again.
+func (p *put) lose() error {
+	nobody := len(p.placing.Households()) == 0
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lost++
+	if nobody || p.lost >= lostMax {
+		return errDoomed
 	}
-	want := make([]int, n)
-	for i := range want {
-		want[i] = i
-	}
-	return want
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
@@ -12,84 +13,12 @@ import (
 	"github.com/grange-grid/grange/pure/page"
 )
 
-// maybeCheckpoint makes what has been placed count, now and then, so that a put
-// that is broken off for good has not been for nothing.
-func (p *put) maybeCheckpoint() error {
-	p.mu.Lock()
-	due := len(p.ready) >= checkSegs || p.v.c.Clock.Now().Sub(p.lastSave) >= checkEvery
-	p.mu.Unlock()
-	if !due {
-		return nil
-	}
-	return p.checkpoint(p.ctx, false)
-}
-
-// checkpoint has everything that is placed leased, and writes down each segment
-// that can be read from its leases, with the chunks in it.
-func (p *put) checkpoint(ctx context.Context, done bool) error {
-	if p.placing == nil {
-		return nil
-	}
-	p.checkpointing.Lock()
-	defer p.checkpointing.Unlock()
-	p.mu.Lock()
-	ready := p.ready
-	p.ready, p.lastSave = nil, p.v.c.Clock.Now()
-	p.mu.Unlock()
-
-	for grid, err := range p.placing.Commit(ctx, done) {
-		p.v.c.Log.Warn("pieces without a lease", "holder", grid, "err", err)
-	}
-	for _, s := range ready {
-		if err := p.saveSegment(s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// saveSegment writes down a segment and its chunks in one change of the books.
-func (p *put) saveSegment(s *placedSegment) error {
-	leased, err := p.v.heldOf(s.segment, nil)
-	if err != nil {
-		return err
-	}
-	if leased.distinct() < int(s.segment.K) {
-		p.mu.Lock()
-		p.lost = true
-		p.mu.Unlock()
-		return nil
-	}
-	value, err := codec.Marshal(s.segment)
-	if err != nil {
-		return fmt.Errorf("write segment: %w", err)
-	}
-	changes := make([]core.Change, 0, 1+len(s.jobs))
-	changes = append(changes, core.Change{Key: stateKey(manifest.SegmentKey(s.segment.ID)), Value: value})
-	for _, j := range s.jobs {
-		raw, err := j.ref.Marshal()
-		if err != nil {
-			return fmt.Errorf("write chunk: %w", err)
-		}
-		changes = append(changes, core.Change{Key: chunkKey(j.ref.Plain), Value: raw})
-	}
-	if err := p.v.c.Books.Apply(changes...); err != nil {
-		return fmt.Errorf("record segment: %w", err)
-	}
-	p.mu.Lock()
-	for _, j := range s.jobs {
-		delete(p.inFlight, j.ref.Plain)
-	}
-	p.mu.Unlock()
-	return nil
-}
-
 // ErrIncomplete says that no version was made, because too few pieces found a holder.
 var ErrIncomplete = errors.New("not all of it could be placed")
 
 // Incomplete is the error of a put that could not place enough to be read back.
 type Incomplete struct {
-	// Placed of Bytes of what was read is stored, and found again by the next put.
+	// Placed of Bytes are stored at the least, and found again by the next put.
 	Placed, Bytes int64
 	// Refused says why partners took less than they were asked to.
 	Refused map[core.DID]error
@@ -99,57 +28,71 @@ func (e *Incomplete) Error() string {
 	return fmt.Sprintf("%v: %d of %d bytes are stored", ErrIncomplete, e.Placed, e.Bytes)
 }
 
-// Is makes it an ErrIncomplete, a core.ErrPartly, and whatever the partners said.
+// Is makes it an ErrIncomplete and a core.ErrPartly.
 func (e *Incomplete) Is(target error) bool {
 	return target == ErrIncomplete || target == core.ErrPartly
 }
 
 // Unwrap returns what the partners said.
-func (e *Incomplete) Unwrap() []error {
-	return append([]error(nil), mapsValues(e.Refused)...)
-}
+func (e *Incomplete) Unwrap() []error { return slices.Collect(maps.Values(e.Refused)) }
 
-func mapsValues(m map[core.DID]error) []error {
-	var out []error
-	for _, err := range m {
-		out = append(out, err)
+// incomplete is the error of a put of about size bytes that lost a segment.
+func (p *put) incomplete(size int64) *Incomplete {
+	_, placed := p.progress.totals()
+	size = max(size, placed)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, j := range p.inFlight {
+		if !j.page {
+			placed -= int64(j.ref.Size)
+		}
 	}
-	return out
+	return &Incomplete{Placed: max(0, placed), Bytes: size, Refused: p.placing.Refusals()}
 }
 
 // finish makes a version of what the pipe has stored: missing spare is made up
 // for where it can be, the version is written down, and the head goes to the partners.
-func (v *Vault) finish(ctx context.Context, name string, src Source, p *put, tree page.Tree) (*Put, error) {
-	out := &Put{Problems: p.problems, Refused: p.placing.Refusals(), Same: p.sameBytes.Load()}
-	if p.lost {
-		return nil, &Incomplete{Placed: p.savedBytes(), Bytes: p.newBytes.Load() + p.sameBytes.Load(), Refused: out.Refused}
+func (p *put) finish(ctx context.Context, name string, single bool, tree page.Tree) (*Put, error) {
+	v := p.v
+	out := &Put{Problems: p.problems, Refused: map[core.DID]error{}, Same: p.same}
+	if p.lost > 0 {
+		return nil, p.incomplete(0)
+	}
+	if single && p.files == 0 {
+		if len(p.problems) > 0 {
+			return nil, fmt.Errorf("%q: %w", p.problems[0].Path, p.problems[0].Err)
+		}
+		return nil, fmt.Errorf("there is no file: %w", core.ErrInvalid)
 	}
 	p.progress.stage("checking")
-	mended, err := v.fill(ctx, p.segs, nil, p.progress)
-	if err != nil {
+	f := v.newFilling(p.progress)
+	if err := f.all(ctx, p.segs); err != nil {
 		return nil, err
 	}
-	maps.Copy(out.Refused, mended.Refused)
+	maps.Copy(out.Refused, p.placing.Refusals())
+	maps.Copy(out.Refused, f.out.Refused)
+	if out.Worth = f.worth; !out.Worth.Readable { // leases have ended since they were looked up
+		return nil, &Incomplete{Bytes: int64(p.bytes), Refused: out.Refused}
+	}
+	out.Placed, out.Wanted = out.Worth.Pieces, out.Worth.Wanted
 
 	seq, seqChange, err := v.nextSeq()
 	if err != nil {
 		return nil, err
 	}
-	files, size := p.progress.totals()
 	out.Version = manifest.Version{
-		V: 1, Name: name, Agent: v.c.Household.Agent(), Seq: seq, Time: v.c.Clock.Now().Unix(),
-		Files: uint64(files), Bytes: uint64(size), Stored: uint64(p.progress.placedTotal()), Single: src.Single(),
+		V: codec.Version, Name: name, Agent: v.c.Household.Agent(), Seq: seq,
+		Files: p.files, Bytes: p.bytes, Stored: p.stored + f.stored, Single: single,
 		Tree: tree, Segments: p.treeSegs.sorted(),
+	}
+	if out.Version.Time, err = v.timeOf(out.Version); err != nil {
+		return nil, err
 	}
 	if err := v.record(out.Version, p.segs, seqChange); err != nil {
 		return nil, err
 	}
-	if out.Worth, err = v.worthOf(p.segs); err != nil {
-		return nil, err
-	}
-	out.Placed, out.Wanted = out.Worth.Pieces, out.Worth.Wanted
 	p.progress.stage("telling partners")
-	if err := v.tell(ctx, p.segs, out); err != nil {
+	if err := v.tell(ctx, out); err != nil {
 		return out, err
 	}
 	if out.Placed < out.Wanted || len(out.Problems) > 0 {
@@ -158,50 +101,57 @@ func (v *Vault) finish(ctx context.Context, name string, src Source, p *put, tre
 	return out, nil
 }
 
-// savedBytes returns how much of what was read the next put need not send again.
-func (p *put) savedBytes() int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	saved := p.newBytes.Load() + p.sameBytes.Load()
-	for _, j := range p.inFlight {
-		saved -= int64(j.ref.Size)
+// timeOf returns the time of a new version: now, but never such that an older one of
+// the name would be taken for the newest, because a clock was wrong.
+func (v *Vault) timeOf(version manifest.Version) (int64, error) {
+	version.Time = v.c.Clock.Now().Unix()
+	others, err := v.Versions(version.Name)
+	if err != nil {
+		return 0, err
 	}
-	return max(0, saved)
+	if len(others) > 0 && newerFirst(others[0], version) < 0 {
+		return others[0].Time + 1, nil
+	}
+	return version.Time, nil
 }
 
 // record writes a version down, with what it consists of.
 func (v *Vault) record(version manifest.Version, uses segmentSet, more ...core.Change) error {
-	value, err := codec.Marshal(version)
+	value, err := version.Marshal()
 	if err != nil {
 		return fmt.Errorf("write version: %w", err)
 	}
-	key := manifest.VersionKey(version.Name, version.Agent, version.Seq)
 	changes := append(more,
-		core.Change{Key: stateKey(key), Value: value},
-		core.Change{Key: usesKey(key), Value: encodeUses(uses)})
+		core.Change{Key: stateKey(version.Key()), Value: value},
+		core.Change{Key: usesKey(version.Key()), Value: encodeUses(uses)})
 	if err := v.c.Books.Apply(changes...); err != nil {
 		return fmt.Errorf("record version: %w", err)
 	}
 	return nil
 }
 
+// errUntold says that a holder of pieces was not among those that could be told.
+var errUntold = errors.New("it could not be told of the newest head")
+
 // tell brings the new head to the partners. It must reach every household that
-// holds a piece of the version, or a recovery through that one would miss it.
-func (v *Vault) tell(ctx context.Context, uses segmentSet, out *Put) error {
+// holds a piece of the version, or a recovery through that one would miss it. The version
+// is there whatever becomes of it.
+func (v *Vault) tell(ctx context.Context, out *Put) error {
 	done, failed, err := v.c.Household.SaveHead(ctx)
 	if err != nil {
-		return fmt.Errorf("save the head: %w", err)
-	}
-	have := map[core.DID]bool{}
-	for _, grid := range done {
-		have[grid] = true
+		return fmt.Errorf("save the head: %w: %w", core.ErrPartly, err)
 	}
 	var late []error
-	for grid := range out.Worth.Held {
-		if !have[grid] {
-			out.Refused[grid] = failed[grid]
-			late = append(late, fmt.Errorf("%s: %w", grid, failed[grid]))
+	for _, grid := range slices.SortedFunc(maps.Keys(out.Worth.Held), core.DID.Compare) {
+		if slices.Contains(done, grid) {
+			continue
 		}
+		why := failed[grid]
+		if why == nil {
+			why = errUntold
+		}
+		out.Refused[grid] = why
+		late = append(late, fmt.Errorf("%s: %w", grid, why))
 	}
 	if len(late) > 0 {
 		return fmt.Errorf("the newest head is not at every holder: %w: %w", core.ErrPartly, errors.Join(late...))

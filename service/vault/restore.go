@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -34,6 +36,7 @@ const (
 type step struct {
 	path  []byte
 	entry *manifest.Entry // begin this
+	nth   int64           // number of the file, from 1
 	chunk *ahead          // write this to the file at hand
 }
 
@@ -44,7 +47,7 @@ type ahead struct {
 	err   error
 }
 
-// Restored counts what a restore wrote.
+// Restored counts what a restore wrote: whole files only.
 type Restored struct {
 	Files, Bytes int64
 	Problems     []Problem
@@ -53,7 +56,8 @@ type Restored struct {
 // Restore writes a version, or a part of it, into a sink. A file that cannot be
 // had or written is a problem, and the others go on; then the error is core.ErrPartly.
 func (v *Vault) Restore(ctx context.Context, version manifest.Version, o RestoreOptions, open func(single bool) (Sink, error)) (*Restored, error) {
-	r := v.newReader()
+	r, done := v.reader()
+	defer done()
 	prefix, single, err := v.rootOf(ctx, r, version, o.Path)
 	if err != nil {
 		return nil, err
@@ -63,8 +67,8 @@ func (v *Vault) Restore(ctx context.Context, version manifest.Version, o Restore
 		return nil, err
 	}
 	w := &restoring{
-		r: r, sink: sink, prefix: prefix, single: single, steps: make(chan step, aheadSteps), slots: make(chan struct{}, aheadChunks),
-		meter: newMeter("restoring", o.Progress),
+		r: r, sink: sink, prefix: prefix, single: single, meter: newMeter("restoring", o.Progress),
+		steps: make(chan step, aheadSteps), slots: make(chan struct{}, aheadChunks), spare: make(chan []byte, aheadChunks),
 	}
 	if o.Path == "" {
 		w.meter.of(int64(version.Bytes))
@@ -75,7 +79,9 @@ func (v *Vault) Restore(ctx context.Context, version manifest.Version, o Restore
 		return w.walk(gctx, version.Tree)
 	})
 	g.Go(func() error { return w.write(gctx) })
-	if err := g.Wait(); err != nil {
+	err = g.Wait()
+	w.fetches.Wait() // on failure their context has ended
+	if err != nil {
 		w.abort()
 		return &w.out, err
 	}
@@ -104,6 +110,9 @@ func (v *Vault) rootOf(ctx context.Context, r *reader, version manifest.Version,
 	if err != nil {
 		return nil, false, fmt.Errorf("%q: %w", path, err)
 	}
+	if e.Kind == manifest.KindLink {
+		return nil, false, fmt.Errorf("%q is a symlink, which is restored with its directory: %w", path, core.ErrInvalid)
+	}
 	return key, e.Kind == manifest.KindFile, nil
 }
 
@@ -112,34 +121,50 @@ type restoring struct {
 	sink   Sink
 	prefix []byte
 	single bool
-	steps  chan step
-	slots  chan struct{}
 	meter  *meter
-	out    Restored
 
-	// The file at hand: left is what is still to come of it, nil sink when it was given up.
+	steps   chan step
+	slots   chan struct{}
+	spare   chan []byte // buffers of chunks
+	fetches sync.WaitGroup
+	without atomic.Int64 // the number of the last file that was given up: its chunks need not be fetched
+
+	// Of write alone: the file at hand. left is what is still to come of it; nil sink when it was given up.
+	out  Restored
 	file SinkFile
 	path []byte
+	size uint64
 	left uint64
+	nth  int64
 	open bool
 }
 
 // walk reads the manifest and asks for chunks.
 func (w *restoring) walk(ctx context.Context, t page.Tree) error {
+	files := int64(0)
 	for row, err := range manifest.Rows(w.records(ctx, t)) {
 		if err != nil {
 			return fmt.Errorf("read the manifest: %w", err)
 		}
 		path := w.relative(row.Path)
-		if row.Part == 0 && (!w.single || row.Entry.Kind == manifest.KindFile) {
+		isFile := row.Entry.Kind == manifest.KindFile
+		if row.Part == 0 && isFile {
+			if files++; w.single && files > 1 {
+				return fmt.Errorf("read the manifest: %q is one file more than there is: %w", row.Path, core.ErrCorrupt)
+			}
+		}
+		if row.Part == 0 && (!w.single || isFile) {
 			e := row.Entry
 			e.Chunks = nil
-			if err := w.send(ctx, step{path: path, entry: &e}); err != nil {
+			if err := send(ctx, w.steps, step{path: path, entry: &e, nth: files}); err != nil {
 				return err
 			}
 		}
 		for _, ref := range row.Chunks {
-			if err := w.ask(ctx, path, ref); err != nil {
+			if w.without.Load() == files {
+				break
+			}
+			if err := w.ask(ctx, ref); err != nil {
 				return err
 			}
 		}
@@ -153,7 +178,7 @@ func (w *restoring) records(ctx context.Context, t page.Tree) iter.Seq2[page.Rec
 	return func(yield func(page.Record, error) bool) {
 		for r, err := range page.Walk(t, w.r.load(ctx), w.prefix, nil) {
 			if err == nil && len(w.prefix) > 0 && len(r.Key) > len(w.prefix) && r.Key[len(w.prefix)] != 0 {
-				continue
+				return // and what is below the prefix came before it
 			}
 			if !yield(r, err) {
 				return
@@ -171,42 +196,36 @@ func (w *restoring) relative(path []byte) []byte {
 	return bytes.TrimPrefix(path[min(len(w.prefix), len(path)):], []byte{'/'})
 }
 
-func (w *restoring) send(ctx context.Context, s step) error {
-	select {
-	case w.steps <- s:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // ask begins to fetch a chunk, when there is a slot for it.
-func (w *restoring) ask(ctx context.Context, path []byte, ref manifest.Ref) error {
-	select {
-	case w.slots <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+func (w *restoring) ask(ctx context.Context, ref manifest.Ref) error {
+	if err := send(ctx, w.slots, struct{}{}); err != nil {
+		return err
 	}
 	a := &ahead{done: make(chan struct{})}
-	go func() {
+	w.fetches.Go(func() {
 		defer close(a.done)
-		a.bytes, a.err = w.r.chunk(ctx, ref)
-	}()
-	return w.send(ctx, step{path: path, chunk: a})
+		a.bytes, a.err = w.r.chunk(ctx, ref, spare(w.spare))
+	})
+	return send(ctx, w.steps, step{chunk: a})
 }
 
 // write does the steps in order.
 func (w *restoring) write(ctx context.Context) error {
-	for s := range w.steps {
+	for {
+		s, more, err := receive(ctx, w.steps)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
 		if s.entry != nil {
 			w.end()
-			w.begin(s.path, *s.entry)
+			w.begin(s)
 			continue
 		}
-		select {
-		case <-s.chunk.done:
-		case <-ctx.Done():
-			return ctx.Err()
+		if _, _, err := receive(ctx, s.chunk.done); err != nil {
+			return err
 		}
 		<-w.slots
 		if err := s.chunk.err; err != nil {
@@ -217,32 +236,32 @@ func (w *restoring) write(ctx context.Context) error {
 			continue
 		}
 		w.append(s.chunk.bytes)
+		giveBack(w.spare, s.chunk.bytes)
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil { // walk may have ended for that
 		return ctx.Err()
 	}
 	w.end()
 	return nil
 }
 
-func (w *restoring) begin(path []byte, e manifest.Entry) {
+func (w *restoring) begin(s step) {
 	var err error
-	switch e.Kind {
+	switch s.entry.Kind {
 	case manifest.KindDir:
-		err = w.sink.Dir(path, e)
+		err = w.sink.Dir(s.path, *s.entry)
 	case manifest.KindLink:
-		err = w.sink.Link(path, e)
+		err = w.sink.Link(s.path, *s.entry)
 	default:
-		w.path, w.left, w.open = path, e.Size, true
-		w.file, err = w.sink.File(path, e)
-		if err != nil {
+		w.path, w.size, w.left, w.nth, w.open = s.path, s.entry.Size, s.entry.Size, s.nth, true
+		if w.file, err = w.sink.File(s.path, *s.entry); err != nil {
 			w.file = nil
 			w.giveUp(err)
 			return
 		}
 	}
 	if err != nil {
-		w.out.Problems = append(w.out.Problems, Problem{path, err})
+		w.out.Problems = append(w.out.Problems, Problem{s.path, err})
 	}
 }
 
@@ -259,7 +278,6 @@ func (w *restoring) append(b []byte) {
 		return
 	}
 	w.left -= uint64(len(b))
-	w.out.Bytes += int64(len(b))
 	w.meter.bytes(int64(len(b)))
 }
 
@@ -269,6 +287,7 @@ func (w *restoring) giveUp(err error) {
 		return
 	}
 	w.open = false
+	w.without.Store(w.nth)
 	w.out.Problems = append(w.out.Problems, Problem{w.path, err})
 	w.abort()
 }
@@ -297,5 +316,6 @@ func (w *restoring) end() {
 	}
 	w.file, w.open = nil, false
 	w.out.Files++
+	w.out.Bytes += int64(w.size)
 	w.meter.file()
 }

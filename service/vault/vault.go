@@ -137,6 +137,9 @@ type Vault struct {
 
 	mu     sync.Mutex
 	coders map[erasure.Shape]*erasure.Coder
+	// shared is the reader that readers have in hand.
+	shared  *reader
+	readers int
 }
 
 // New returns a vault over the books. It starts nothing.
@@ -169,10 +172,8 @@ func (v *Vault) coder(s erasure.Shape) (*erasure.Coder, error) {
 
 // lock waits for other puts and mendings to end.
 func (v *Vault) lock(ctx context.Context) (unlock func(), err error) {
-	select {
-	case v.writing <- struct{}{}:
-		return func() { <-v.writing }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := send(ctx, v.writing, struct{}{}); err != nil {
+		return nil, err
 	}
+	return func() { <-v.writing }, nil
 }

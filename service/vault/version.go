@@ -14,41 +14,50 @@ import (
 )
 
 // Versions returns the versions of a name, or of all names for "", that are not
-// removed, by name, the newest (time, then agent, then number) first.
+// removed, by name, the newest (time, then agent, then number) first. A record that
+// cannot be read, as another machine of a later make may write them, is left out and logged.
 func (v *Vault) Versions(name string) ([]manifest.Version, error) {
-	prefix := []byte("v/")
+	prefix := []byte(manifest.VersionPrefix)
 	if name != "" {
 		if err := manifest.CheckName(name); err != nil {
 			return nil, err
 		}
-		prefix = append(append(prefix, name...), 0)
+		prefix = manifest.NamePrefix(name)
 	}
 	var out []manifest.Version
 	for c, err := range v.c.Books.Scan(stateKey(prefix), nil) {
 		if err != nil {
 			return nil, fmt.Errorf("read versions: %w", err)
 		}
-		removed, err := v.removed(c.Key[len(statePrefix):])
+		version, err := manifest.DecodeVersion(c.Value)
+		if err == nil && !bytes.Equal(stateKey(version.Key()), c.Key) {
+			err = fmt.Errorf("it is another's: %w", core.ErrCorrupt)
+		}
+		if err != nil {
+			v.c.Log.Warn("a version's record is broken", "key", fmt.Sprintf("%q", c.Key), "err", err)
+			continue
+		}
+		removed, err := v.removed(version)
 		if err != nil {
 			return nil, err
 		}
-		if removed {
-			continue
+		if !removed {
+			out = append(out, version)
 		}
-		version, err := manifest.DecodeVersion(c.Value)
-		if err != nil {
-			return nil, fmt.Errorf("version %q: %w", c.Key, err)
-		}
-		out = append(out, version)
 	}
-	slices.SortStableFunc(out, func(a, b manifest.Version) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), -cmp.Compare(a.Time, b.Time), -a.Agent.Compare(b.Agent), -cmp.Compare(a.Seq, b.Seq))
-	})
+	slices.SortStableFunc(out, newerFirst)
 	return out, nil
 }
 
-func (v *Vault) removed(versionKey []byte) (bool, error) {
-	raw, err := v.c.Books.Get(stateKey(append([]byte("x/"), versionKey[len("v/"):]...)))
+// newerFirst orders versions by name, and those of one name from the newest.
+func newerFirst(a, b manifest.Version) int {
+	return cmp.Or(cmp.Compare(a.Name, b.Name), -cmp.Compare(a.Time, b.Time), -a.Agent.Compare(b.Agent), -cmp.Compare(a.Seq, b.Seq))
+}
+
+// removed tells whether a tombstone stands for a version. One that cannot be read does not
+// count: rather too much is shown than too little.
+func (v *Vault) removed(version manifest.Version) (bool, error) {
+	raw, err := v.c.Books.Get(stateKey(manifest.TombstoneKey(version.Name, version.Agent, version.Seq)))
 	if errors.Is(err, core.ErrNotExist) {
 		return false, nil
 	}
@@ -57,7 +66,8 @@ func (v *Vault) removed(versionKey []byte) (bool, error) {
 	}
 	t, err := manifest.DecodeTombstone(raw)
 	if err != nil {
-		return false, fmt.Errorf("tombstone of %q: %w", versionKey, err)
+		v.c.Log.Warn("a tombstone is broken", "name", version.Name, "version", version.Seq, "err", err)
+		return false, nil
 	}
 	return !t.Undone, nil
 }
@@ -80,20 +90,30 @@ func (v *Vault) Find(name string, seq uint64) (manifest.Version, error) {
 	return manifest.Version{}, fmt.Errorf("%q: %w", name, core.ErrNotExist)
 }
 
-// Worth returns what a version is worth by what the books know of its pieces.
+// Worth returns what a version is worth by what the books know of its pieces. A version of another
+// machine whose manifest cannot be read now is not readable, whatever its pages are worth.
 func (v *Vault) Worth(ctx context.Context, version manifest.Version) (Worth, error) {
 	uses, err := v.usesOf(ctx, version)
-	if err != nil {
-		return Worth{}, err
+	if ctx.Err() != nil {
+		return Worth{}, ctx.Err()
 	}
-	return v.worthOf(uses)
+	if err == nil {
+		return v.worthOf(uses)
+	}
+	v.c.Log.Warn("a manifest cannot be read", "name", version.Name, "version", version.Seq, "err", err)
+	uses = segmentSet{}
+	for _, id := range version.Segments {
+		uses.add(id)
+	}
+	w, err := v.worthOf(uses)
+	w.Worth = worthless
+	return w, err
 }
 
 // usesOf returns the segments that a version consists of: from our books, or
 // else from its manifest, which needs partners.
 func (v *Vault) usesOf(ctx context.Context, version manifest.Version) (segmentSet, error) {
-	key := manifest.VersionKey(version.Name, version.Agent, version.Seq)
-	raw, err := v.c.Books.Get(usesKey(key))
+	raw, err := v.c.Books.Get(usesKey(version.Key()))
 	if err == nil {
 		return decodeUses(raw)
 	}
@@ -104,7 +124,8 @@ func (v *Vault) usesOf(ctx context.Context, version manifest.Version) (segmentSe
 }
 
 // TakeOver reads the manifests of versions that this machine did not put, after
-// a recovery, so that their chunks are known and need not be sent again.
+// a recovery, so that their chunks are known and need not be sent again. It may be
+// called again: what was read is not read twice.
 func (v *Vault) TakeOver(ctx context.Context, progress func(Progress)) error {
 	versions, err := v.Versions("")
 	if err != nil {
@@ -113,11 +134,14 @@ func (v *Vault) TakeOver(ctx context.Context, progress func(Progress)) error {
 	m := newMeter("reading manifests", progress)
 	var failures []error
 	for _, version := range versions {
-		key := manifest.VersionKey(version.Name, version.Agent, version.Seq)
-		if _, err := v.c.Books.Get(usesKey(key)); err == nil {
+		if _, err := v.c.Books.Get(usesKey(version.Key())); err == nil {
 			continue
 		}
-		if _, err := v.takeOver(ctx, version); err != nil {
+		_, err := v.takeOver(ctx, version)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
 			failures = append(failures, fmt.Errorf("%s, version %d: %w", version.Name, version.Seq, err))
 		}
 		m.file()
@@ -130,7 +154,8 @@ const takeBatch = 1 << 10 // records of chunks in one change of the books
 // takeOver walks one manifest and writes down its chunks, its pages and the
 // segments it uses.
 func (v *Vault) takeOver(ctx context.Context, version manifest.Version) (segmentSet, error) {
-	r := v.newReader()
+	r, done := v.reader()
+	defer done()
 	uses := segmentSet{}
 	var changes []core.Change
 	note := func(ref manifest.Ref) error {
@@ -169,8 +194,7 @@ func (v *Vault) takeOver(ctx context.Context, version manifest.Version) (segment
 			}
 		}
 	}
-	key := manifest.VersionKey(version.Name, version.Agent, version.Seq)
-	changes = append(changes, core.Change{Key: usesKey(key), Value: encodeUses(uses)})
+	changes = append(changes, core.Change{Key: usesKey(version.Key()), Value: encodeUses(uses)})
 	if err := v.c.Books.Apply(changes...); err != nil {
 		return nil, fmt.Errorf("record what version %d consists of: %w", version.Seq, err)
 	}
@@ -181,15 +205,16 @@ func (v *Vault) takeOver(ctx context.Context, version manifest.Version) (segment
 // a recovered machine checks holders' lists against.
 func (v *Vault) PieceSizes() (map[core.Score]int64, error) {
 	sizes := map[core.Score]int64{}
-	for c, err := range v.c.Books.Scan(stateKey([]byte("s/")), nil) {
+	for c, err := range v.c.Books.Scan(stateKey([]byte(manifest.SegmentPrefix)), nil) {
 		if err != nil {
 			return nil, fmt.Errorf("read segment tables: %w", err)
 		}
 		s, err := manifest.DecodeSegment(c.Value)
-		if err != nil {
-			return nil, fmt.Errorf("segment %q: %w", bytes.TrimPrefix(c.Key, statePrefix), err)
+		if err != nil { // one broken record must not stop a recovery
+			v.c.Log.Warn("a segment's record is broken", "key", fmt.Sprintf("%q", c.Key), "err", err)
+			continue
 		}
-		for i := range int(s.K + s.M) {
+		for i := range s.Total() {
 			sizes[s.Piece(i)] = int64(s.Size)
 		}
 	}

@@ -2,6 +2,8 @@ package vault
 
 import (
 	"errors"
+	"maps"
+	"math/bits"
 	"slices"
 
 	"github.com/grange-grid/grange/core"
@@ -14,84 +16,138 @@ type Worth struct {
 	place.Worth
 	// Segments is how many it consists of.
 	Segments int
-	// Pieces of Wanted are held: all k+m of each segment, or k while there is one
-	// household that holds any.
+	// Pieces of Wanted are held: all k+m of each segment, or k while one household
+	// holds all there is.
 	Pieces, Wanted int
 	// Bytes is what the held pieces come to, Held that by household.
 	Bytes int64
 	Held  map[core.DID]int64
+
+	alone, together score // while one household holds all, and else
 }
 
-// holders says who holds which pieces of one segment.
-type holders map[core.DID][]int
+// score is how many pieces are held, of those wanted.
+type score struct{ held, wanted int }
 
-// heldOf returns who holds the pieces of s, leaving out those that lost names.
+func (s *score) add(segment manifest.Segment, held holders, households int) {
+	want := wanted(segment, households)
+	s.wanted += want
+	s.held += min(want, held.distinct())
+}
+
+// pieceSet is a set of the pieces of one segment: bit i is piece i. A segment has
+// at most erasure.DataMax+erasure.ParityMax of them.
+type pieceSet uint32
+
+func (s pieceSet) has(i int) bool { return s&(1<<i) != 0 }
+func (s pieceSet) len() int       { return bits.OnesCount32(uint32(s)) }
+
+func (s pieceSet) list() []int {
+	out := make([]int, 0, s.len())
+	for rest := uint32(s); rest != 0; rest &= rest - 1 {
+		out = append(out, bits.TrailingZeros32(rest))
+	}
+	return out
+}
+
+// holders says which household holds which pieces of one segment.
+type holders map[core.DID]pieceSet
+
+// heldOf returns who holds the pieces of s. It leaves out promises that have ended, and those
+// that lost names, where it is set.
 func (v *Vault) heldOf(s manifest.Segment, lost func(core.Holding) bool) (holders, error) {
 	out := holders{}
-	for i := range int(s.K + s.M) {
+	now := v.c.Clock.Now().Unix()
+	for i := range s.Total() {
 		held, err := v.c.Barter.Held(s.Piece(i))
 		if err != nil {
 			return nil, err
 		}
 		for _, h := range held {
-			if lost != nil && lost(h) || slices.Contains(out[h.Grid], i) {
-				continue
+			if h.Until > now && (lost == nil || !lost(h)) {
+				out[h.Grid] |= 1 << i
 			}
-			out[h.Grid] = append(out[h.Grid], i)
 		}
+	}
+	if s.K == 1 {
+		out.number(s.Total())
 	}
 	return out, nil
 }
 
-// distinct counts the pieces that somebody holds.
-func (h holders) distinct() int {
-	seen := map[int]bool{}
-	for _, indexes := range h {
-		for _, i := range indexes {
-			seen[i] = true
-		}
+// number tells copies apart: with one data piece all pieces of a segment are the same bytes under
+// one score, and each household that has them has one piece of its own.
+func (h holders) number(total int) {
+	for i, grid := range slices.SortedFunc(maps.Keys(h), core.DID.Compare) {
+		h[grid] = 1 << min(i, total-1)
 	}
-	return len(seen)
 }
 
-// has tells whether anybody holds piece i.
-func (h holders) has(i int) bool {
-	for _, indexes := range h {
-		if slices.Contains(indexes, i) {
-			return true
-		}
+// wanted returns how many pieces of s should be held when so many households take part. With one,
+// parity would lie beside the data and be worth nothing; and so would a second copy.
+func wanted(s manifest.Segment, households int) int {
+	switch {
+	case households <= 1:
+		return int(s.K)
+	case s.K == 1:
+		return min(s.Total(), households)
 	}
-	return false
+	return s.Total()
+}
+
+// pieces returns the pieces that somebody holds.
+func (h holders) pieces() pieceSet {
+	var all pieceSet
+	for _, s := range h {
+		all |= s
+	}
+	return all
+}
+
+// distinct counts the pieces that somebody holds.
+func (h holders) distinct() int { return h.pieces().len() }
+
+// lacking returns the pieces that should be held and are not, data first, when so many households
+// take part. Where not all are wanted, any will do.
+func (h holders) lacking(s manifest.Segment, households int) []int {
+	all := pieceSet(1)<<s.Total() - 1
+	out := (all &^ h.pieces()).list()
+	if want := wanted(s, households); want < s.Total() {
+		return out[:min(len(out), max(0, want-h.distinct()))]
+	}
+	return out
+}
+
+// lists returns h as barter wants it.
+func (h holders) lists() map[core.DID][]int {
+	out := make(map[core.DID][]int, len(h))
+	for grid, s := range h {
+		out[grid] = s.list()
+	}
+	return out
 }
 
 // counts returns the number of pieces by household, each piece counted for one
 // holder only, so that the worth is never too good.
 func (h holders) counts() map[core.DID]int {
-	grids := make([]core.DID, 0, len(h))
-	for grid := range h {
-		grids = append(grids, grid)
-	}
-	slices.SortFunc(grids, core.DID.Compare)
-	seen := map[int]bool{}
-	out := map[core.DID]int{}
-	for _, grid := range grids {
-		for _, i := range h[grid] {
-			if !seen[i] {
-				seen[i] = true
-				out[grid]++
-			}
+	var seen pieceSet
+	out := make(map[core.DID]int, len(h))
+	for _, grid := range slices.SortedFunc(maps.Keys(h), core.DID.Compare) {
+		if n := (h[grid] &^ seen).len(); n > 0 {
+			out[grid] = n
 		}
+		seen |= h[grid]
 	}
 	return out
 }
 
 // worthOf computes what a set of segments is worth from where their pieces are.
 func (v *Vault) worthOf(uses segmentSet) (Worth, error) {
-	w := Worth{Held: map[core.DID]int64{}}
+	w := newWorth()
 	for id := range uses {
 		s, err := v.segment(id[:])
-		if errors.Is(err, core.ErrNotExist) {
-			w.add(manifest.Segment{}, nil)
+		if errors.Is(err, errNoSegment) {
+			w.addUnknown()
 			continue
 		}
 		if err != nil {
@@ -106,20 +162,36 @@ func (v *Vault) worthOf(uses segmentSet) (Worth, error) {
 	return w, nil
 }
 
+func newWorth() Worth { return Worth{Held: map[core.DID]int64{}} }
+
+// worthless is what something is worth that cannot be read.
+var worthless = place.Worth{Survives: -1}
+
+// addUnknown takes a segment into account of which nothing is known.
+func (w *Worth) addUnknown() { w.min(worthless) }
+
 // add takes one more segment into account.
 func (w *Worth) add(s manifest.Segment, held holders) {
-	counts := held.counts()
-	one := place.WorthOf(max(1, int(s.K)), counts)
+	w.min(place.WorthOf(int(s.K), held.counts()))
+	w.alone.add(s, held, 1)
+	w.together.add(s, held, max(2, len(held)))
+	for grid, set := range held {
+		size := int64(set.len()) * int64(s.Size)
+		w.Held[grid] += size
+		w.Bytes += size
+	}
+	sum := w.alone
+	if len(w.Held) > 1 {
+		sum = w.together
+	}
+	w.Pieces, w.Wanted = sum.held, sum.wanted
+}
+
+func (w *Worth) min(one place.Worth) {
 	if w.Segments == 0 {
 		w.Worth = one
 	} else {
 		w.Worth = w.Worth.Min(one)
 	}
 	w.Segments++
-	w.Pieces += held.distinct()
-	w.Wanted += len(wanted(s, len(counts)))
-	for grid, n := range counts {
-		w.Held[grid] += int64(n) * int64(s.Size)
-		w.Bytes += int64(n) * int64(s.Size)
-	}
 }

@@ -1,0 +1,143 @@
+package vault
+
+import (
+	"errors"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/chunk"
+	"github.com/grange-grid/grange/pure/manifest"
+	"github.com/grange-grid/grange/pure/seal"
+)
+
+// job is one chunk on its way. Until sealed is closed its sealer owns it, until
+// placed is closed the filler; then it does not change.
+type job struct {
+	plain  []byte // a buffer of put.plains, until it is sealed
+	ref    manifest.Ref
+	bytes  []byte // sealed; a buffer of put.seals, until it lies in a segment
+	page   bool   // of the manifest, not of a file
+	apart  bool   // to lie among pages only
+	sealed chan struct{}
+	placed chan struct{} // nil for a chunk that was placed long ago
+}
+
+// chunk sends plain down the pipe, unless the same bytes are placed or on their
+// way: then known is true.
+func (p *put) chunk(plain []byte, isPage bool) (j *job, known bool, err error) {
+	score := core.ScoreOf(plain)
+	p.mu.Lock()
+	j = p.inFlight[score]
+	p.mu.Unlock()
+	if j != nil {
+		return j, true, nil
+	}
+	ref, known, err := p.known(score, len(plain), isPage)
+	if err != nil {
+		return nil, false, err
+	}
+	if known {
+		return &job{ref: ref}, true, nil
+	}
+	j = &job{
+		ref:  manifest.Ref{Plain: score, Size: uint64(len(plain))},
+		page: isPage, apart: isPage && len(p.treeSegs) >= treeSegsApart,
+		sealed: make(chan struct{}), placed: make(chan struct{}),
+	}
+	j.plain = append(spare(p.plains), plain...)
+	p.mu.Lock()
+	p.inFlight[score] = j
+	p.mu.Unlock()
+	for _, to := range []chan *job{p.order, p.jobs} {
+		if err := send(p.ctx, to, j); err != nil {
+			return nil, false, err
+		}
+	}
+	return j, false, nil
+}
+
+// known returns where a chunk lies, if it can be read from there by what the
+// leases say: the index alone may be of a segment whose holders are gone.
+func (p *put) known(plain core.Score, size int, isPage bool) (manifest.Ref, bool, error) {
+	ref, known, err := p.v.knownChunk(plain)
+	if err != nil || !known || ref.Size != uint64(size) || len(ref.Segment) != manifest.SegmentIDSize {
+		return ref, false, err
+	}
+	// Only collect stores pages, and treeSegs is its own.
+	if isPage && len(p.treeSegs) >= treeSegsOld && !p.treeSegs.has(ref.Segment) {
+		return ref, false, nil
+	}
+	id := segmentID(ref.Segment)
+	p.mu.Lock()
+	size64, seen := p.usable[id]
+	p.mu.Unlock()
+	if !seen {
+		if size64, err = p.v.readableBytes(id); err != nil {
+			return ref, false, err
+		}
+		p.mu.Lock()
+		p.usable[id] = size64
+		p.mu.Unlock()
+	}
+	return ref, ref.Offset+ref.Sealed <= size64, nil
+}
+
+// readableBytes returns how long the string of a segment is that enough leases are
+// held on to read it; 0 for any other.
+func (v *Vault) readableBytes(id segmentID) (uint64, error) {
+	s, err := v.segment(id[:])
+	if errors.Is(err, errNoSegment) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	held, err := v.heldOf(s, nil)
+	if err != nil || held.distinct() < int(s.K) {
+		return 0, err
+	}
+	return s.K * s.Size, nil
+}
+
+// spare takes an empty buffer from a pool of them.
+func spare(pool chan []byte) []byte {
+	select {
+	case b := <-pool:
+		return b[:0]
+	default:
+		return make([]byte, 0, chunk.SizeMean*2)
+	}
+}
+
+// giveBack returns a buffer to its pool.
+func giveBack(pool chan []byte, b []byte) {
+	select {
+	case pool <- b:
+	default:
+	}
+}
+
+// seal packs and seals chunks.
+func (p *put) seal() error {
+	var packed []byte
+	for {
+		j, more, err := receive(p.ctx, p.jobs)
+		if err != nil || !more {
+			return err
+		}
+		packed = p.v.packer.Pack(packed[:0], j.plain)
+		j.bytes, j.ref.Packed, j.ref.Key = seal.Chunk(&p.secret, packed, spare(p.seals))
+		j.ref.Sealed = uint64(len(j.bytes))
+		giveBack(p.plains, j.plain)
+		j.plain = nil
+		close(j.sealed)
+	}
+}
+
+// wait blocks until a job lies in a segment.
+func (p *put) wait(j *job) error {
+	if j.placed == nil {
+		return nil
+	}
+	_, _, err := receive(p.ctx, j.placed)
+	return err
+}

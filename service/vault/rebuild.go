@@ -1,0 +1,112 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/manifest"
+)
+
+// errTooFew says that fewer than k pieces of a segment could be had.
+var errTooFew = errors.New("too few pieces can be reached")
+
+// rebuild returns the pieces of a segment by index: those in want at the least,
+// made from any k others that can be fetched, of those in held first.
+func (v *Vault) rebuild(ctx context.Context, s manifest.Segment, held pieceSet, want []int) ([][]byte, error) {
+	pieces := make([][]byte, s.Total())
+	if err := v.fetchAny(ctx, s, pieces, held); err != nil {
+		return nil, err
+	}
+	return pieces, v.make(s, pieces, want)
+}
+
+// make makes those pieces in want that are not there, and checks that they are what they should be:
+// a table that is wrong shows only here.
+func (v *Vault) make(s manifest.Segment, pieces [][]byte, want []int) error {
+	missing := make([]bool, s.Total())
+	for _, i := range want {
+		missing[i] = pieces[i] == nil
+	}
+	coder, err := v.coder(s.Shape())
+	if err != nil {
+		return err
+	}
+	if err := coder.Rebuild(pieces, missing); err != nil {
+		return fmt.Errorf("rebuild segment %x: %w", s.ID, err)
+	}
+	for i, made := range missing {
+		if made && core.ScoreOf(pieces[i]) != s.Piece(i) {
+			return fmt.Errorf("segment %x: piece %d as made again is not the piece: %w", s.ID, i, core.ErrCorrupt)
+		}
+	}
+	return nil
+}
+
+const fetchStreams = 4 // pieces of one segment on their way at once
+
+// fetchAny fetches pieces of a segment until there are k, data first, of those in
+// held. When too few come it tries all, and also holders that did not answer a moment ago.
+func (v *Vault) fetchAny(ctx context.Context, s manifest.Segment, pieces [][]byte, held pieceSet) error {
+	var failures []error
+	got := 0
+	for _, data := range pieces {
+		if data != nil {
+			got++
+		}
+	}
+	for _, now := range []bool{false, true} {
+		failures = failures[:0]
+		next := 0
+		for got < int(s.K) && next < len(pieces) {
+			var batch []int
+			for ; next < len(pieces) && len(batch) < int(s.K)-got; next++ {
+				if pieces[next] == nil && (now || held.has(next)) {
+					batch = append(batch, next)
+				}
+			}
+			errs := v.fetchBatch(ctx, s, batch, pieces, now)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			failures = append(failures, errs...)
+			got += len(batch) - len(errs)
+		}
+		if got >= int(s.K) {
+			return nil
+		}
+	}
+	return fmt.Errorf("segment %x: %d of %d pieces: %w", s.ID, got, s.K, errors.Join(append([]error{errTooFew}, failures...)...))
+}
+
+// fetchBatch fetches pieces by index into pieces, and returns an error for each
+// that did not come.
+func (v *Vault) fetchBatch(ctx context.Context, s manifest.Segment, batch []int, pieces [][]byte, now bool) []error {
+	errs := make([]error, len(batch))
+	var g errgroup.Group
+	g.SetLimit(fetchStreams)
+	for n, i := range batch {
+		g.Go(func() error {
+			pieces[i], errs[n] = v.fetch(ctx, s, i, now)
+			return nil
+		})
+	}
+	_ = g.Wait() // the errors are in errs
+	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+}
+
+// fetch returns piece i of a segment, nil with an error.
+func (v *Vault) fetch(ctx context.Context, s manifest.Segment, i int, now bool) ([]byte, error) {
+	data, err := v.c.Barter.Fetch(ctx, core.Piece{Score: s.Piece(i), Size: int64(s.Size)}, nil, now)
+	if err != nil {
+		return nil, err
+	}
+	if uint64(len(data)) != s.Size {
+		return nil, fmt.Errorf("piece %s of %d bytes, not %d: %w", s.Piece(i).Short(), len(data), s.Size, core.ErrCorrupt)
+	}
+	return data, nil
+}
