@@ -31,8 +31,11 @@ type hostileWorld struct {
 // at each route others, unless a long run is asked for.
 func with(t *testing.T, stride int, routes []string, before func(h *hostileWorld), do func(h *hostileWorld, what string, n uint64), after func(h *hostileWorld)) {
 	t.Helper()
-	if simSeeds(t) > simSeedsFew {
+	switch {
+	case simSeeds(t) > simSeedsFew:
 		stride = 1
+	case testing.Short():
+		stride *= 2
 	}
 	for i, route := range routes {
 		t.Run(route, func(t *testing.T) {

@@ -1,10 +1,12 @@
 package barter
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
@@ -128,5 +130,33 @@ func TestFetchGoesToAnother(t *testing.T) {
 	clock.Advance(downFirst)
 	if err := fetch(false); err != nil {
 		t.Errorf("after a while: %v", err)
+	}
+}
+
+func TestAMachineThatIsDownIsTriedLessAndLess(t *testing.T) {
+	w, clock := simWorld(t, 1)
+	b, agent := w.homes[0].now(), core.DID{7}
+	for i, wait := range []time.Duration{5, 10, 20, 40, 80, 120, 120} {
+		b.heard(agent, core.ErrUnreachable)
+		b.heard(agent, context.Canceled) // which says nothing of the machine
+		clock.Advance(wait*time.Second - 1)
+		if err := b.isDown(agent); !errors.Is(err, core.ErrUnreachable) {
+			t.Errorf("failure %d: tried again before %d s", i+1, int64(wait))
+		}
+		clock.Advance(1)
+		if err := b.isDown(agent); err != nil {
+			t.Errorf("failure %d: not tried after %d s", i+1, int64(wait))
+		}
+	}
+	b.heard(agent, core.ErrUnreachable)
+	for _, word := range []func(){func() { b.Saw(agent) }, func() { b.heard(agent, core.ErrBusy) }} {
+		if word(); b.isDown(agent) != nil {
+			t.Error("down, although there was word from it")
+		}
+		b.heard(agent, core.ErrUnreachable)
+		clock.Advance(downFirst)
+		if b.isDown(agent) != nil {
+			t.Error("what was before still counts")
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/sim"
 	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/pact"
 )
 
 // loseBooks gives a home new books beside its old blobs.
@@ -119,6 +120,27 @@ func TestNothingIsDroppedWhileALeaseCannotBeRead(t *testing.T) {
 		t.Error("a piece was dropped")
 	}
 	holder.disk.Blobs().Lose(core.ScoreOf(junk))
+	for name, lie := range map[string]struct {
+		by   *home
+		note core.DID
+	}{"of another machine": {owner, owner.grid}, "of another owner": {holder, core.DID{5}}} {
+		l := honest(lie.by, owner, leaseRequest{Seconds: 1000, Pieces: []core.Piece{{Score: core.ScoreOf(b), Size: 2_000}}})
+		l.Grid = core.DID{6}
+		s, err := pact.SignLease(lie.by.key, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := mustMarshal(t, s)
+		about := mustMarshal(t, note{V: 1, Kind: noteLease, Owner: lie.note})
+		if err := holder.disk.Blobs().Put(t.Context(), core.Blob{Score: core.ScoreOf(raw), Note: about, Data: raw}); err != nil {
+			t.Fatal(err)
+		}
+		holder.open()
+		if _, pieces := holder.now().Used(owner.grid); !holder.has(t, b) || pieces != 1 {
+			t.Errorf("a lease %s: %d pieces are held", name, pieces)
+		}
+		holder.disk.Blobs().Lose(core.ScoreOf(raw))
+	}
 	holder.open()
 	if holder.has(t, b) || !holder.has(t, a) {
 		t.Error("with every lease read, only what they promise stays")
