@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,31 +22,46 @@ func queued(b *blobs) int {
 	return len(b.queue)
 }
 
+// putWhileSyncing puts first, and all others while the sync of it is under way; it
+// returns the number of syncs.
+func putWhileSyncing(t *testing.T, s *Store, f *faultFiles, first core.Blob, others []core.Blob) int {
+	t.Helper()
+	var syncs atomic.Int32
+	syncing, gathered := make(chan struct{}), make(chan struct{})
+	f.setFail(func(op, _ string) error {
+		if op == "sync" && syncs.Add(1) == 1 {
+			close(syncing)
+			<-gathered
+		}
+		return nil
+	})
+	var wg sync.WaitGroup
+	put := func(b core.Blob) {
+		if err := s.Blobs().Put(t.Context(), b); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Go(func() { put(first) })
+	<-syncing // a batch was taken, with nothing but first in it
+	for _, b := range others {
+		wg.Go(func() { put(b) })
+	}
+	for queued(s.blobs) < len(others) {
+		runtime.Gosched()
+	}
+	close(gathered)
+	wg.Wait()
+	return int(syncs.Load())
+}
+
 // While one sync is under way, others gather, and the next sync is for all of them.
 func TestPutsShareASync(t *testing.T) {
 	s, f := faulty(t, made(t), Config{})
 	blobs := some(1, 20, 1000)
 	put(t, s, blobs[0])
-	var syncs atomic.Int32
-	f.setFail(func(op, _ string) error {
-		if op == "sync" && syncs.Add(1) == 1 {
-			for queued(s.blobs) < 18 {
-				runtime.Gosched()
-			}
-		}
-		return nil
-	})
-	var wg sync.WaitGroup
-	for _, b := range blobs[1:] {
-		wg.Go(func() {
-			if err := s.Blobs().Put(t.Context(), b); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	if got := syncs.Load(); got != 2 {
-		t.Errorf("%d syncs for 19 blobs, want 2", got)
+	syncs := putWhileSyncing(t, s, f, blobs[1], blobs[2:])
+	if syncs != 2 {
+		t.Errorf("%d syncs for 19 blobs, want 2", syncs)
 	}
 	seamtest.WantAll(t, s.Blobs(), blobs...)
 }
@@ -54,25 +70,7 @@ func TestPutsShareASync(t *testing.T) {
 func TestOneBlobIsWrittenOnce(t *testing.T) {
 	s, f := faulty(t, made(t), Config{})
 	blob := some(1, 1, 1000)[0]
-	first := true
-	f.setFail(func(op, _ string) error {
-		if op == "sync" && first {
-			first = false
-			for queued(s.blobs) < 9 {
-				runtime.Gosched()
-			}
-		}
-		return nil
-	})
-	var wg sync.WaitGroup
-	for range 10 {
-		wg.Go(func() {
-			if err := s.Blobs().Put(t.Context(), blob); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
+	putWhileSyncing(t, s, f, blob, slices.Repeat([]core.Blob{blob}, 9))
 	e, err := s.blobs.index.find(blob.Score)
 	check(t, err)
 	if end := s.blobs.current.end; end != packStart+e.length() {
