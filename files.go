@@ -241,7 +241,7 @@ func (a *Agent) Check(ctx context.Context, name string, o *CheckOptions) (CheckR
 		return CheckResult{}, err
 	}
 	out := CheckResult{
-		Segments: checked.Segments, Pieces: checked.Pieces, Unheld: checked.Unheld, Worth: a.worthOf(checked.Worth), Findings: []Finding{},
+		Segments: checked.Segments, Pieces: checked.Pieces, Unheld: checked.Unheld, Away: checked.Away, Worth: a.worthOf(checked.Worth), Findings: []Finding{},
 	}
 	for _, grid := range sortedKeys(checked.Holders, a.nameOf) {
 		r := checked.Holders[grid]
@@ -287,6 +287,9 @@ func (a *Agent) worthOf(w vault.Worth) Worth {
 	}
 	for grid, n := range w.Held {
 		out.At[a.nameOf(grid)] += n
+	}
+	for _, grid := range sortedKeys(w.Vital, a.nameOf) {
+		out.Vital = append(out.Vital, a.nameOf(grid))
 	}
 	return out
 }

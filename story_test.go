@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/grange-grid/grange"
@@ -61,6 +62,44 @@ func TestLoseAMachine(t *testing.T) {
 	}
 	if after := again.placed(t); (after-before)*100 > before {
 		t.Errorf("the same tree again took %d bytes more than %d", after-before, before)
+	}
+}
+
+// TestStatusCountsWithoutThoseAway is what status says of a version while partners
+// are out of reach.
+func TestStatusCountsWithoutThoseAway(t *testing.T) {
+	w := newWorld(t)
+	homes := w.households("anna", "bo", "cleo", "dan")
+	anna := homes[0]
+	if _, err := anna.PutPath(t.Context(), "tree", smallTree(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	status := func() (grange.Worth, []string) {
+		t.Helper()
+		s, err := anna.Status(t.Context(), "tree")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var away []string
+		for _, p := range s.Pacts {
+			if p.Away {
+				away = append(away, p.Name)
+			}
+			if p.Here == p.Away {
+				t.Errorf("%s is here: %t, away: %t", p.Name, p.Here, p.Away)
+			}
+		}
+		return s.Versions[0].Worth, away
+	}
+	if worth, away := status(); worth.Survives != 1 || len(worth.Vital) != 0 || len(away) != 0 {
+		t.Errorf("all are here: %+v, away %v", worth, away)
+	}
+	w.net.Down(homes[3].did)
+	if _, err := anna.Check(t.Context(), "", nil); !errors.Is(err, grange.ErrPartly) {
+		t.Errorf("check: %v", err)
+	}
+	if worth, away := status(); worth.Survives != 0 || !slices.Equal(worth.Vital, []string{"bo", "cleo"}) || !slices.Equal(away, []string{"dan"}) {
+		t.Errorf("one is away: %+v, away %v", worth, away)
 	}
 }
 

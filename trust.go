@@ -121,8 +121,11 @@ func (a *Agent) pactOf(p federation.Partner) Pact {
 	out.Keeps, _ = a.barter.Used(p.Grid)
 	out.Has = a.barter.Placed(p.Grid)
 	recent := !p.Seen.IsZero() && a.c.Clock.Now().Sub(p.Seen) < hereFor
+	out.Away = len(p.Agents) > 0
 	for _, agent := range p.Agents {
-		out.Here = out.Here || recent && !a.network.lost(agent.DID)
+		lost := a.network.lost(agent.DID)
+		out.Away = out.Away && lost
+		out.Here = out.Here || recent && !lost
 		out.Machines = append(out.Machines, agent.DID)
 		out.Addrs = append(out.Addrs, agent.Addrs...)
 	}
@@ -153,8 +156,10 @@ func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
 	if err := a.federation.Revoked(); err != nil {
 		out.Revoked = err.Error()
 	}
+	away := map[core.DID]bool{}
 	for p := range a.Pacts(ctx) {
 		out.Pacts = append(out.Pacts, p)
+		away[p.Partner] = p.Away
 	}
 	versions, err := a.vault.Versions(name)
 	if err != nil {
@@ -170,7 +175,7 @@ func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
 		}
 		last = v.Name
 		shown := versionOf(v)
-		if w, err := a.vault.Worth(ctx, v); err == nil {
+		if w, err := a.vault.Worth(ctx, v, func(grid core.DID) bool { return away[grid] }); err == nil {
 			shown.Worth = a.worthOf(w)
 		} else if ctx.Err() != nil {
 			return out, ctx.Err()

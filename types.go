@@ -80,10 +80,11 @@ type Pact struct {
 	// Machines are theirs, Addrs where they were last found.
 	Machines []DID    `json:"machines"`
 	Addrs    []string `json:"addrs,omitempty"`
-	// Seen is when one of them last answered; zero for never. Here tells whether
-	// it is within reach now, as far as is known without asking.
+	// Seen is when one of them last answered; zero for never. Here says that it is
+	// within reach now, Away that it was found not to be; with neither nothing is known.
 	Seen time.Time `json:"seen,omitzero"`
 	Here bool      `json:"here"`
+	Away bool      `json:"away,omitempty"`
 }
 
 // Worth is what a version is worth, apart from the original.
@@ -100,6 +101,8 @@ type Worth struct {
 	Bytes      int64 `json:"bytes"`
 	// Text says it in words, such as "survives your disk and any one household".
 	Text string `json:"text"`
+	// Vital partners, by name: lose any one of them, and it cannot be read.
+	Vital []string `json:"vital,omitempty"`
 	// At has the bytes by partner's name.
 	At map[string]int64 `json:"at,omitempty"`
 }
@@ -173,9 +176,12 @@ type CheckResult struct {
 	Findings []Finding `json:"findings"`
 	Segments int       `json:"segments"`
 	Pieces   int       `json:"pieces"`
-	// Unheld pieces have no holder.
-	Unheld int   `json:"unheld,omitempty"`
-	Worth  Worth `json:"worth"`
+	// Unheld pieces nobody has promised to keep; Away ones are at partners who cannot be
+	// asked, unless these were to count as lost.
+	Unheld int `json:"unheld,omitempty"`
+	Away   int `json:"away,omitempty"`
+	// Worth is by what was proven just now, or after the mending.
+	Worth Worth `json:"worth"`
 	// Mended is set when that was asked for.
 	Mended *MendResult `json:"mended,omitempty"`
 }
@@ -207,10 +213,12 @@ type Status struct {
 	Used  int64 `json:"used"`
 	Free  int64 `json:"free"`
 	// Epoch and Recoveries number the charter.
-	Epoch      uint64    `json:"epoch"`
-	Recoveries uint64    `json:"recoveries"`
-	Pacts      []Pact    `json:"pacts"`
-	Versions   []Version `json:"versions"` // the newest of each name
+	Epoch      uint64 `json:"epoch"`
+	Recoveries uint64 `json:"recoveries"`
+	Pacts      []Pact `json:"pacts"`
+	// Versions has the newest of each name, and what it is worth without those
+	// partners that are away.
+	Versions []Version `json:"versions"`
 	// Revoked says why this machine is of its household no more.
 	Revoked string `json:"revoked,omitempty"`
 }

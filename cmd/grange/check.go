@@ -43,8 +43,8 @@ func (a *app) findings(out grange.CheckResult) {
 			a.warn("%s", refusal(f.Partner, f.Err))
 		}
 	}
-	if _, _, nowhere := api.Amiss(out); nowhere > 0 {
-		a.say("%s no holder.", count(int64(nowhere), "piece has", "pieces have"))
+	if out.Unheld > 0 {
+		a.say("%s no holder.", count(int64(out.Unheld), "piece has", "pieces have"))
 	}
 	if m := out.Mended; m != nil {
 		a.say("%s", mended(*m))

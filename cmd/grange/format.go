@@ -185,10 +185,15 @@ func age(d time.Duration) string {
 }
 
 // list returns "bo", "bo and cleo", "bo, cleo and dan".
-func list(names []string) string {
+func list(names []string) string { return series(names, " and ") }
+
+// either returns "bo", "bo or cleo", "bo, cleo or dan".
+func either(names []string) string { return series(names, " or ") }
+
+func series(names []string, last string) string {
 	if len(names) < 2 {
 		return strings.Join(names, "")
 	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " and " + names[last]
+	end := len(names) - 1
+	return strings.Join(names[:end], ", ") + last + names[end]
 }

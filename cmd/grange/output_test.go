@@ -149,8 +149,8 @@ func TestWorth(t *testing.T) {
 	}{
 		{grange.Worth{Readable: true, Survives: 1, Pieces: 20, Wanted: 20, At: two, Text: "survives it"}, "Safe now: survives it."},
 		{grange.Worth{Readable: true, Survives: 1, Pieces: 1900, Wanted: 2000, At: two, Text: "survives it"}, "Safe now: survives it. 1,900 of 2,000 pieces."},
-		{grange.Worth{Readable: true, Pieces: 10, Wanted: 10, At: one, Text: "survives it"}, "Safe now: survives it. One copy: with a second partner, any one may vanish."},
-		{grange.Worth{Readable: true, Pieces: 12, Wanted: 20, At: two, Text: "survives it"}, "NO SPARE: survives it, but lose a partner and it may be lost."},
+		{grange.Worth{Readable: true, Pieces: 10, Wanted: 10, At: one, Vital: []string{"bo"}, Text: "survives it"}, "Safe now: survives it. One copy, at bo."},
+		{grange.Worth{Readable: true, Pieces: 12, Wanted: 20, At: two, Vital: []string{"bo", "cleo"}, Text: "survives it"}, "NO SPARE: survives it, but lose bo or cleo and it is lost."},
 		{grange.Worth{Survives: -1, Pieces: 8, Wanted: 20, At: two, Text: "not readable"}, "NOT SAFE: not readable."},
 	} {
 		a, _, _, _ := testApp()
@@ -172,8 +172,10 @@ func TestStatusGroupsWhatIsWorthTheSame(t *testing.T) {
 		Household: "anna\x07", Running: true, Offer: 41e9, Used: 2e9, Free: 371e9,
 		Pacts: []grange.Pact{
 			{Name: "bo\x1b", Has: 12e8, Gives: 10e9, Given: 5e9, Here: true},
-			{Name: "cleo", Gives: 10e9, Given: 10e9, Seen: a.now().Add(-3 * time.Hour)},
+			{Name: "cleo", Gives: 10e9, Given: 10e9, Seen: a.now().Add(-3 * time.Hour), Away: true},
 			{Name: "dan"},
+			{Name: "eva", Away: true},
+			{Name: "flo", Seen: a.now().Add(-3 * time.Hour)},
 		},
 		Versions: []grange.Version{
 			{Name: "a", Number: 3, Files: 14210, Bytes: 18e8, Worth: safe}, {Name: "b", Number: 1, Worth: safe}, {Name: "c\x1b[2J", Number: 2, Worth: lost},
@@ -185,6 +187,8 @@ PARTNER  KEEPS FOR YOU    YOU KEEP      SEEN
 bo?      1.2 GB of 10 GB  0 B of 5 GB   here
 cleo     0 B of 10 GB     0 B of 10 GB  away (seen 3 h ago)
 dan      0 B of 0 B       0 B of 0 B    never
+eva      0 B of 0 B       0 B of 0 B    away
+flo      0 B of 0 B       0 B of 0 B    3 h ago
 
 NAME   VERSION  FILES   SIZE    AT
 a      3        14,210  1.8 GB  bo?, cleo

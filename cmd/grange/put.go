@@ -116,9 +116,9 @@ func (a *app) worth(w grange.Worth) string {
 	case !w.Readable:
 		return a.paint(red, "NOT SAFE: "+w.Text+".")
 	case w.Survives <= 0 && len(w.At) < 2:
-		return safe + " One copy: with a second partner, any one may vanish."
+		return safe + " One copy, at " + clean(list(w.Vital)) + "."
 	case w.Survives <= 0:
-		return a.paint(red, "NO SPARE: "+w.Text+", but lose a partner and it may be lost.")
+		return a.paint(red, "NO SPARE: "+w.Text+", but lose "+clean(either(w.Vital))+" and it is lost.")
 	case w.Pieces < w.Wanted:
 		return fmt.Sprintf("%s %s of %s pieces.", safe, number(int64(w.Pieces)), number(int64(w.Wanted)))
 	}

@@ -280,8 +280,12 @@ func (a *app) seen(p grange.Pact) string {
 	switch {
 	case p.Here:
 		return "here"
+	case p.Seen.IsZero() && p.Away:
+		return "away"
 	case p.Seen.IsZero():
 		return "never"
+	case p.Away:
+		return "away (seen " + age(a.now().Sub(p.Seen)) + " ago)"
 	}
-	return "away (seen " + age(a.now().Sub(p.Seen)) + " ago)"
+	return age(a.now().Sub(p.Seen)) + " ago"
 }

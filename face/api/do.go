@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/grange-grid/grange"
@@ -186,33 +187,45 @@ func (o *owner) check(r *http.Request) answer {
 	})
 }
 
-// Amiss counts what a check found: pieces lost where they were, pieces of holders
-// that are away, and pieces that nobody was asked for because nobody has promised them.
-func Amiss(out grange.CheckResult) (lost, away, nowhere int) {
-	for _, f := range out.Findings {
-		lost += f.Missing + f.Corrupt + f.Gone
-		away += f.Away
-	}
-	return lost, away, max(0, out.Unheld-lost-away)
-}
-
 // amiss says what a check found, in one line.
 func amiss(out grange.CheckResult) *Error {
-	lost, away, nowhere := Amiss(out)
+	lost, away := 0, []string{}
+	for _, f := range out.Findings {
+		lost += f.Missing + f.Corrupt + f.Gone
+		if f.Away > 0 {
+			away = append(away, f.Partner)
+		}
+	}
 	e := &Error{Code: CodePartly}
 	switch m := out.Mended; {
 	case m != nil && m.Unreadable > 0:
 		e.Message = fmt.Sprintf("not mended: too few pieces of %s are within reach", count(m.Unreadable, "segment", "segments"))
 		e.Hint = "try again when whoever is away is back"
-	case m != nil:
+	case m != nil && m.Whole < m.Segments:
 		e.Message = fmt.Sprintf("mended in part: %d of %d segments are whole", m.Whole, m.Segments)
 		e.Hint = "for more room: grange invite"
-	case lost+nowhere > 0:
-		e.Message = fmt.Sprintf("%s lost, %d without a holder, %d away", count(lost, "piece is", "pieces are"), nowhere, away)
+	case m == nil && lost+out.Unheld > 0:
+		var parts []string
+		for _, part := range []struct {
+			n    int
+			what string
+		}{{lost, "lost"}, {out.Unheld, "without a holder"}, {out.Away, "away"}} {
+			if part.n > 0 {
+				parts = append(parts, fmt.Sprintf("%d %s", part.n, part.what))
+			}
+		}
+		e.Message = "not all pieces are there: " + strings.Join(parts, ", ")
 		e.Hint = "grange check --mend"
+	case out.Away > 0:
+		who := "who is away"
+		if len(away) > 1 {
+			who = "who are away"
+		}
+		e.Message = fmt.Sprintf("%s at %s, %s", count(out.Away, "piece is", "pieces are"), Clean(strings.Join(away, ", ")), who)
+		e.Hint = "wait; or, to make them anew elsewhere: grange check --mend --now"
 	default:
-		e.Message = fmt.Sprintf("%s away", count(away, "piece is", "pieces are"))
-		e.Hint = "wait; or, to count what is away as lost: grange check --mend --now"
+		e.Message = "not all of it could be checked: some of what it consists of cannot be read"
+		e.Hint = "try again when whoever is away is back"
 	}
 	return e
 }

@@ -103,7 +103,7 @@ func BenchmarkWorth(b *testing.B) {
 	version := f.benchPut(b, tree{"a": noise(1, 64<<20)})
 	b.ReportAllocs()
 	for b.Loop() {
-		w, err := f.v.Worth(context.Background(), version)
+		w, err := f.v.Worth(context.Background(), version, nil)
 		if err != nil || !w.Readable {
 			b.Fatal(err, w)
 		}

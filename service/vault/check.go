@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"sync"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/manifest"
@@ -27,8 +26,10 @@ type CheckOptions struct {
 type Checked struct {
 	// Holders has what was found, by household.
 	Holders map[core.DID]*HolderReport
-	// Segments and Pieces are how many were looked at; Unheld pieces have no holder.
+	// Segments and Pieces are how many were looked at; Unheld pieces nobody has promised to keep.
 	Segments, Pieces, Unheld int
+	// Away pieces are at holders who cannot be asked, and do not count as lost.
+	Away int
 	// Worth is what all that was checked is worth by what was proven just now, or
 	// after the mending.
 	Worth Worth
@@ -64,13 +65,13 @@ func (v *Vault) Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 		defer unlock()
 	}
 	m := newMeter("asking for proof", o.Progress)
-	c := &checking{v: v, o: o, meter: m, out: Checked{Holders: map[core.DID]*HolderReport{}, Worth: newWorth()}}
+	c := &checking{v: v, o: o, meter: m, found: &findings{now: o.Now}, out: Checked{Holders: map[core.DID]*HolderReport{}, Worth: newWorth()}}
 	uses, err := c.uses(ctx)
 	if err != nil {
 		return nil, err
 	}
 	f := v.newFilling(m)
-	f.lost, f.dead, f.struck = c.lost, c.dead, c.struck
+	f.found = c.found
 	for ids := uses.sorted(); len(ids) > 0; {
 		n := min(len(ids), checkBatch)
 		if err := c.audit(ctx, ids[:n]); err != nil {
@@ -100,22 +101,14 @@ func (v *Vault) Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 	return &c.out, nil
 }
 
-// spot is a piece at a machine.
-type spot struct {
-	piece core.Score
-	agent core.DID
-}
-
 // checking is one check under way.
 type checking struct {
 	v      *Vault
 	o      CheckOptions
 	meter  *meter
-	unread bool // a version's manifest cannot be read
-
-	mu  sync.Mutex
-	bad map[spot]core.PieceState // of the batch at hand
-	out Checked
+	found  *findings // of the batch at hand
+	unread bool      // a version's manifest cannot be read
+	out    Checked
 }
 
 // uses returns the segments of a name's versions, or of all. Of a version whose manifest cannot be read those
@@ -155,7 +148,7 @@ func (c *checking) fail(err error) {
 
 // audit asks for proof of all pieces of a few segments.
 func (c *checking) audit(ctx context.Context, ids [][]byte) error {
-	c.bad = map[spot]core.PieceState{}
+	c.found.begin()
 	segments := make([]manifest.Segment, 0, len(ids))
 	var pieces []core.Piece
 	sizes := map[core.Score]int64{}
@@ -184,14 +177,18 @@ func (c *checking) audit(ctx context.Context, ids [][]byte) error {
 		return err
 	}
 	for _, s := range segments {
-		held, err := c.v.heldOf(s, c.unproven)
+		promised, err := c.v.heldOf(s, nil)
+		if err != nil {
+			return err
+		}
+		proven, err := c.v.heldOf(s, c.found.unproven)
 		if err != nil {
 			return err
 		}
 		c.out.Segments++
 		c.out.Pieces += s.Total()
-		c.out.Unheld += len(held.lacking(s, len(held)))
-		c.out.Worth.add(s, held)
+		c.out.Unheld += len(promised.lacking(s, len(promised)))
+		c.out.Worth.add(s, proven)
 	}
 	return nil
 }
@@ -215,42 +212,14 @@ func (c *checking) count(f core.Finding, size int64) {
 		r.Gone++
 	default:
 		r.Away++
+		if !c.o.Now {
+			c.out.Away++
+		}
 	}
-	c.mu.Lock()
-	c.bad[spot{f.Score, f.Agent}] = f.State
-	c.mu.Unlock()
+	c.found.note(f)
 	if f.Err != nil {
 		r.Err = f.Err
 	}
-}
-
-// state returns what was found to be wrong with a holding, "" if nothing was.
-func (c *checking) state(h core.Holding) core.PieceState {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.bad[spot{h.Score, h.Agent}]
-}
-
-// unproven tells which holdings are not worth anything just now.
-func (c *checking) unproven(h core.Holding) bool { return c.state(h) != "" }
-
-// dead tells which holdings are no more for certain.
-func (c *checking) dead(h core.Holding) bool {
-	state := c.state(h)
-	return state != "" && state != core.PieceAway
-}
-
-// lost tells which holdings a mending replaces: the dead ones, and those of a holder that is
-// away, when the person says that it will not come back.
-func (c *checking) lost(h core.Holding) bool {
-	return c.dead(h) || c.o.Now && c.unproven(h)
-}
-
-// struck notes that a holding was struck out: the next one at that spot is a new one.
-func (c *checking) struck(h core.Holding) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.bad, spot{h.Score, h.Agent})
 }
 
 // Bad tells whether anything was not as it should be.
@@ -258,18 +227,17 @@ func (c *Checked) Bad() error {
 	if len(c.Failed) > 0 {
 		return fmt.Errorf("not all of it could be checked: %w: %w", core.ErrPartly, errors.Join(c.Failed...))
 	}
-	if c.Mended != nil {
-		if !c.Mended.whole() {
-			return core.ErrPartly
-		}
-		return nil
+	if c.Mended != nil && !c.Mended.whole() {
+		return core.ErrPartly
 	}
-	for _, r := range c.Holders {
-		if r.Missing+r.Corrupt+r.Gone+r.Away > 0 {
-			return core.ErrPartly
+	bad := c.Away
+	if c.Mended == nil {
+		bad += c.Unheld
+		for _, r := range c.Holders {
+			bad += r.Missing + r.Corrupt + r.Gone
 		}
 	}
-	if c.Unheld > 0 {
+	if bad > 0 {
 		return core.ErrPartly
 	}
 	return nil

@@ -34,12 +34,11 @@ const (
 type filling struct {
 	v     *Vault
 	meter *meter
-	// lost, where it is set, names holdings that count as none; they are struck out where the
-	// piece has found another holder. Those of them that dead names are no more for certain: they
+	// found, where it is set, says which holdings are lost and so count as none; they are
+	// struck out where the piece has found another holder. Those of them that are dead
 	// are struck out as soon as there are bytes to place, so that the same holder
 	// may be given the piece again; from then on a holding of it there counts.
-	lost, dead func(core.Holding) bool
-	struck     func(core.Holding)
+	found *findings
 
 	placing Placement // nil until a segment lacks pieces, or if there is nobody
 	asked   bool
@@ -117,7 +116,7 @@ func (f *filling) tasks(ids [][]byte) ([]*task, error) {
 		if err != nil {
 			return nil, err
 		}
-		held, err := f.v.heldOf(s, f.lost)
+		held, err := f.v.heldOf(s, f.found.lost)
 		if err != nil {
 			return nil, err
 		}
@@ -199,10 +198,9 @@ func (f *filling) one(ctx context.Context, t *task) error {
 		f.v.c.Log.Warn("a segment cannot be mended", "segment", fmt.Sprintf("%x", t.segment.ID), "err", err)
 		t.lost = true
 	}
-	if f.dead != nil { // also where it cannot be mended: the next put of the same bytes must not rely on it
-		if err := f.strikeOut(t, f.dead); err != nil {
-			return err
-		}
+	// Also where it cannot be mended: the next put of the same bytes must not rely on it.
+	if err := f.strikeOut(t, f.found.dead); err != nil {
+		return err
 	}
 	if t.lost {
 		return nil
@@ -218,6 +216,9 @@ func (f *filling) one(ctx context.Context, t *task) error {
 
 // strikeOut forgets those holdings of a segment that which names.
 func (f *filling) strikeOut(t *task, which func(core.Holding) bool) error {
+	if f.found == nil {
+		return nil
+	}
 	var gone []core.Holding
 	for i := range t.segment.Total() {
 		held, err := f.v.c.Barter.Held(t.segment.Piece(i))
@@ -237,7 +238,7 @@ func (f *filling) strikeOut(t *task, which func(core.Holding) bool) error {
 		return err
 	}
 	for _, h := range gone {
-		f.struck(h)
+		f.found.struck(h)
 	}
 	return nil
 }
@@ -248,11 +249,18 @@ func (f *filling) settle(t *task) error {
 	after := t.held
 	if t.placed > 0 {
 		var err error
-		if after, err = f.v.heldOf(t.segment, f.lost); err != nil {
+		if after, err = f.v.heldOf(t.segment, f.found.lost); err != nil {
 			return err
 		}
 	}
-	f.worth.add(t.segment, after)
+	present := after
+	if f.found != nil {
+		var err error
+		if present, err = f.v.heldOf(t.segment, f.found.unproven); err != nil {
+			return err
+		}
+	}
+	f.worth.add(t.segment, present)
 	made := max(0, after.distinct()-t.held.distinct())
 	short := len(after.lacking(t.segment, len(after)))
 	if made > 0 || short > 0 || t.lost {
@@ -266,11 +274,8 @@ func (f *filling) settle(t *task) error {
 	if t.lost || after.distinct() < int(t.segment.K) {
 		f.out.Unreadable++
 	}
-	if f.lost == nil {
-		return nil
-	}
 	there := after.pieces()
-	return f.strikeOut(t, func(h core.Holding) bool { return f.lost(h) && there.has(t.segment.Index(h.Score)) })
+	return f.strikeOut(t, func(h core.Holding) bool { return f.found.lost(h) && there.has(t.segment.Index(h.Score)) })
 }
 
 // whole tells whether nothing is left to be mended.

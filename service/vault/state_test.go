@@ -186,7 +186,7 @@ func TestWhatIsPromisedComesBack(t *testing.T) {
 				if err != nil {
 					t.Fatalf("check: %v", err)
 				}
-				if mend && checked.Mended.whole() && checked.Segments > 0 && !checked.Worth.Readable {
+				if mend && checked.Mended.whole() && checked.Away == 0 && checked.Segments > 0 && !checked.Worth.Readable {
 					t.Fatalf("all is mended, and it is worth %+v", checked.Worth)
 				}
 			},

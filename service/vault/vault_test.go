@@ -149,8 +149,17 @@ func TestMendCountsAnAwayHolderOnlyWhenTold(t *testing.T) {
 	f.put(want)
 	f.m.homes[did(0)].away, f.m.homes[did(1)].away = true, true
 	before := f.m.sent
-	if _, err := f.v.Check(t.Context(), CheckOptions{Mend: true}); err != nil {
-		t.Fatal(err)
+	for _, mend := range []bool{false, true} { // what is away counts the same in both
+		checked, err := f.v.Check(t.Context(), CheckOptions{Mend: mend})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if checked.Away != checked.Segments*10 || checked.Unheld != 0 || checked.Worth.Survives != 0 || !errors.Is(checked.Bad(), core.ErrPartly) {
+			t.Errorf("mending %t: %+v", mend, checked)
+		}
+		if vital := checked.Worth.Vital; len(vital) != 2 || !vital[did(2)] || !vital[did(3)] {
+			t.Errorf("mending %t: vital are %v", mend, vital)
+		}
 	}
 	if f.m.sent != before {
 		t.Errorf("mending without being told sent %d bytes", f.m.sent-before)
@@ -159,7 +168,7 @@ func TestMendCountsAnAwayHolderOnlyWhenTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if checked.Mended.Whole != checked.Segments || checked.Worth.Survives != 1 || checked.Worth.Households != 2 {
+	if checked.Mended.Whole != checked.Segments || checked.Worth.Survives != 1 || checked.Worth.Households != 2 || checked.Bad() != nil {
 		t.Errorf("mended %+v, worth %+v", checked.Mended, checked.Worth)
 	}
 	f.m.homes[did(2)].away = true // either of the two survivors is enough

@@ -90,22 +90,23 @@ func (v *Vault) Find(name string, seq uint64) (manifest.Version, error) {
 	return manifest.Version{}, fmt.Errorf("%q: %w", name, core.ErrNotExist)
 }
 
-// Worth returns what a version is worth by what the books know of its pieces. A version of another
+// Worth returns what a version is worth by what the books know of its pieces, while those households
+// are away that away (nil: none) names. A version of another
 // machine whose manifest cannot be read now is not readable, whatever its pages are worth.
-func (v *Vault) Worth(ctx context.Context, version manifest.Version) (Worth, error) {
+func (v *Vault) Worth(ctx context.Context, version manifest.Version, away func(core.DID) bool) (Worth, error) {
 	uses, err := v.usesOf(ctx, version)
 	if ctx.Err() != nil {
 		return Worth{}, ctx.Err()
 	}
 	if err == nil {
-		return v.worthOf(uses)
+		return v.worthOf(uses, away)
 	}
 	v.c.Log.Warn("a manifest cannot be read", "name", version.Name, "version", version.Seq, "err", err)
 	uses = segmentSet{}
 	for _, id := range version.Segments {
 		uses.add(id)
 	}
-	w, err := v.worthOf(uses)
+	w, err := v.worthOf(uses, away)
 	w.Worth = worthless
 	return w, err
 }

@@ -22,6 +22,8 @@ type Worth struct {
 	// Bytes is what the held pieces come to, Held that by household.
 	Bytes int64
 	Held  map[core.DID]int64
+	// Vital are the households of which none may vanish, or some of it could not be read.
+	Vital map[core.DID]bool
 
 	alone, together score // while one household holds all, and else
 }
@@ -141,8 +143,9 @@ func (h holders) counts() map[core.DID]int {
 	return out
 }
 
-// worthOf computes what a set of segments is worth from where their pieces are.
-func (v *Vault) worthOf(uses segmentSet) (Worth, error) {
+// worthOf computes what a set of segments is worth from where their pieces are, while
+// those households are away that away, where it is set, names.
+func (v *Vault) worthOf(uses segmentSet, away func(core.DID) bool) (Worth, error) {
 	w := newWorth()
 	for id := range uses {
 		s, err := v.segment(id[:])
@@ -157,12 +160,15 @@ func (v *Vault) worthOf(uses segmentSet) (Worth, error) {
 		if err != nil {
 			return w, err
 		}
+		if away != nil {
+			maps.DeleteFunc(held, func(grid core.DID, _ pieceSet) bool { return away(grid) })
+		}
 		w.add(s, held)
 	}
 	return w, nil
 }
 
-func newWorth() Worth { return Worth{Held: map[core.DID]int64{}} }
+func newWorth() Worth { return Worth{Held: map[core.DID]int64{}, Vital: map[core.DID]bool{}} }
 
 // worthless is what something is worth that cannot be read.
 var worthless = place.Worth{Survives: -1}
@@ -172,7 +178,17 @@ func (w *Worth) addUnknown() { w.min(worthless) }
 
 // add takes one more segment into account.
 func (w *Worth) add(s manifest.Segment, held holders) {
-	w.min(place.WorthOf(int(s.K), held.counts()))
+	counts := held.counts()
+	w.min(place.WorthOf(int(s.K), counts))
+	left := 0
+	for _, n := range counts {
+		left += n
+	}
+	for grid, n := range counts {
+		if left-n < int(s.K) {
+			w.Vital[grid] = true
+		}
+	}
 	w.alone.add(s, held, 1)
 	w.together.add(s, held, max(2, len(held)))
 	for grid, set := range held {
