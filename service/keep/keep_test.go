@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,9 +17,9 @@ import (
 )
 
 // bubble is the real clock, which is fake in a synctest bubble; its date is off by ahead.
-type bubble struct{ ahead time.Duration }
+type bubble struct{ ahead atomic.Int64 }
 
-func (b *bubble) Now() time.Time { return time.Now().Add(b.ahead) }
+func (b *bubble) Now() time.Time { return time.Now().Add(time.Duration(b.ahead.Load())) }
 
 func (*bubble) Sleep(ctx context.Context, d time.Duration) error {
 	select {
@@ -38,6 +40,7 @@ type house struct {
 	books *sim.Books
 	begun time.Time
 
+	mu     sync.Mutex    // of what follows
 	err    error         // of each put
 	takes  time.Duration // each put
 	wait   string
@@ -65,16 +68,28 @@ func (h *house) open() {
 	k, err := New(Config{
 		Books: h.books, Clock: &h.clock,
 		Put: func(ctx context.Context, task Task) (uint64, error) {
-			if err := h.clock.Sleep(ctx, h.takes); err != nil {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			takes := h.takes
+			h.mu.Unlock()
+			err := h.clock.Sleep(ctx, takes)
+			h.mu.Lock()
+			if err != nil {
 				h.puts = append(h.puts, task.Name+" broken off")
 				return 0, err
 			}
 			h.puts = append(h.puts, task.Name+" "+time.Since(h.begun).String())
 			return uint64(len(h.puts)), h.err
 		},
-		Thin:  func(_ context.Context, task Task) error { h.thins = append(h.thins, task.Name); return nil },
-		Wait:  func() string { return h.wait },
-		Alarm: func(r Report) { h.alarms = append(h.alarms, r) },
+		Thin: func(_ context.Context, task Task) error {
+			h.now(func() { h.thins = append(h.thins, task.Name) })
+			return nil
+		},
+		Wait: func() (why string) {
+			h.now(func() { why = h.wait })
+			return why
+		},
+		Alarm: func(r Report) { h.now(func() { h.alarms = append(h.alarms, r) }) },
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -91,6 +106,13 @@ func (h *house) open() {
 	h.end = func() { cancel(); <-done }
 }
 
+// now changes the world.
+func (h *house) now(change func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	change()
+}
+
 func (h *house) start(name string, every time.Duration) {
 	h.t.Helper()
 	if err := h.Start(Task{Name: name, Path: []byte("/" + name), Every: every, Rule: retain.Default}); err != nil {
@@ -99,7 +121,9 @@ func (h *house) start(name string, every time.Duration) {
 	synctest.Wait()
 }
 
-func later(d time.Duration) {
+// later lets d go by. Taking mu puts what the test did before what the keeper does then.
+func (h *house) later(d time.Duration) {
+	h.now(func() {})
 	time.Sleep(d)
 	synctest.Wait()
 }
@@ -107,6 +131,8 @@ func later(d time.Duration) {
 // did checks which puts ended since the last call.
 func (h *house) did(want ...string) {
 	h.t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if !slices.Equal(h.puts, want) {
 		h.t.Errorf("puts %q, want %q", h.puts, want)
 	}
@@ -128,7 +154,7 @@ func TestStoredAtOnceAndThenEveryHour(t *testing.T) {
 	inBubble(t, func(h *house) {
 		h.start("docs", time.Hour)
 		h.did("docs 0s")
-		later(2*time.Hour + time.Minute)
+		h.later(2*time.Hour + time.Minute)
 		h.did("docs 1h0m0s", "docs 2h0m0s")
 		if len(h.thins) != 3 || len(h.alarms) != 0 {
 			t.Errorf("thinned %v, alarms %v", h.thins, h.alarms)
@@ -163,13 +189,13 @@ func TestKeptAcrossARestart(t *testing.T) {
 		if string(after.Path) != "/d\xff" || after.Rule != task.Rule || !slices.Equal(after.Exclude, task.Exclude) || !after.OneFileSystem || !after.Stored.Equal(before.Stored.Truncate(time.Second)) {
 			t.Errorf("after a restart %+v, before %+v", after, before)
 		}
-		later(time.Hour)
+		h.later(time.Hour)
 		h.did("docs 1h0m0s")
 		if err := h.Stop("docs"); err != nil {
 			t.Fatal(err)
 		}
 		h.open()
-		later(3 * time.Hour)
+		h.later(3 * time.Hour)
 		h.did()
 		if err := h.Stop("docs"); !errors.Is(err, core.ErrNotExist) {
 			t.Errorf("stopped twice: %v", err)
@@ -179,22 +205,22 @@ func TestKeptAcrossARestart(t *testing.T) {
 
 func TestTroubleIsTriedAgainLessAndLess(t *testing.T) {
 	inBubble(t, func(h *house) {
-		h.err = errors.New("no partner")
+		h.now(func() { h.err = errors.New("no partner") })
 		h.start("docs", 24*time.Hour)
-		later(8 * time.Minute)
+		h.later(8 * time.Minute)
 		h.did("docs 0s", "docs 1m0s", "docs 3m0s", "docs 7m0s")
-		later(23 * time.Hour)
+		h.later(23 * time.Hour)
 		if got := len(h.puts); got > 30 || got < 20 {
 			t.Errorf("tried %d times in 23 hours", got)
 		}
 		if len(h.alarms) != 0 || len(h.thins) != 0 {
 			t.Errorf("alarms %v, thinned %v", h.alarms, h.thins)
 		}
-		later(3 * time.Hour)
+		h.later(3 * time.Hour)
 		if len(h.alarms) != 1 || h.alarms[0].Trouble != "no partner" || !h.alarms[0].Since.Equal(h.begun) {
 			t.Errorf("alarms %+v", h.alarms)
 		}
-		h.puts, h.err = nil, nil
+		h.now(func() { h.puts, h.err = nil, nil })
 		h.Retry()
 		synctest.Wait()
 		if r := h.task("docs"); len(h.puts) != 1 || r.Trouble != "" || r.Alarm || r.Stored.IsZero() {
@@ -206,16 +232,16 @@ func TestTroubleIsTriedAgainLessAndLess(t *testing.T) {
 func TestWhatIsGoneIsAnAlarmAtOnce(t *testing.T) {
 	inBubble(t, func(h *house) {
 		h.start("docs", time.Hour)
-		h.err = ErrGone
-		later(3 * time.Hour)
+		h.now(func() { h.err = ErrGone })
+		h.later(3 * time.Hour)
 		if len(h.alarms) != 1 || len(h.thins) != 1 {
 			t.Errorf("alarms %+v, thinned %v", h.alarms, h.thins)
 		}
 		if r := h.task("docs"); !r.Alarm || r.Version == 0 || !r.Stored.Equal(h.begun) {
 			t.Errorf("%+v", r)
 		}
-		h.err = core.ErrPartly // a file could not be read: there is a version
-		later(2 * time.Hour)
+		h.now(func() { h.err = core.ErrPartly }) // a file could not be read: there is a version
+		h.later(2 * time.Hour)
 		if len(h.thins) < 2 {
 			t.Error("a version with a problem thins out nothing")
 		}
@@ -224,20 +250,20 @@ func TestWhatIsGoneIsAnAlarmAtOnce(t *testing.T) {
 
 func TestNothingIsStoredWhileItHasToWait(t *testing.T) {
 	inBubble(t, func(h *house) {
-		h.wait = "quiet"
+		h.now(func() { h.wait = "quiet" })
 		h.start("docs", time.Hour)
-		later(2 * time.Hour)
+		h.later(2 * time.Hour)
 		h.did()
-		h.wait, h.takes = "", 10*time.Minute
-		later(5 * time.Minute)
-		h.wait = "quiet"
-		later(2 * time.Minute)
+		h.now(func() { h.wait, h.takes = "", 10*time.Minute })
+		h.later(5 * time.Minute)
+		h.now(func() { h.wait = "quiet" })
+		h.later(2 * time.Minute)
 		h.did("docs broken off")
 		if r := h.task("docs"); r.Trouble != "" || r.Busy {
 			t.Errorf("broken off to wait: %+v", r)
 		}
-		h.wait = ""
-		later(11 * time.Minute)
+		h.now(func() { h.wait = "" })
+		h.later(11 * time.Minute)
 		if len(h.puts) != 1 || h.puts[0] == "docs broken off" {
 			t.Errorf("after the wait %q", h.puts)
 		}
@@ -246,7 +272,7 @@ func TestNothingIsStoredWhileItHasToWait(t *testing.T) {
 
 func TestStopBreaksOffAPut(t *testing.T) {
 	inBubble(t, func(h *house) {
-		h.takes = time.Hour
+		h.now(func() { h.takes = time.Hour })
 		h.start("docs", time.Hour)
 		if !h.task("docs").Busy {
 			t.Error("not busy")
@@ -259,7 +285,7 @@ func TestStopBreaksOffAPut(t *testing.T) {
 		if tasks := h.Tasks(); len(tasks) != 0 {
 			t.Errorf("still kept: %+v", tasks)
 		}
-		later(3 * time.Hour)
+		h.later(3 * time.Hour)
 		h.did()
 		for c, err := range h.books.Scan([]byte("k/"), nil) {
 			t.Errorf("left in the books: %q, %v", c.Key, err)
@@ -270,15 +296,15 @@ func TestStopBreaksOffAPut(t *testing.T) {
 // A clock that was a year ahead for a while must not stop a task for a year.
 func TestAClockThatJumps(t *testing.T) {
 	inBubble(t, func(h *house) {
-		h.clock.ahead = 365 * 24 * time.Hour
+		h.clock.ahead.Store(int64(365 * 24 * time.Hour))
 		h.start("docs", time.Hour)
-		h.clock.ahead = 0
-		h.puts = nil
-		later(2 * time.Minute)
+		h.clock.ahead.Store(0)
+		h.now(func() { h.puts = nil })
+		h.later(2 * time.Minute)
 		if len(h.puts) != 1 {
 			t.Errorf("after the jump back %q", h.puts)
 		}
-		later(2 * time.Hour)
+		h.later(2 * time.Hour)
 		if len(h.puts) != 3 {
 			t.Errorf("and then %q", h.puts)
 		}
