@@ -92,7 +92,7 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 		return nil, err
 	}
 	a.vault = vault.New(vault.Config{
-		Books: store.Books(), Clock: c.Clock, Barter: placer{a.barter}, Household: household{a.federation}, Log: c.Log.With("room", "vault"),
+		Books: store.Books(), Clock: c.Clock, Barter: placer{a.barter}, Household: household{a.federation}, Name: a.nameOf, Log: c.Log.With("room", "vault"),
 	})
 	return a, nil
 }

@@ -167,11 +167,8 @@ func (a *Agent) takeOver(ctx context.Context, report federation.Report, o Recove
 		}
 	}
 	for _, p := range report.Partners {
-		if p.Answer != federation.Agrees {
-			out.Failed[p.Name] = string(p.Answer)
-		}
-		if p.Err != nil {
-			out.Failed[p.Name] += ": " + p.Err.Error()
+		if why := a.answer(p); why != "" {
+			out.Failed[p.Name] = why
 		}
 	}
 	sizes, err := a.vault.PieceSizes()
@@ -186,7 +183,7 @@ func (a *Agent) takeOver(ctx context.Context, report federation.Report, o Recove
 		known, unknown, err := a.barter.Learn(ctx, p.Grid, sizeOf)
 		out.Pieces, out.Unknown = out.Pieces+known, out.Unknown+unknown
 		if err != nil && out.Failed[p.Name] == "" {
-			out.Failed[p.Name] = err.Error()
+			out.Failed[p.Name] = a.plain(p.Name, err)
 		}
 	}
 	if err := a.vault.TakeOver(ctx, progressOf(o.Progress)); err != nil {
@@ -195,4 +192,21 @@ func (a *Agent) takeOver(ctx context.Context, report federation.Report, o Recove
 	status, err := a.Status(ctx, "")
 	out.Versions = status.Versions
 	return out, err
+}
+
+// answer says why a partner was of no help in a recovery, in words that follow its
+// name; "" if it was.
+func (a *Agent) answer(p federation.Asked) string {
+	switch p.Answer {
+	case federation.Agrees:
+		return ""
+	case federation.Behind:
+		return "has an older state"
+	case federation.Unknown:
+		return "does not know this household"
+	case federation.False:
+		a.c.Log.Warn("an answer that does not verify", "partner", p.Name, "err", p.Err)
+		return "sent what does not verify"
+	}
+	return a.plain(p.Name, p.Err)
 }

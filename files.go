@@ -249,7 +249,7 @@ func (a *Agent) Check(ctx context.Context, name string, o *CheckOptions) (CheckR
 			Partner: a.nameOf(grid), OK: r.OK, Missing: r.Missing, Corrupt: r.Corrupt, Away: r.Away, Gone: r.Gone, Bytes: r.Bytes,
 		}
 		if r.Err != nil {
-			f.Err = r.Err.Error()
+			f.Err = a.plain(f.Partner, r.Err)
 		}
 		out.Findings = append(out.Findings, f)
 	}

@@ -168,7 +168,7 @@ func TestSimHostileGet(t *testing.T) {
 		runtime.GC()
 		h.without(h.cleo, func() {
 			err := h.anna.hasTree("tree", want)
-			if err == nil || !strings.Contains(err.Error(), "from bo: ") {
+			if err == nil || !strings.Contains(err.Error(), "bo ") {
 				h.t.Errorf("%s, and cleo is away: %v, which does not name bo", what, err)
 			}
 		})

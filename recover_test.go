@@ -77,7 +77,7 @@ func TestRecoverWithOneOldHead(t *testing.T) {
 		anna.stop()
 		w.net.Up(bo.did)
 		again, rec := w.recover(anna, bo, "again")
-		if rec.Agree != 2 || rec.Asked != 3 || rec.Failed["bo"] != "behind" || len(rec.Failed) != 1 {
+		if rec.Agree != 2 || rec.Asked != 3 || rec.Failed["bo"] != "has an older state" || len(rec.Failed) != 1 {
 			t.Errorf("recovered %+v", rec)
 		}
 		if len(rec.Versions) != 1 || rec.Versions[0].Number != 2 {
@@ -89,7 +89,7 @@ func TestRecoverWithOneOldHead(t *testing.T) {
 		again.stop()
 		third, rec := w.recover(again, bo, "third")
 		for name, why := range rec.Failed {
-			if name != "bo" || why != "behind" { // the last head of the machine that was lost never came to him
+			if name != "bo" || why != "has an older state" { // the last head of the machine that was lost never came to him
 				t.Errorf("the second time, %s: %s", name, why)
 			}
 		}
@@ -174,7 +174,7 @@ func TestRecoverThroughOnePartner(t *testing.T) {
 			w.net.Down(m.did)
 		}
 		again, rec := w.recover(anna, bo, "again")
-		if rec.Agree != 1 || rec.Asked != 3 || len(rec.Failed) != 2 || !strings.HasPrefix(rec.Failed["cleo"], "away: ") {
+		if rec.Agree != 1 || rec.Asked != 3 || len(rec.Failed) != 2 || rec.Failed["cleo"] != "could not be reached" {
 			t.Errorf("recovered %+v", rec)
 		}
 		if len(rec.Versions) != 1 || rec.Versions[0].Worth.Readable {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/service/federation"
 )
@@ -195,7 +196,8 @@ func (a *Agent) nameOf(grid core.DID) string {
 	return grid.String()
 }
 
-// byName turns errors by household into texts by name.
+// byName turns errors by household into words by name: what a person can make of them.
+// The errors themselves go to the log.
 func (a *Agent) byName(errs map[core.DID]error) map[string]string {
 	if len(errs) == 0 {
 		return nil
@@ -203,10 +205,17 @@ func (a *Agent) byName(errs map[core.DID]error) map[string]string {
 	out := map[string]string{}
 	for grid, err := range errs {
 		if err != nil {
-			out[a.nameOf(grid)] = err.Error()
+			out[a.nameOf(grid)] = a.plain(a.nameOf(grid), err)
 		}
 	}
 	return out
+}
+
+// plain returns words about an error of a partner that follow the partner's name, and
+// logs the error.
+func (a *Agent) plain(name string, err error) string {
+	a.c.Log.Info("a partner was of no help", "partner", name, "err", err)
+	return wire.Plain(err)
 }
 
 // sortedKeys returns the households of a map by their names.

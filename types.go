@@ -6,10 +6,15 @@ import (
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/service/federation"
+	"github.com/grange-grid/grange/service/vault"
 )
 
 // DID names an agent or a household.
 type DID = core.DID
+
+// TooFew is the error of what cannot be read because too few pieces of it can be
+// had; its text names the holders. It is an ErrUnreachable unless they are lost.
+type TooFew = vault.TooFew
 
 // Denial is a partner's no, with its reason and counter-offer:
 //
@@ -30,6 +35,10 @@ var (
 	ErrFull        = core.ErrFull        // no room on this disk
 	ErrNotHere     = core.ErrNotHere     // that needs an agent that runs and listens
 
+	// ErrAlready says that there is a pact with that household already, ErrOwn that the
+	// invitation is our own.
+	ErrAlready = federation.ErrAlready
+	ErrOwn     = federation.ErrOwn
 	// ErrUsed says that another household accepted the invitation before, ErrExpired that
 	// it is past its date.
 	ErrUsed    = federation.ErrUsed
@@ -135,7 +144,8 @@ type PutResult struct {
 	// Same is how many of the bytes were stored already.
 	Same     int64     `json:"same"`
 	Problems []Problem `json:"problems,omitempty"`
-	// Refused says, by partner's name, why it took less than it was asked to.
+	// Refused says, by partner's name, why it took less than it was asked to, in words
+	// that follow the name: "said no: …", "could not be reached".
 	Refused map[string]string `json:"refused,omitempty"`
 }
 
@@ -162,13 +172,14 @@ type Finding struct {
 	Partner string `json:"partner"`
 	// OK pieces were proven, Bytes in all. Missing, Corrupt and Gone ones are lost (Gone: on
 	// a machine that left the household); Away ones could not be asked for.
-	OK      int    `json:"ok"`
-	Missing int    `json:"missing,omitempty"`
-	Corrupt int    `json:"corrupt,omitempty"`
-	Away    int    `json:"away,omitempty"`
-	Gone    int    `json:"gone,omitempty"`
-	Bytes   int64  `json:"bytes"`
-	Err     string `json:"error,omitempty"`
+	OK      int   `json:"ok"`
+	Missing int   `json:"missing,omitempty"`
+	Corrupt int   `json:"corrupt,omitempty"`
+	Away    int   `json:"away,omitempty"`
+	Gone    int   `json:"gone,omitempty"`
+	Bytes   int64 `json:"bytes"`
+	// Err says what is the matter, in words that follow the name.
+	Err string `json:"error,omitempty"`
 }
 
 // CheckResult is what a check came to.
@@ -238,7 +249,7 @@ type RecoverResult struct {
 	// Pieces were found at holders; Unknown ones stand in no segment table.
 	Pieces  int `json:"pieces"`
 	Unknown int `json:"unknown,omitempty"`
-	// Failed says, by partner's name, why one was of no help.
+	// Failed says, by partner's name, why one was of no help, in words that follow the name.
 	Failed map[string]string `json:"failed,omitempty"`
 }
 

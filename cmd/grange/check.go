@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/grange-grid/grange"
 	"github.com/grange-grid/grange/face/api"
@@ -40,7 +38,7 @@ func (a *app) findings(out grange.CheckResult) {
 	a.table(rows...)
 	for _, f := range out.Findings {
 		if f.Err != "" && !a.quiet {
-			a.warn("%s", refusal(f.Partner, f.Err))
+			a.warn("%s %s", clean(f.Partner), clean(f.Err))
 		}
 	}
 	if out.Unheld > 0 {
@@ -48,9 +46,7 @@ func (a *app) findings(out grange.CheckResult) {
 	}
 	if m := out.Mended; m != nil {
 		a.say("%s", mended(*m))
-		for _, name := range slices.Sorted(maps.Keys(m.Refused)) {
-			a.warn("%s", refusal(name, m.Refused[name]))
-		}
+		a.troubles(m.Refused)
 	}
 	a.say("%s", a.worth(out.Worth))
 }

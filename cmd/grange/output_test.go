@@ -203,16 +203,11 @@ a and b: Safe now: survives it.
 	}
 }
 
-func TestRefusal(t *testing.T) {
-	for why, want := range map[string]string{
-		"refused: 0.1 GB left of your 10 GB; 0.4 GB needed": "bo? said no: 0.1 GB left of your 10 GB; 0.4 GB needed",
-		"POST /ask at abc: refused: no room":                "bo? said no: no room",
-		"PUT /x: dial: unreachable:\ntimeout":               "bo? could not be reached",
-		"busy:\nlater":                                      "bo?: busy:; later",
-	} {
-		if got := refusal("bo\n", why); got != want {
-			t.Errorf("refusal %q, want %q", got, want)
-		}
+func TestTroubles(t *testing.T) {
+	a, _, errs, _ := testApp()
+	a.troubles(map[string]string{"cleo": "could not be reached", "bo\n": "said no: no\x1b room"})
+	if want := "bo? said no: no? room\ncleo could not be reached\n"; errs.String() != want {
+		t.Errorf("%q, want %q", errs, want)
 	}
 }
 

@@ -7,10 +7,8 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/grange-grid/grange"
-	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/face/api"
 )
 
@@ -75,9 +73,7 @@ func (c *putCommand) put(ctx context.Context, a *app, s *session, path string) (
 			count(out.Files, "file", "files"), amount(out.Bytes), amount(out.Stored))
 	}
 	a.problems(out.Problems)
-	for _, name := range slices.Sorted(maps.Keys(out.Refused)) {
-		a.warn("%s", refusal(name, out.Refused[name]))
-	}
+	a.troubles(out.Refused)
 	if err == nil {
 		a.tell("%s", a.worth(out.Worth))
 	}
@@ -97,16 +93,11 @@ func (a *app) problems(problems []grange.Problem) {
 	}
 }
 
-// refusal says why a partner took less than it was asked to.
-func refusal(name, why string) string {
-	why = strings.ReplaceAll(why, "\n", "; ")
-	if _, reason, ok := strings.Cut(why, "refused: "); ok {
-		return clean(name + " said no: " + reason)
+// troubles says of each partner that was of no help why: the words follow its name.
+func (a *app) troubles(byName map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		a.warn("%s %s", clean(name), clean(byName[name]))
 	}
-	if strings.Contains(why, core.ErrUnreachable.Error()) {
-		return clean(name + " could not be reached") // where it was tried is in --json
-	}
-	return clean(name + ": " + why)
 }
 
 // worth says what a version is worth, apart from the original.

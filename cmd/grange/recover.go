@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -102,9 +101,7 @@ func (a *app) recovered(out grange.RecoverResult, kept bool) {
 		agree = fmt.Sprintf(" %d of %s%s.", out.Agree, count(int64(out.Asked), "partner agrees", "partners agree"), news)
 	}
 	a.say("%s is back.%s", clean(out.Household), agree)
-	for _, name := range slices.Sorted(maps.Keys(out.Failed)) {
-		a.warn("%s", refusal(name, out.Failed[name]))
-	}
+	a.troubles(out.Failed)
 	if n := len(out.Removed); n > 0 && !kept {
 		a.say("%s removed from the household.", count(int64(n), "other machine was", "other machines were"))
 	}

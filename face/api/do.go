@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/erasure"
 	"github.com/grange-grid/grange/pure/manifest"
 	"github.com/grange-grid/grange/pure/policy"
@@ -97,16 +98,19 @@ func spareless(out grange.PutResult, err error) error {
 // than that some of it was placed, which is only to be found again.
 func notStored(err error) error {
 	e := ErrorOf(err)
-	for _, kind := range []struct {
-		error
-		code string
-	}{{grange.ErrRefused, CodeRefused}, {grange.ErrFull, CodeRefused}, {grange.ErrUnreachable, CodeUnreachable}} {
-		if errors.Is(err, kind.error) {
-			e.Code = kind.code
-			break
-		}
+	if e.Code != CodePartly {
+		return e
 	}
-	e.Hint = "what was placed is found again by the next put; for more room: grange invite"
+	const again = "what was placed is found again by the next put"
+	switch {
+	case errors.Is(err, grange.ErrRefused), errors.Is(err, grange.ErrFull):
+		e.Code, e.Hint = CodeRefused, again+"; for more room: grange invite"
+	case errors.Is(err, grange.ErrUnreachable):
+		e.Code, e.Message = CodeUnreachable, "not stored: too few partners could be reached"
+		e.Hint = "try again when they are back; " + again
+	default:
+		e.Code, e.Hint = CodeFailed, again
+	}
 	return e
 }
 
@@ -347,8 +351,27 @@ func (o *owner) accept(r *http.Request) answer {
 	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
-	if _, err := grange.ReadInvitation(in.Code); err != nil {
+	t, err := grange.ReadInvitation(in.Code)
+	if err != nil {
 		return failure(nil, badCode(err))
 	}
-	return value(o.agent.Accept(r.Context(), in.Code, nil))
+	p, err := o.agent.Accept(r.Context(), in.Code, nil)
+	return value(p, declined(t.From, err))
+}
+
+// declined says why the inviter of that name has not joined; nil stays nil.
+func declined(name string, err error) error {
+	e := ErrorOf(err)
+	_, answered := errors.AsType[*wire.Error](err)
+	switch {
+	case err == nil:
+		return nil
+	case e.Code == CodeUnreachable:
+		e.Message, e.Hint = Clean(name)+" could not be reached", "both machines must be on: is their 'grange run'? The same command goes on"
+	case e.Code == CodeNotFound:
+		e.Message, e.Hint = Clean(name)+" does not know this invitation", "ask for a new one"
+	case e.Code == CodeRefused || answered && e.Code == CodeFailed:
+		e.Message = Clean(name + " " + wire.Plain(err))
+	}
+	return e
 }

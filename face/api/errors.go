@@ -126,6 +126,13 @@ func ErrorOf(err error) *Error {
 		return e
 	}
 	e := &Error{Code: codeOf(err), Message: message(err)}
+	_, foreign := errors.AsType[*wire.Error](err)
+	incomplete := errors.Is(err, grange.ErrPartly) // it has said in its own words who did what
+	if few, ok := errors.AsType[*grange.TooFew](err); ok {
+		e.Message = Clean(few.Error())
+	} else if !incomplete && (foreign && e.Code != CodeRevoked || e.Code == CodeUnreachable) {
+		e.Message = Clean("the other side " + wire.Plain(err)) // where it was tried is for the log
+	}
 	if d, ok := errors.AsType[*grange.Denial](err); ok {
 		e.Counter = d.Counter
 	}
@@ -137,7 +144,12 @@ func ErrorOf(err error) *Error {
 	}
 	row, _ := rowOf(e.Code)
 	e.Hint = row.hint
-	if errors.Is(err, syscall.EADDRINUSE) || strings.Contains(e.Message, "address already in use") {
+	switch {
+	case errors.Is(err, grange.ErrAlready):
+		e.Code, e.Hint = CodeExists, "grange pacts shows what you have with each other"
+	case errors.Is(err, grange.ErrOwn):
+		e.Hint = "send it to a friend, who accepts it"
+	case errors.Is(err, syscall.EADDRINUSE) || strings.Contains(e.Message, "address already in use"):
 		e.Hint = "another program has that port; try: grange run --listen /ip4/0.0.0.0/tcp/0"
 	}
 	return e
@@ -169,7 +181,9 @@ const messageSizeMax = 2 << 10
 func message(err error) string {
 	text := Clean(strings.ReplaceAll(err.Error(), "\n", "; "))
 	text = strings.ReplaceAll(text, ": "+core.ErrInvalid.Error()+": ", ": ")
-	text = strings.TrimSuffix(text, ": "+core.ErrInvalid.Error())
+	for _, kind := range []error{core.ErrInvalid, core.ErrForbidden} {
+		text = strings.TrimSuffix(text, ": "+kind.Error())
+	}
 	if len(text) > messageSizeMax {
 		text = strings.ToValidUTF8(text[:messageSizeMax], "") + "…"
 	}

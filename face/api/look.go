@@ -191,7 +191,7 @@ func (o *owner) entries(ctx context.Context, v grange.Version, dir string, each 
 		dir = "."
 	}
 	info, err := fs.Stat(fsys, dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && dir != "." {
 		return noPath(v, dir)
 	}
 	if err != nil {

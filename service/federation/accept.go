@@ -18,8 +18,8 @@ import (
 // It can be cut at any point on either side and called again with the same
 // code: what was signed is kept before it is sent, and sent again as it was,
 // without asking a second time.
-// Errors: of the code those of pact.ParseInvitation; ErrExpired, ErrUsed, ErrAlready;
-// core.ErrInvalid of an invitation of our own; core.ErrNotExist where the inviter does not
+// Errors: of the code those of pact.ParseInvitation; ErrExpired, ErrUsed, ErrAlready,
+// ErrOwn; core.ErrNotExist where the inviter does not
 // know it; core.ErrUnreachable; core.ErrRefused with the inviter's reason;
 // core.ErrRevoked.
 func (f *Federation) Accept(ctx context.Context, code string, agree func(pact.Invitation) bool) (Partner, error) {
@@ -31,7 +31,7 @@ func (f *Federation) Accept(ctx context.Context, code string, agree func(pact.In
 		return Partner{}, fmt.Errorf("accept: %w", err)
 	}
 	if inv.Grid == f.self.Grid {
-		return Partner{}, fmt.Errorf("accept: the invitation is from this household itself: %w", core.ErrInvalid)
+		return Partner{}, fmt.Errorf("accept: %w", ErrOwn)
 	}
 	id := inv.ID()
 	r, begun, err := f.proposal(id)
@@ -70,7 +70,7 @@ func (f *Federation) alreadyWith(inv pact.Invitation) (p Partner, done bool, err
 	}
 	p = f.public(known)
 	if known.pact.Invitation != inv.ID() {
-		return Partner{}, false, fmt.Errorf("accept: with %s, since %s: %w", p.Name, time.Unix(p.From, 0).UTC().Format(time.DateOnly), ErrAlready)
+		return Partner{}, false, fmt.Errorf("%w with %s, since %s", ErrAlready, p.Name, time.Unix(p.From, 0).UTC().Format(time.DateOnly))
 	}
 	return p, true, nil
 }

@@ -21,6 +21,8 @@ import (
 var (
 	// ErrAlready says that there is a pact with that household already.
 	ErrAlready = errors.New("already partners")
+	// ErrOwn says that the invitation is our own.
+	ErrOwn = fmt.Errorf("the invitation is from this household itself: %w", core.ErrInvalid)
 	// ErrUsed says that somebody else accepted the invitation before.
 	ErrUsed = errors.New("invitation already used")
 	// ErrExpired says that the invitation is past its date.

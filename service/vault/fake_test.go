@@ -230,6 +230,7 @@ type ourHome struct {
 	m      *market
 	secret [32]byte
 	saves  int
+	deaf   bool // nobody can be told of a head
 }
 
 func (h *ourHome) Agent() core.DID   { return did(99) }
@@ -240,7 +241,7 @@ func (h *ourHome) SaveHead(context.Context) (done []core.DID, failed map[core.DI
 	h.saves++
 	failed = map[core.DID]error{}
 	for grid, home := range h.m.homes {
-		if home.away {
+		if home.away || h.deaf {
 			failed[grid] = core.ErrUnreachable
 		} else {
 			done = append(done, grid)

@@ -124,7 +124,7 @@ type put struct {
 
 // Put stores a tree under a name as a new version. It returns core.ErrPartly,
 // with an outcome, when files could not be read, not every piece was placed, or not
-// every holder has the new head; an error without an outcome means that no version was made. What has been placed by then is
+// every holder has the new head, but somebody has; an error without an outcome means that no version was made. What has been placed by then is
 // found again by the next put of the same bytes.
 func (v *Vault) Put(ctx context.Context, name string, src Source, o PutOptions) (*Put, error) {
 	if err := manifest.CheckName(name); err != nil {

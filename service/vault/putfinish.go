@@ -13,10 +13,12 @@ import (
 	"github.com/grange-grid/grange/pure/page"
 )
 
-// ErrIncomplete says that no version was made, because too few pieces found a holder.
+// ErrIncomplete says that no version was made, because too few pieces found a holder, or
+// no partner could be told of it.
 var ErrIncomplete = errors.New("not all of it could be placed")
 
-// Incomplete is the error of a put that could not place enough to be read back.
+// Incomplete is the error of a put that could not place enough to be read back, or could
+// tell no partner of the version.
 type Incomplete struct {
 	// Placed of Bytes are stored at the least, and found again by the next put.
 	Placed, Bytes int64
@@ -92,7 +94,11 @@ func (p *put) finish(ctx context.Context, name string, single bool, tree page.Tr
 		return nil, err
 	}
 	p.progress.stage("telling partners")
-	if err := v.tell(ctx, out); err != nil {
+	told, err := v.tell(ctx, out)
+	if err != nil && !told && ctx.Err() == nil {
+		return nil, errors.Join(err, v.withdraw(out.Version))
+	}
+	if err != nil {
 		return out, err
 	}
 	if out.Placed < out.Wanted || len(out.Problems) > 0 {
@@ -133,13 +139,29 @@ func (v *Vault) record(version manifest.Version, uses segmentSet, more ...core.C
 // errUntold says that a holder of pieces was not among those that could be told.
 var errUntold = errors.New("it could not be told of the newest head")
 
+// withdraw strikes out a version of which nobody was told: without a partner that knows
+// of it, it would die with this machine. The next put of the same bytes makes it again.
+func (v *Vault) withdraw(version manifest.Version) error {
+	if err := v.c.Books.Apply(core.Change{Key: stateKey(version.Key())}, core.Change{Key: usesKey(version.Key())}); err != nil {
+		return fmt.Errorf("strike out version: %w", err)
+	}
+	return nil
+}
+
 // tell brings the new head to the partners. It must reach every household that
-// holds a piece of the version, or a recovery through that one would miss it. The version
-// is there whatever becomes of it.
-func (v *Vault) tell(ctx context.Context, out *Put) error {
+// holds a piece of the version, or a recovery through that one would miss it. Told says
+// that it has reached anybody.
+func (v *Vault) tell(ctx context.Context, out *Put) (told bool, err error) {
 	done, failed, err := v.c.Household.SaveHead(ctx)
 	if err != nil {
-		return fmt.Errorf("save the head: %w: %w", core.ErrPartly, err)
+		err = fmt.Errorf("save the head: %w", err)
+		if len(done) > 0 || ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", core.ErrPartly, err)
+		}
+		return len(done) > 0, err
+	}
+	if len(done) == 0 {
+		return false, &Incomplete{Placed: int64(out.Version.Bytes), Bytes: int64(out.Version.Bytes), Refused: failed}
 	}
 	var late []error
 	for _, grid := range slices.SortedFunc(maps.Keys(out.Worth.Held), core.DID.Compare) {
@@ -154,7 +176,7 @@ func (v *Vault) tell(ctx context.Context, out *Put) error {
 		late = append(late, fmt.Errorf("%s: %w", grid, why))
 	}
 	if len(late) > 0 {
-		return fmt.Errorf("the newest head is not at every holder: %w: %w", core.ErrPartly, errors.Join(late...))
+		return true, fmt.Errorf("the newest head is not at every holder: %w: %w", core.ErrPartly, errors.Join(late...))
 	}
-	return nil
+	return true, nil
 }

@@ -2,18 +2,14 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
+	"maps"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/manifest"
 )
-
-// errTooFew says that fewer than k pieces of a segment could be had.
-var errTooFew = errors.New("too few pieces can be reached")
 
 // rebuild returns the pieces of a segment by index: those in want at the least,
 // made from any k others that can be fetched, of those in held first.
@@ -51,8 +47,9 @@ const fetchStreams = 4 // pieces of one segment on their way at once
 
 // fetchAny fetches pieces of a segment until there are k, data first, of those in
 // held. When too few come it tries all, and also holders that did not answer a moment ago.
+// Errors: *TooFew.
 func (v *Vault) fetchAny(ctx context.Context, s manifest.Segment, pieces [][]byte, held pieceSet) error {
-	var failures []error
+	failures := map[int]error{}
 	got := 0
 	for _, data := range pieces {
 		if data != nil {
@@ -60,7 +57,7 @@ func (v *Vault) fetchAny(ctx context.Context, s manifest.Segment, pieces [][]byt
 		}
 	}
 	for _, now := range []bool{false, true} {
-		failures = failures[:0]
+		clear(failures)
 		next := 0
 		for got < int(s.K) && next < len(pieces) {
 			var batch []int
@@ -73,19 +70,19 @@ func (v *Vault) fetchAny(ctx context.Context, s manifest.Segment, pieces [][]byt
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			failures = append(failures, errs...)
+			maps.Copy(failures, errs)
 			got += len(batch) - len(errs)
 		}
 		if got >= int(s.K) {
 			return nil
 		}
 	}
-	return fmt.Errorf("segment %x: %d of %d pieces: %w", s.ID, got, s.K, errors.Join(append([]error{errTooFew}, failures...)...))
+	return v.tooFew(s, got, failures)
 }
 
 // fetchBatch fetches pieces by index into pieces, and returns an error for each
 // that did not come.
-func (v *Vault) fetchBatch(ctx context.Context, s manifest.Segment, batch []int, pieces [][]byte, now bool) []error {
+func (v *Vault) fetchBatch(ctx context.Context, s manifest.Segment, batch []int, pieces [][]byte, now bool) map[int]error {
 	errs := make([]error, len(batch))
 	var g errgroup.Group
 	g.SetLimit(fetchStreams)
@@ -96,7 +93,13 @@ func (v *Vault) fetchBatch(ctx context.Context, s manifest.Segment, batch []int,
 		})
 	}
 	_ = g.Wait() // the errors are in errs
-	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	failures := map[int]error{}
+	for n, i := range batch {
+		if errs[n] != nil {
+			failures[i] = errs[n]
+		}
+	}
+	return failures
 }
 
 // fetch returns piece i of a segment, nil with an error.

@@ -117,13 +117,15 @@ type Progress struct {
 	Placed int64 `json:"placed,omitempty"`
 }
 
-// Config is what a Vault needs; all but Log is required.
+// Config is what a Vault needs; all but Name and Log is required.
 type Config struct {
 	Books     core.Books
 	Clock     core.Clock
 	Barter    Barter
 	Household Household
-	Log       *slog.Logger
+	// Name returns what a person calls a household.
+	Name func(core.DID) string
+	Log  *slog.Logger
 }
 
 // Vault keeps versions of trees.
@@ -146,6 +148,9 @@ type Vault struct {
 func New(c Config) *Vault {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Name == nil {
+		c.Name = core.DID.String
 	}
 	return &Vault{
 		c:       c,
