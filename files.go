@@ -163,7 +163,8 @@ func (a *Agent) Versions(_ context.Context, name string) iter.Seq2[Version, erro
 }
 
 // FS opens a version as a file system that is fetched as it is read. Its regular
-// files are io.ReaderAt and io.Seeker. It is good until ctx ends. Ref.Path is its root.
+// files are io.ReaderAt and io.Seeker. It is good until ctx ends. Ref.Path is its root,
+// and has to be UTF-8; names in it need not be, and can be opened all the same.
 func (a *Agent) FS(ctx context.Context, r Ref) (fs.FS, error) {
 	v, err := a.vault.Find(r.Name, r.Version)
 	if err != nil {
@@ -192,7 +193,7 @@ func (a *Agent) Restore(ctx context.Context, r Ref, dest string, o *RestoreOptio
 	if err != nil {
 		return RestoreResult{}, err
 	}
-	out := RestoreResult{Version: versionOf(v), Dest: dest}
+	out := RestoreResult{Version: versionOf(v), Dest: Path(dest)}
 	var into *files.Sink
 	restored, err := a.vault.Restore(ctx, v, vault.RestoreOptions{Path: r.Path, Progress: progressOf(o.Progress)}, func(single bool) (vault.Sink, error) {
 		into, err = files.NewSink(dest, files.SinkOptions{Single: single, Skip: func(p files.Problem) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
 
@@ -116,6 +117,9 @@ func (a *Agent) KeepOn(ctx context.Context, dir string) error {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return fmt.Errorf("keep pieces on %s: %w", dir, err)
+	}
+	if !utf8.ValidString(abs) {
+		return fmt.Errorf("keep pieces on %q: a path in settings is UTF-8: %w", abs, ErrInvalid)
 	}
 	s, err := readSettings(a.c.settings)
 	if err != nil || s.Pieces.On == abs {

@@ -148,7 +148,7 @@ func (a *Agent) Space() (free, total int64, err error) { return a.store.Space() 
 func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
 	self := a.federation.Self()
 	out := Status{
-		Household: self.Name, Grid: self.Grid, Machine: self.Agent, Dir: a.c.Dir, Addrs: a.network.Addrs(),
+		Household: self.Name, Grid: self.Grid, Machine: self.Agent, Dir: Path(a.c.Dir), Addrs: a.network.Addrs(),
 		Epoch: self.Epoch, Recoveries: self.Recoveries, Pacts: []Pact{}, Versions: []Version{},
 	}
 	out.Running = len(out.Addrs) > 0

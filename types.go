@@ -152,7 +152,7 @@ type PutResult struct {
 // RestoreResult is what a restore came to.
 type RestoreResult struct {
 	Version  Version   `json:"version"`
-	Dest     string    `json:"dest"`
+	Dest     Path      `json:"dest"`
 	Files    int64     `json:"files"`
 	Bytes    int64     `json:"bytes"`
 	Problems []Problem `json:"problems,omitempty"`
@@ -214,7 +214,7 @@ type Status struct {
 	Household string `json:"household"`
 	Grid      DID    `json:"grid"`
 	Machine   DID    `json:"machine"`
-	Dir       string `json:"dir"`
+	Dir       Path   `json:"dir"`
 	// Running says that the agent listens; Addrs where.
 	Running bool     `json:"running"`
 	Addrs   []string `json:"addrs,omitempty"`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/alecthomas/kong"
 )
@@ -38,12 +39,22 @@ type cli struct {
 
 // parser returns what reads a command line into c.
 func parser(c *cli, options ...kong.Option) (*kong.Kong, error) {
-	k, err := kong.New(c, append(options, kong.Name("grange"))...)
+	k, err := kong.New(c, append(options, kong.Name("grange"), kong.KindMapper(reflect.String, kong.MapperFunc(decodeBytes)))...)
 	if err != nil {
 		return nil, fmt.Errorf("the command line's own definition: %w", err)
 	}
 	k.Model.HelpFlag.Help = "Show this."
 	return k, nil
+}
+
+// decodeBytes sets a string to an argument as it is. The parser's own way goes through
+// JSON, which alters what is not UTF-8.
+func decodeBytes(ctx *kong.DecodeContext, target reflect.Value) error {
+	token, err := ctx.Scan.PopValue("string")
+	if err == nil {
+		target.SetString(token.String())
+	}
+	return err
 }
 
 // model returns the command line as data.

@@ -93,9 +93,9 @@ func list1(ctx context.Context, a *app, s *session, r grange.Ref) error {
 		case api.KindDir:
 			kind, size, after = "d", "-", "/"
 		case api.KindLink:
-			kind, size, after = "l", "-", " -> "+clean(e.Target)
+			kind, size, after = "l", "-", " -> "+clean(string(e.Target))
 		}
-		a.say("%s%s  %8s  %12s  %s%s", kind, e.Mode, size, moment(e.Time, a.now()), clean(e.Name), after)
+		a.say("%s%s  %8s  %12s  %s%s", kind, e.Mode, size, moment(e.Time, a.now()), clean(string(e.Name)), after)
 		return a.out.err
 	})
 	if err != nil {
@@ -124,7 +124,7 @@ func (c *getCommand) run(ctx context.Context, a *app) error {
 	}
 	return a.with(ctx, func(s *session) error {
 		bar := a.progress()
-		out, err := s.Get(ctx, api.GetRequest{Name: name, Version: c.Version, Path: api.Path(at), Dest: api.Path(abs)}, bar.tell)
+		out, err := s.Get(ctx, api.GetRequest{Name: name, Version: c.Version, Path: grange.Path(at), Dest: grange.Path(abs)}, bar.tell)
 		bar.end()
 		if out.Dest != "" {
 			a.value(out)

@@ -62,11 +62,14 @@ func (c *putCommand) put(ctx context.Context, a *app, s *session, path string) (
 	if err != nil {
 		return grange.PutResult{}, err
 	}
+	in := api.PutRequest{
+		Path: grange.Path(abs), Name: c.Name, Data: c.Spread.data, Parity: c.Spread.parity, OneFileSystem: c.OneFileSystem,
+	}
+	for _, pattern := range c.Exclude {
+		in.Exclude = append(in.Exclude, grange.Path(pattern))
+	}
 	bar := a.progress()
-	out, err := s.Put(ctx, api.PutRequest{
-		Path: api.Path(abs), Name: c.Name, Data: c.Spread.data, Parity: c.Spread.parity,
-		Exclude: c.Exclude, OneFileSystem: c.OneFileSystem,
-	}, bar.tell)
+	out, err := s.Put(ctx, in, bar.tell)
 	bar.end()
 	if out.Number > 0 {
 		a.tell("%s, version %d: %s, %s. Stored %s new.", clean(out.Name), out.Number,

@@ -59,7 +59,7 @@ func (c *offerCommand) move(ctx context.Context, a *app) error {
 		if s.running {
 			return &api.Error{Code: api.CodeLocked, Message: "an agent is running on " + a.dir, Hint: "stop it, and start it again afterwards"}
 		}
-		if _, err := s.SetOffer(ctx, api.OfferRequest{On: api.Path(abs)}); err != nil {
+		if _, err := s.SetOffer(ctx, api.OfferRequest{On: grange.Path(abs)}); err != nil {
 			return err
 		}
 		a.tell("Partners' pieces are kept on %s.", clean(c.On))

@@ -75,13 +75,13 @@ func NewSource(path string, o SourceOptions) (*Source, error) {
 // Single tells whether the source is one file.
 func (s *Source) Single() bool { return !s.info.IsDir() }
 
-// Name returns a name for what is stored: the last part of the path, made valid
-// UTF-8; "root" for the root of a filesystem.
+// Name returns a name for what is stored: the last part of the path, which need not be
+// fit for a version; "root" for the root of a filesystem.
 func (s *Source) Name() string {
-	if name := versionName(s.name); manifest.CheckName(name) == nil {
-		return name
+	if s.name == string(filepath.Separator) {
+		return "root"
 	}
-	return "root"
+	return s.name
 }
 
 // Count walks the tree by stat alone, and returns how many regular files there

@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/manifest"
@@ -100,19 +97,4 @@ func unsupported(mode fs.FileMode) error {
 		kind = "a device"
 	}
 	return fmt.Errorf("%s, not a file, directory or symlink: %w", kind, core.ErrInvalid)
-}
-
-// versionName makes a base name fit to be the name of a version.
-func versionName(base string) string {
-	name := strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return utf8.RuneError
-		}
-		return r // of bytes that are not UTF-8 it is RuneError too
-	}, base)
-	for len(name) > manifest.NameSizeMax {
-		_, last := utf8.DecodeLastRuneInString(name)
-		name = name[:len(name)-last]
-	}
-	return name
 }

@@ -92,7 +92,7 @@ func both(t *testing.T, test func(t *testing.T, anna, bo *home)) {
 	}
 }
 
-func tree(t *testing.T) Path {
+func tree(t *testing.T) grange.Path {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "tree")
 	for name, text := range map[string]string{"a.txt": "first", "sub/b.txt": "second one", "sub/deep/c": ""} {
@@ -106,7 +106,7 @@ func tree(t *testing.T) Path {
 	if err := os.Symlink("a.txt", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	return Path(dir)
+	return grange.Path(dir)
 }
 
 // befriend makes a pact, and returns it as each side sees it.
@@ -174,7 +174,7 @@ func TestPutAndGet(t *testing.T) {
 func getBack(t *testing.T, anna *home) {
 	t.Helper()
 	dest := filepath.Join(t.TempDir(), "back")
-	get, err := anna.Get(t.Context(), GetRequest{Name: "tree", Path: "sub", Dest: Path(dest)}, nil)
+	get, err := anna.Get(t.Context(), GetRequest{Name: "tree", Path: "sub", Dest: grange.Path(dest)}, nil)
 	if err != nil || get.Files != 2 || get.Bytes != 10 {
 		t.Fatalf("get %+v, %v", get, err)
 	}
@@ -186,11 +186,11 @@ func getBack(t *testing.T, anna *home) {
 		code string
 		say  string
 	}{
-		{GetRequest{Name: "tree", Dest: Path(dest)}, CodeExists, dest + " exists: nothing was written"},
+		{GetRequest{Name: "tree", Dest: grange.Path(dest)}, CodeExists, dest + " exists: nothing was written"},
 		{GetRequest{Name: "treee", Dest: "/x"}, CodeNotFound, `nothing is stored under "treee"`},
 		{GetRequest{Name: "tree", Version: 2, Dest: "/x"}, CodeNotFound, `"tree" has no version 2; there are versions 1 to 1`},
-		{GetRequest{Name: "tree", Path: "sub/x", Dest: Path(dest + "2")}, CodeNotFound, `no "sub/x" in version 1 of "tree"`},
-		{GetRequest{Name: "tree", Path: "sub\xff", Dest: Path(dest + "2")}, CodeNotFound, `no "sub?" in version 1 of "tree"`},
+		{GetRequest{Name: "tree", Path: "sub/x", Dest: grange.Path(dest + "2")}, CodeNotFound, `no "sub/x" in version 1 of "tree"`},
+		{GetRequest{Name: "tree", Path: "sub\xff", Dest: grange.Path(dest + "2")}, CodeNotFound, `no "sub?" in version 1 of "tree"`},
 	} {
 		_, err := anna.Get(t.Context(), c.in, nil)
 		if e := ErrorOf(err); e == nil || e.Code != c.code || e.Message != c.say {
@@ -212,9 +212,9 @@ func TestListing(t *testing.T) {
 			out, err := anna.List(t.Context(), grange.Ref{Name: "x", Path: path}, func(e Entry) error {
 				mode := e.Mode
 				if e.Kind == KindLink {
-					mode, e.Size = e.Target, 0
+					mode, e.Size = string(e.Target), 0
 				}
-				got = append(got, strings.Join([]string{e.Name, e.Kind, core0(e.Size), mode}, " "))
+				got = append(got, strings.Join([]string{string(e.Name), e.Kind, core0(e.Size), mode}, " "))
 				return nil
 			})
 			slices.Sort(got)
@@ -259,7 +259,7 @@ func TestOffer(t *testing.T) {
 				t.Errorf("too much: %v", err)
 			}
 		}
-		if _, err := anna.SetOffer(t.Context(), OfferRequest{On: Path(t.TempDir())}); ErrorOf(err).Code != CodeLocked {
+		if _, err := anna.SetOffer(t.Context(), OfferRequest{On: grange.Path(t.TempDir())}); ErrorOf(err).Code != CodeLocked {
 			t.Errorf("another disk under an agent that runs: %v", err)
 		}
 	})

@@ -109,16 +109,25 @@ func (c *Client) Accept(ctx context.Context, code string) (out grange.Pact, err 
 
 // Put stores a file or directory. With grange.ErrPartly, and when it was refused, the result says more.
 func (c *Client) Put(ctx context.Context, in PutRequest, progress func(grange.Progress)) (out grange.PutResult, err error) {
+	if err := named(in.Name, ""); err != nil {
+		return out, err
+	}
 	return out, c.long(ctx, "put", in, progress, &out)
 }
 
 // Get restores a version, or a part of one. With grange.ErrPartly the result says more.
 func (c *Client) Get(ctx context.Context, in GetRequest, progress func(grange.Progress)) (out grange.RestoreResult, err error) {
+	if err := named(in.Name, "grange ls"); err != nil {
+		return out, err
+	}
 	return out, c.long(ctx, "get", in, progress, &out)
 }
 
 // Check has every holder prove what it keeps. With grange.ErrPartly the result says more.
 func (c *Client) Check(ctx context.Context, in CheckRequest, progress func(grange.Progress)) (out grange.CheckResult, err error) {
+	if err := named(in.Name, "grange ls"); err != nil {
+		return out, err
+	}
 	return out, c.long(ctx, "check", in, progress, &out)
 }
 

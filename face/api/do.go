@@ -26,9 +26,13 @@ func (o *owner) put(r *http.Request) answer {
 	if err != nil {
 		return failure(nil, err)
 	}
+	exclude := make([]string, len(in.Exclude))
+	for i, pattern := range in.Exclude {
+		exclude[i] = string(pattern)
+	}
 	return long(r, func(progress func(grange.Progress)) (any, error) {
 		out, err := o.agent.PutPath(r.Context(), in.Name, string(in.Path), &grange.PutOptions{
-			Data: in.Data, Parity: in.Parity, Exclude: in.Exclude, OneFileSystem: in.OneFileSystem, Progress: progress,
+			Data: in.Data, Parity: in.Parity, Exclude: exclude, OneFileSystem: in.OneFileSystem, Progress: progress,
 		})
 		if err == nil || out.Number > 0 {
 			return out, spareless(out, err)
@@ -44,10 +48,12 @@ func (in PutRequest) check() error {
 	if err := absolute("path", in.Path); err != nil {
 		return err
 	}
-	if in.Name != "" {
-		if err := manifest.CheckName(in.Name); err != nil {
-			return err
-		}
+	name, hint := in.Name, ""
+	if base := filepath.Base(filepath.Clean(string(in.Path))); name == "" && base != string(filepath.Separator) {
+		name, hint = base, "it can be stored under another name: grange put --name N PATH"
+	}
+	if err := named(name, hint); err != nil {
+		return err
 	}
 	if in.Data == 0 && in.Parity == 0 {
 		return nil
@@ -58,8 +64,20 @@ func (in PutRequest) check() error {
 	return nil
 }
 
+// named refuses what cannot be a version's name; "" is none. Names are text, and JSON
+// would make another of one that is not.
+func named(name, hint string) error {
+	if name == "" {
+		return nil
+	}
+	if err := manifest.CheckName(name); err != nil {
+		return invalid(message(err), hint)
+	}
+	return nil
+}
+
 // absolute refuses a path that the agent would find elsewhere than the caller.
-func absolute(what string, p Path) error {
+func absolute(what string, p grange.Path) error {
 	if !filepath.IsAbs(string(p)) {
 		return invalid(fmt.Sprintf("%s %.100q is not absolute", what, string(p)), "the agent has a working directory of its own")
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -148,6 +150,10 @@ func TestFormOfRequests(t *testing.T) {
 		{"POST", "/v1/put", "application/json", `{"path":"a"}`, 400, CodeInvalid, `path "a" is not absolute`},
 		{"POST", "/v1/put", "application/json", `{"path":"/a","name":"x/y"}`, 400, CodeInvalid, `name: '/' in "x/y"`},
 		{"POST", "/v1/put", "application/json", `{"path":"/a","data":11}`, 400, CodeInvalid, "spread 11+0: data and parity pieces are 1 to 10 and 0 to 10"},
+		{"POST", "/v1/put", "application/json", `{"path":{"base64":"L2H/"}}`, 400, CodeInvalid, `name: "a\xff" is not UTF-8`},
+		{"POST", "/v1/put", "application/json", `{"path":"/a/\u0007"}`, 400, CodeInvalid, `name: '\a' in "\a"`},
+		{"POST", "/v1/put", "application/json", `{"path":"/a","name":"\ud83d"}`, 400, CodeInvalid, "the body: text that is not Unicode; a path that is not is an object with base64"},
+		{"POST", "/v1/put", "application/json", "{\"path\":\"/a\xff\"}", 400, CodeInvalid, "the body: text that is not Unicode; a path that is not is an object with base64"},
 		{"POST", "/v1/get", "application/json", `{"name":"x","dest":"y"}`, 400, CodeInvalid, `dest "y" is not absolute`},
 		{"POST", "/v1/get", "application/json", `{"dest":"/y"}`, 400, CodeInvalid, "no name is given"},
 		{"POST", "/v1/check", "application/json", `{"now":true}`, 400, CodeInvalid, `"now" is for mending`},
@@ -187,21 +193,14 @@ func TestIndexNamesEveryResource(t *testing.T) {
 	}
 }
 
-func TestPathInJSON(t *testing.T) {
-	for path, want := range map[Path]string{"/a/é": `"/a/é"`, "/a\xff": `{"base64":"L2H/"}`, "": `""`} {
-		raw, err := json.Marshal(path)
-		if err != nil || string(raw) != want {
-			t.Errorf("%q is written %s, %v; want %s", path, raw, err, want)
-		}
-		var back Path
-		if err := json.Unmarshal(raw, &back); err != nil || back != path {
-			t.Errorf("%s is read %q, %v", raw, back, err)
-		}
-	}
-	for _, bad := range []string{`{}`, `{"base64":"!"}`, `{"base64":"AA==","x":1}`, `3`, `{"base64":"AA=="}}`} {
-		var p Path
-		if json.Unmarshal([]byte(bad), &p) == nil {
-			t.Errorf("%s is read as %q", bad, p)
+func TestTextThatWouldBeAltered(t *testing.T) {
+	for text, want := range map[string]bool{
+		``: true, `{"a": "é 😀 \u00e9 \ud83d\ude00 \uD83D\uDE00 \\ud83d \" \ufffd"}`: true, "\uFFFD": true, `"\\\ud83d\ude00"`: true,
+		"\xff": false, "\xed\xa0\x80": false, `"\ud83d"`: false, `"\ude00"`: false, `"\ud83d\ud83d"`: false, `"\\\ud83d"`: false,
+		`"\ud83d\\ude00"`: false, `"\ud83d\ude00\ude00"`: false, `"\ud83d\u00e9"`: false, `\ud83d`: false, `\ud83`: true, `\`: true,
+	} {
+		if got := wellFormed([]byte(text)); got != want {
+			t.Errorf("%q: %v", text, got)
 		}
 	}
 }
@@ -211,6 +210,7 @@ func FuzzBody(f *testing.F) {
 	f.Add([]byte(`{"path":{"base64":"L2H/"}}`))
 	f.Add([]byte(`{"path":{"base64":{}}}`))
 	f.Add([]byte(`{"path":"/a"} {}`))
+	f.Add([]byte(`{"path":"/a","name":"\ud83d\ude00","exclude":["\ud83d\u00e9",{"base64":"/w=="}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var in PutRequest
 		if strict(body, &in) != nil {
@@ -221,8 +221,12 @@ func FuzzBody(f *testing.F) {
 			t.Fatalf("%s was read and cannot be written: %v", body, err)
 		}
 		var again PutRequest
-		if err := strict(raw, &again); err != nil || again.Path != in.Path || again.Name != in.Name {
+		if err := strict(raw, &again); err != nil || again.Path != in.Path || again.Name != in.Name || !slices.Equal(again.Exclude, in.Exclude) {
 			t.Fatalf("%s was read as %+v and again as %+v, %v", body, in, again, err)
+		}
+		const altered = "\uFFFD"
+		if strings.Contains(in.Name, altered) && !bytes.Contains(body, []byte(altered)) && !bytes.Contains(bytes.ToLower(body), []byte(`\ufffd`)) {
+			t.Fatalf("%q: name %q", body, in.Name)
 		}
 		if in.check() == nil && !strings.HasPrefix(string(in.Path), "/") {
 			t.Fatalf("%s: path %q passes", body, in.Path)

@@ -10,7 +10,11 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/grange-grid/grange"
 )
@@ -144,8 +148,12 @@ func read(r *http.Request, into any) error {
 	return nil
 }
 
-// strict decodes one JSON value and refuses unknown fields and whatever follows.
+// strict decodes one JSON value and refuses unknown fields, whatever follows, and
+// text that would be altered.
 func strict(b []byte, into any) error {
+	if !wellFormed(b) {
+		return errors.New("text that is not Unicode; a path that is not is an object with base64")
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
@@ -155,6 +163,37 @@ func strict(b []byte, into any) error {
 		return errors.New("more than one value")
 	}
 	return nil
+}
+
+// wellFormed tells whether JSON is UTF-8 without half surrogates: encoding/json
+// puts U+FFFD in the place of either. Outside of strings it has no backslash.
+func wellFormed(b []byte) bool {
+	for i := bytes.IndexByte(b, '\\'); i >= 0 && i < len(b); i++ {
+		if b[i] != '\\' {
+			continue
+		}
+		r := escaped(b[i:])
+		if i++; !utf16.IsSurrogate(r) {
+			continue
+		}
+		if i += 5; utf16.DecodeRune(r, escaped(b[i:])) == unicode.ReplacementChar {
+			return false
+		}
+		i += 5
+	}
+	return utf8.Valid(b)
+}
+
+// escaped returns the code unit of the \uXXXX that b begins with, or 0.
+func escaped(b []byte) rune {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	if err != nil {
+		return 0
+	}
+	return rune(n)
 }
 
 // value answers with one JSON value, or with err.

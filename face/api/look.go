@@ -156,7 +156,7 @@ func (o *owner) list(r *http.Request) answer {
 		return failure(nil, err)
 	}
 	dir := param(r, "path")
-	out := Listing{Version: v, Path: dir}
+	out := Listing{Version: v, Path: grange.Path(dir)}
 	if !accepts(r) {
 		err := o.entries(r.Context(), v, dir, func(e Entry) error {
 			if out.Count++; out.Count > entriesMax {
@@ -237,13 +237,14 @@ func noPath(v grange.Version, dir string) *Error {
 }
 
 func entryOf(fsys fs.FS, at string, info fs.FileInfo) Entry {
-	e := Entry{Name: info.Name(), Kind: KindFile, Size: info.Size(), Mode: info.Mode().Perm().String()[1:], Time: info.ModTime()}
+	e := Entry{Name: grange.Path(info.Name()), Kind: KindFile, Size: info.Size(), Mode: info.Mode().Perm().String()[1:], Time: info.ModTime()}
 	switch {
 	case info.IsDir():
 		e.Kind, e.Size = KindDir, 0
 	case info.Mode()&fs.ModeSymlink != 0:
 		e.Kind = KindLink
-		e.Target, _ = fs.ReadLink(fsys, at) // a link whose target cannot be had is listed without
+		target, _ := fs.ReadLink(fsys, at) // a link whose target cannot be had is listed without
+		e.Target = grange.Path(target)
 	}
 	return e
 }

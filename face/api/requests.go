@@ -1,58 +1,23 @@
 package api
 
 import (
-	"encoding/json"
-	"errors"
 	"time"
-	"unicode/utf8"
 
 	"github.com/grange-grid/grange"
 )
 
-// Path is a path of bytes, which need not be UTF-8. In JSON it is a string, or
-// where that cannot hold it {"base64": "…"}.
-type Path string
-
-type pathBytes struct {
-	Base64 []byte `json:"base64"`
-}
-
-// MarshalJSON returns a string or an object.
-func (p Path) MarshalJSON() ([]byte, error) {
-	if utf8.ValidString(string(p)) {
-		return json.Marshal(string(p))
-	}
-	return json.Marshal(pathBytes{[]byte(p)})
-}
-
-// UnmarshalJSON reads a string or an object.
-func (p *Path) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '{' {
-		var raw pathBytes
-		if err := strict(b, &raw); err != nil {
-			return err
-		}
-		if len(raw.Base64) == 0 {
-			return errors.New(`a path as an object has "base64"`)
-		}
-		*p = Path(raw.Base64)
-		return nil
-	}
-	return json.Unmarshal(b, (*string)(p))
-}
-
 // PutRequest is the body of POST /v1/put.
 type PutRequest struct {
 	// Path is absolute, and of the machine that the agent runs on.
-	Path Path `json:"path"`
+	Path grange.Path `json:"path"`
 	// Name is what it is stored under; "" is the base of the path.
 	Name string `json:"name,omitempty"`
 	// Data and Parity pieces of each segment; zero both is 10 and 10.
 	Data   int `json:"data,omitempty"`
 	Parity int `json:"parity,omitempty"`
 	// Exclude has patterns in the syntax of .gitignore.
-	Exclude       []string `json:"exclude,omitempty"`
-	OneFileSystem bool     `json:"one_file_system,omitempty"`
+	Exclude       []grange.Path `json:"exclude,omitempty"`
+	OneFileSystem bool          `json:"one_file_system,omitempty"`
 }
 
 // GetRequest is the body of POST /v1/get.
@@ -61,9 +26,9 @@ type GetRequest struct {
 	// Version is its number; 0 is the newest.
 	Version uint64 `json:"version,omitempty"`
 	// Path is a file or directory in it; "" is all of it.
-	Path Path `json:"path,omitempty"`
+	Path grange.Path `json:"path,omitempty"`
 	// Dest is absolute, and must not exist or be an empty directory.
-	Dest Path `json:"dest"`
+	Dest grange.Path `json:"dest"`
 }
 
 // CheckRequest is the body of POST /v1/check.
@@ -95,7 +60,7 @@ type OfferRequest struct {
 	Percent *int64 `json:"percent,omitempty"`
 	// On is an absolute path of a directory on another disk, which keeps partners' pieces
 	// from the agent's next start on. The agent must not be one that listens.
-	On Path `json:"on,omitempty"`
+	On grange.Path `json:"on,omitempty"`
 }
 
 // Offer is what this machine gives. All are bytes.
@@ -120,19 +85,19 @@ const (
 
 // Entry is a file, a directory or a symlink of a version.
 type Entry struct {
-	Name string `json:"name"`
-	Kind string `json:"kind"`
-	Size int64  `json:"size"`
+	Name grange.Path `json:"name"`
+	Kind string      `json:"kind"`
+	Size int64       `json:"size"`
 	// Mode has the permissions as ls -l shows them: "rwxr-x---".
-	Mode   string    `json:"mode"`
-	Time   time.Time `json:"time"`
-	Target string    `json:"target,omitempty"` // of a link
+	Mode   string      `json:"mode"`
+	Time   time.Time   `json:"time"`
+	Target grange.Path `json:"target,omitempty"` // of a link
 }
 
 // Listing is one directory of a version, or one file.
 type Listing struct {
 	Version grange.Version `json:"version"`
-	Path    string         `json:"path"`
+	Path    grange.Path    `json:"path"`
 	// Count is how many entries there are; Entries is empty where they were streamed.
 	Count   int     `json:"count"`
 	Entries []Entry `json:"entries,omitempty"`

@@ -19,7 +19,7 @@ import (
 // FS returns a version as a file system that is read from the holders as it is
 // used. Its regular files are io.ReaderAt and io.Seeker. ctx bounds its whole use.
 // It keeps up to 24 MiB of what was read last.
-// Names that are not UTF-8 are not seen in it.
+// Names that are not UTF-8 are as good as others in it, though package fs has it otherwise.
 func (v *Vault) FS(ctx context.Context, version manifest.Version) fs.FS {
 	// Nobody says when its use has ended, so it shares no reader.
 	return &versionFS{ctx: ctx, r: v.newReader(cacheFS), version: version}
@@ -70,14 +70,11 @@ func (f *versionFS) Lstat(name string) (fs.FileInfo, error) { return f.Stat(name
 
 func (f *versionFS) lookup(op, name string) (manifest.Entry, []byte, error) {
 	var e manifest.Entry
-	if !fs.ValidPath(name) {
-		return e, nil, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
-	}
 	var key []byte
 	if name != "." {
 		var err error
-		if key, err = manifest.Key([]byte(name)); err != nil {
-			return e, nil, &fs.PathError{Op: op, Path: name, Err: err}
+		if key, err = manifest.Key([]byte(name)); err != nil || len(key) == 0 {
+			return e, nil, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
 		}
 	}
 	raw, err := page.Get(f.version.Tree, f.r.load(f.ctx), key)
