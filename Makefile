@@ -50,8 +50,10 @@ test-big: ## the tests with large inputs, without the race detector
 trial: ## bad days with real processes, POINTS (100) moments to die at in each operation
 	GRANGE_TRIAL_POINTS=$(POINTS) $(GO) test -count=1 -v -timeout 60m ./internal/trial
 
+# By way of the environment, in which a quote or a dollar of a path is only a character.
+demo: export DEMO_DIR = $(value DIR)
 demo: build ## five households on this machine, and what comes back when three are lost; DIR is what is stored
-	@DIR="$$DEMO_DIR" $(GO) run ./internal/demo -bin bin/grange
+	@$(GO) run ./internal/demo -bin bin/grange -dir "$$DEMO_DIR"
 
 fuzz: ## every fuzz target, FUZZTIME (10s) each
 	@set -e; for dir in $(call holding,^func Fuzz); do \

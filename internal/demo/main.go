@@ -11,7 +11,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -24,10 +26,10 @@ import (
 
 func main() {
 	bin := flag.String("bin", "bin/grange", "the program")
-	dir := flag.String("dir", os.Getenv("DIR"), "the directory to store (default: that of the environment's DIR, or else the Go source tree)")
+	dir := flag.String("dir", "", "the directory to store (default: the Go source tree)")
 	keep := flag.Bool("keep", false, "leave the households' directories behind, to look at")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := tell(ctx, *bin, *dir, *keep); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -77,7 +79,9 @@ func tell(ctx context.Context, bin, dir string, keep bool) (err error) {
 	}()
 	for _, chapter := range []func(context.Context) error{s.meet, s.store, s.lose, s.recover, s.mend} {
 		if err := chapter(ctx); err != nil {
-			if ctx.Err() != nil {
+			// A Ctrl-C reaches the program too, which may end before this one hears of it.
+			command, failed := errors.AsType[*exec.ExitError](err)
+			if ctx.Err() != nil || failed && command.ExitCode() == exitInterrupted {
 				return errors.New("interrupted; everything is cleaned up")
 			}
 			return err
@@ -87,10 +91,16 @@ func tell(ctx context.Context, bin, dir string, keep bool) (err error) {
 	return nil
 }
 
+// exitInterrupted is the program's exit code when it is interrupted.
+const exitInterrupted = 130
+
 // say prints one line of the story, with the time since it began.
 func (s *story) say(format string, args ...any) {
 	fmt.Printf("%6.1f s  %s\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
 }
+
+// linesShown bounds how many differences, and how many problems, are listed.
+const linesShown = 10
 
 var friends = []string{"bo", "cleo", "dan", "eve"}
 
@@ -134,9 +144,14 @@ func (s *story) store(ctx context.Context) error {
 	if err != nil && len(put.Problems) == 0 {
 		return err
 	}
-	for _, p := range put.Problems { // a person's directory has sockets, and files that others own
-		s.say("  left out: %s: %s", p.Path, p.Error)
+	for i, p := range put.Problems { // a person's directory has sockets, and files that others own
+		if i < linesShown {
+			s.say("  left out: %s: %s", p.Path, p.Error)
+		}
 		s.leftOut[p.Path] = true
+	}
+	if more := len(put.Problems) - linesShown; more > 0 {
+		s.say("  and %d more", more)
 	}
 	s.say("  %d files, %s, in %.1f s. Compressed, sealed and with spare: %s on friends' disks.",
 		put.Files, size(put.Bytes), time.Since(began).Seconds(), size(put.Stored))
@@ -183,7 +198,16 @@ func (s *story) recover(ctx context.Context) error {
 		return err
 	}
 	s.say("Restored from bo and eve alone: %d files, %s, in %.1f s.", got.Files, size(got.Bytes), time.Since(began).Seconds())
-	different := 0
+	return s.compare(ctx, back)
+}
+
+// compare holds what came back against what was stored.
+func (s *story) compare(ctx context.Context, back string) error {
+	stored, err := s.stored(ctx)
+	if err != nil {
+		return err
+	}
+	different, ignored := 0, 0
 	for d, err := range files.Compare(ctx, s.dir, back) {
 		if err != nil {
 			return err
@@ -191,15 +215,39 @@ func (s *story) recover(ctx context.Context) error {
 		if s.leftOut[strconv.Quote(string(d.Path))] {
 			continue
 		}
-		if different++; different <= 10 {
+		_, missing := os.Lstat(filepath.Join(back, string(d.Path)))
+		if !stored[string(d.Path)] && errors.Is(missing, fs.ErrNotExist) {
+			ignored++
+			continue
+		}
+		if different++; different <= linesShown {
 			s.say("  DIFFERS: %v", d)
 		}
 	}
 	if different > 0 {
 		return fmt.Errorf("%d differences between %s and what came back", different, s.dir)
 	}
-	s.say("Every name, byte, mode and time of its files and directories is as it was.")
+	if ignored > 0 {
+		s.say("Left out, as its .grangeignore and CACHEDIR.TAG files ask for: %d files and directories.", ignored)
+	}
+	s.say("Every name, byte, mode and time of the files and directories stored is as it was.")
 	return nil
+}
+
+// stored returns the paths that ignore files and cache tags let be stored.
+func (s *story) stored(ctx context.Context) (map[string]bool, error) {
+	src, err := files.NewSource(s.dir, files.SourceOptions{})
+	if err != nil {
+		return nil, err
+	}
+	paths := map[string]bool{}
+	for item, err := range src.Items(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		paths[string(item.Path)] = true
+	}
+	return paths, nil
 }
 
 // mend has the survivors take over what the lost partners held.
