@@ -6,14 +6,14 @@
 // those of the calendar: a machine that was off for a year, or whose clock is a year
 // ahead, loses none by it. The newest version is kept by every rule.
 //
-// The package knows times alone. What a version is, and what becomes of one that is
+// The package knows dates alone. What a version is, and what becomes of one that is
 // not kept, is the caller's affair.
 package retain
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/grange-grid/grange/core"
 )
@@ -45,32 +45,38 @@ func (r Rule) Valid() error {
 	return nil
 }
 
-// Keep tells which of the versions made at times are kept, in their order. A day and a
-// month are those of each time's own location.
-func (r Rule) Keep(times []time.Time) []bool {
-	keep := make([]bool, len(times))
+// Made is when a version was made: in seconds since 1970, and on which date, wherever
+// its maker lives.
+type Made struct {
+	Unix             int64
+	Year, Month, Day int
+}
+
+// Keep tells which of the versions are kept, in their order.
+func (r Rule) Keep(made []Made) []bool {
+	keep := make([]bool, len(made))
 	if r == (Rule{}) {
 		for i := range keep {
 			keep[i] = true
 		}
 		return keep
 	}
-	newest := make([]int, len(times))
+	newest := make([]int, len(made))
 	for i := range newest {
 		newest[i] = i
 	}
-	slices.SortStableFunc(newest, func(a, b int) int { return times[b].Compare(times[a]) })
+	slices.SortStableFunc(newest, func(a, b int) int { return cmp.Compare(made[b].Unix, made[a].Unix) })
 	for _, i := range newest[:min(len(newest), max(r.Last, 1))] {
 		keep[i] = true
 	}
-	lastOfEach(keep, newest, r.Daily, func(i int) string { return times[i].Format("2006-01-02") })
-	lastOfEach(keep, newest, r.Monthly, func(i int) string { return times[i].Format("2006-01") })
+	lastOfEach(keep, newest, r.Daily, func(i int) [3]int { return [3]int{made[i].Year, made[i].Month, made[i].Day} })
+	lastOfEach(keep, newest, r.Monthly, func(i int) [3]int { return [3]int{made[i].Year, made[i].Month} })
 	return keep
 }
 
 // lastOfEach keeps the newest version of each of the n newest periods that have any.
-func lastOfEach(keep []bool, newest []int, n int, period func(i int) string) {
-	last := ""
+func lastOfEach(keep []bool, newest []int, n int, period func(i int) [3]int) {
+	var last [3]int
 	for _, i := range newest {
 		if n == 0 {
 			return

@@ -19,6 +19,15 @@ func at(text string) time.Time {
 	return t
 }
 
+// kept is Rule.Keep for times.
+func (r Rule) kept(times []time.Time) []bool {
+	made := make([]Made, len(times))
+	for i, t := range times {
+		made[i] = Made{t.Unix(), t.Year(), int(t.Month()), t.Day()}
+	}
+	return r.Keep(made)
+}
+
 func TestKeep(t *testing.T) {
 	times := []time.Time{
 		at("2026-11-21 12"), at("2026-11-21 11"), at("2026-11-21 10"), at("2026-11-20 23"), at("2026-11-20 01"),
@@ -38,11 +47,11 @@ func TestKeep(t *testing.T) {
 		{Rule{Monthly: 3}, "10000101"},
 		{Rule{Last: 2, Daily: 2, Monthly: 3}, "11010101"},
 	} {
-		if got := text(c.rule.Keep(times)); got != c.want {
+		if got := text(c.rule.kept(times)); got != c.want {
 			t.Errorf("%+v: %s, want %s", c.rule, got, c.want)
 		}
 	}
-	if got := (Rule{Last: 1}).Keep(nil); len(got) != 0 {
+	if got := (Rule{Last: 1}).kept(nil); len(got) != 0 {
 		t.Errorf("of nothing: %v", got)
 	}
 }
@@ -58,17 +67,17 @@ func text(keep []bool) string {
 	return string(out)
 }
 
-func TestDaysAreThoseOfTheLocation(t *testing.T) {
+func TestDaysAreThoseOfTheMaker(t *testing.T) {
 	late := at("2026-11-20 23")
 	times := []time.Time{late.Add(2 * time.Hour), late}
-	if got := text(Rule{Daily: 2}.Keep(times)); got != "11" {
+	if got := text(Rule{Daily: 2}.kept(times)); got != "11" {
 		t.Errorf("in UTC: %s", got)
 	}
 	east := time.FixedZone("east", 3*60*60)
 	for i := range times {
 		times[i] = times[i].In(east)
 	}
-	if got := text(Rule{Daily: 2}.Keep(times)); got != "10" {
+	if got := text(Rule{Daily: 2}.kept(times)); got != "10" {
 		t.Errorf("in the east both are of one day: %s", got)
 	}
 }
@@ -122,7 +131,7 @@ func TestKeepIsStable(t *testing.T) {
 
 func left(rule Rule, times []time.Time) []time.Time {
 	var out []time.Time
-	for i, keep := range rule.Keep(times) {
+	for i, keep := range rule.kept(times) {
 		if keep {
 			out = append(out, times[i])
 		}
