@@ -110,7 +110,7 @@ func (f *Federation) WaitJoined(ctx context.Context, id [16]byte) (Partner, erro
 		f.mu.Lock()
 		news := f.news
 		f.mu.Unlock()
-		p, left, err := f.joined(id)
+		p, left, err := f.joined(ctx, id)
 		if err != nil || !p.Grid.IsZero() {
 			return p, err
 		}
@@ -132,10 +132,15 @@ func (f *Federation) WaitJoined(ctx context.Context, id [16]byte) (Partner, erro
 }
 
 // joined returns who has accepted an invitation; of one that still waits, for how long.
-func (f *Federation) joined(id [16]byte) (Partner, time.Duration, error) {
+func (f *Federation) joined(ctx context.Context, id [16]byte) (Partner, time.Duration, error) {
 	fail := func(err error) (Partner, time.Duration, error) {
 		return Partner{}, 0, fmt.Errorf("wait for a partner: %w", err)
 	}
+	// In turn, because a pact stands in the books a moment before its partner is known.
+	if err := f.records.take(ctx); err != nil {
+		return fail(err)
+	}
+	defer f.records.give()
 	var r inviteRecord
 	ok, err := get(f.c.Books, key(keyInvite, id[:]), &r, inviteSizeMax)
 	switch left := r.Invitation.Expires - f.now(); {
