@@ -178,7 +178,7 @@ type recoverCommand struct {
 }
 
 func (recoverCommand) detail() string {
-	return `Makes this machine one of your household, on a new directory. The partner named by --from tells who the others are; all are asked, and the newest of what they say counts. If it is cut short, the same command goes on.`
+	return `Makes this machine one of your household, on a new directory. The partner named by --from tells who the others are; all are asked, and the newest of what they say counts. If it is cut short, the same command goes on. If a partner was away, the same command, once more when it is back and while no 'grange run' runs here, finds what it holds.`
 }
 
 type versionCommand struct{}

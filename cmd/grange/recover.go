@@ -116,5 +116,8 @@ func (a *app) recovered(out grange.RecoverResult, kept bool) {
 		})
 	}
 	a.table(rows...)
+	if len(out.Failed) > 0 {
+		a.tell("What only partners hold who were away is found by the same command, once more when they are back.")
+	}
 	a.tell("Next: grange get %s, then grange check --mend --now", clean(out.Versions[0].Name))
 }
