@@ -37,7 +37,8 @@ func (a *app) findings(out grange.CheckResult) {
 	}
 	a.table(rows...)
 	for _, f := range out.Findings {
-		if f.Err != "" && !a.quiet {
+		again := out.Mended != nil && out.Mended.Refused[f.Partner] == f.Err // told below
+		if f.Err != "" && !again && !a.quiet {
 			a.warn("%s %s", clean(f.Partner), clean(f.Err))
 		}
 	}
