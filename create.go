@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/edge/disk"
 	"github.com/grange-grid/grange/edge/p2p"
+	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/pure/seal"
@@ -27,25 +29,55 @@ func Create(_ context.Context, c Config, name string, save func(phrase string) e
 	if err := federation.CheckName(name); err != nil {
 		return err
 	}
-	if err := disk.Vacant(c.Dir); err != nil {
+	store, err := leftover(c)
+	if err != nil {
 		return err
 	}
 	var entropy [32]byte
 	seal.Random(entropy[:])
 	if save != nil {
-		if err := save(identity.Phrase(entropy)); err != nil {
-			return err
-		}
+		err = save(identity.Phrase(entropy))
 	}
-	store, err := newDirectory(c.Dir)
-	if err != nil {
+	if store == nil && err == nil {
+		store, err = newDirectory(c.Dir)
+	}
+	if store == nil {
 		return err
+	}
+	if err != nil {
+		return errors.Join(err, store.Close())
 	}
 	machine, err := readKeys(store)
 	if err == nil {
 		err = federation.Found(machine.federation(c, store, newNetwork(c, machine.key)), entropy, name)
 	}
 	return errors.Join(err, store.Close())
+}
+
+// leftover opens what an init or a recovery that came to nothing has left of the
+// directory; nil if that is still to be made. Its key stands in no charter, because a
+// household is written down before anybody hears of the key. Errors: fs.ErrExist of a
+// directory that has a household, or something else.
+func leftover(c Config) (*disk.Store, error) {
+	store, err := openStore(c)
+	if errors.Is(err, core.ErrNotExist) {
+		return nil, disk.Vacant(c.Dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	machine, err := readKeys(store)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	_, err = federation.New(machine.federation(c, store, newNetwork(c, machine.key)))
+	if errors.Is(err, core.ErrNotExist) {
+		return store, nil
+	}
+	if err == nil {
+		err = fmt.Errorf("%s has a household already: %w", c.Dir, fs.ErrExist)
+	}
+	return nil, errors.Join(err, store.Close())
 }
 
 // newDirectory makes a directory with new keys of a machine and opens it.
@@ -109,6 +141,12 @@ func Recover(ctx context.Context, c Config, phrase string, o RecoverOptions) (Re
 	return out, errors.Join(err, a.Close())
 }
 
+// CheckFrom tells whether RecoverOptions.From can be read. Errors: ErrInvalid, ErrVersion.
+func CheckFrom(text string) error {
+	_, err := parseFrom(text)
+	return err
+}
+
 // parseFrom reads where a recovery begins.
 func parseFrom(text string) (federation.From, error) {
 	if text == "" {
@@ -138,19 +176,41 @@ func recoverHousehold(ctx context.Context, c Config, store *disk.Store, entropy 
 		KeepMachines: o.KeepMachines,
 		Progress: func(p federation.Progress) {
 			if o.Progress != nil {
-				o.Progress(Progress{Stage: stageOf(p)})
+				o.Progress(Progress{Stage: stageOf(p, from)})
 			}
 		},
 	})
 	return report, errors.Join(err, n.Close())
 }
 
+// firstPartner is what the partner that a recovery begins with is called as long as
+// its name is not known.
+const firstPartner = "the first partner"
+
 // stageOf says in a few words what a recovery is doing.
-func stageOf(p federation.Progress) string {
-	if p.Partner == "" {
-		return string(p.Step)
+func stageOf(p federation.Progress, from federation.From) string {
+	name := p.Partner
+	if name == from.Agent.String() {
+		name = firstPartner
 	}
-	return fmt.Sprintf("%s: %s", p.Step, p.Partner)
+	switch p.Step {
+	case federation.StepAsk:
+		return "asking " + name
+	case federation.StepAnswer:
+		if p.Err != nil {
+			return name + " " + wire.Plain(p.Err)
+		}
+		return name + " has answered"
+	case federation.StepRead:
+		return "reading what " + name + " has"
+	case federation.StepStore:
+		return "writing it down"
+	case federation.StepHandOver:
+		return "showing partners this machine"
+	case federation.StepSave:
+		return "telling partners"
+	}
+	return string(p.Step)
 }
 
 // takeOver finds out where the household's pieces lie, and what its versions
@@ -167,8 +227,12 @@ func (a *Agent) takeOver(ctx context.Context, report federation.Report, o Recove
 		}
 	}
 	for _, p := range report.Partners {
+		name := p.Name
+		if p.Grid.IsZero() {
+			name = firstPartner
+		}
 		if why := a.answer(p); why != "" {
-			out.Failed[p.Name] = why
+			out.Failed[name] = why
 		}
 	}
 	sizes, err := a.vault.PieceSizes()

@@ -28,6 +28,9 @@ func (c *initCommand) run(ctx context.Context, a *app) error {
 	if name == "" {
 		name = userName()
 	}
+	if c.PhraseFile == "-" {
+		return usage("--phrase-file is a file to write, and - is none", "without it the words are shown, on stdout")
+	}
 	conf := a.config()
 	if err := a.vacant(ctx, conf); err != nil {
 		return err
@@ -50,7 +53,7 @@ func (c *initCommand) run(ctx context.Context, a *app) error {
 	}
 	agent, err := grange.Open(ctx, conf)
 	if err != nil {
-		return a.explain(err)
+		return a.explain(ctx, err)
 	}
 	err = c.welcome(ctx, a, agent, phrase)
 	return errors.Join(err, agent.Close())
@@ -73,10 +76,13 @@ func (a *app) vacant(ctx context.Context, conf grange.Config) error {
 
 // undo says what words are worth that a household was not made with.
 func (c *initCommand) undo(err error, phrase string) error {
-	if phrase == "" {
-		return err
-	}
 	e := api.ErrorOf(err)
+	if e.Code == api.CodeExists && e.Hint == "" {
+		e.Hint = "--dir names another directory, one that is new or empty"
+	}
+	if phrase == "" {
+		return e
+	}
 	if c.PhraseFile == "" {
 		e.Hint = "nothing was made: cross out the words"
 	} else if !errors.Is(err, fs.ErrExist) || e.Message == "" {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 	"syscall"
@@ -75,6 +76,15 @@ func (a *app) report(err error) int {
 		fmt.Fprintf(a.err, "hint: %s\n", api.Clean(e.Hint))
 	}
 	return exitOf(e.Code)
+}
+
+// cause returns what is the matter with a file, without its path and the system's word
+// for what was tried, which a message has in words of its own.
+func cause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
 }
 
 // say writes a line of result to stdout, unless the result is JSON.

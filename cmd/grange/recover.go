@@ -11,6 +11,7 @@ import (
 
 	"github.com/grange-grid/grange"
 	"github.com/grange-grid/grange/face/api"
+	"github.com/grange-grid/grange/pure/identity"
 )
 
 // phraseWords is how many words there are.
@@ -20,14 +21,16 @@ const phraseWords = 24
 const phraseSizeMax = 4 << 10
 
 func (c *recoverCommand) run(ctx context.Context, a *app) error {
-	if !strings.HasPrefix(c.From, "/") {
-		if _, err := grange.ReadInvitation(c.From); err != nil {
-			return usage("--from: "+api.ErrorOf(err).Message, "an ADDRESS as 'grange run' shows it, or the whole CODE of a 'grange invite'")
-		}
+	if err := grange.CheckFrom(c.From); err != nil {
+		return usage("--from: "+api.ErrorOf(err).Message,
+			"an ADDRESS as their 'grange run' shows it, /ip4/192.0.2.7/tcp/4726/p2p/12D3..., or the whole CODE of a 'grange invite'")
 	}
 	phrase, err := c.phrase(ctx, a)
 	if err != nil {
 		return err
+	}
+	if _, err := identity.ParsePhrase(phrase); err != nil {
+		return usage(api.ErrorOf(err).Message, "the words are those that 'grange init' showed, in their order")
 	}
 	bar := a.progress()
 	out, err := grange.Recover(ctx, a.config(), phrase, grange.RecoverOptions{
@@ -35,11 +38,25 @@ func (c *recoverCommand) run(ctx context.Context, a *app) error {
 	})
 	bar.end()
 	if err != nil {
-		return a.explain(err)
+		return a.unrecovered(ctx, err)
 	}
 	a.value(out)
 	a.recovered(out, c.KeepMachines)
 	return nil
+}
+
+// unrecovered says why there was no recovery: what helps a household that is there
+// does not help here.
+func (a *app) unrecovered(ctx context.Context, err error) error {
+	e := a.explain(ctx, err)
+	switch e.Code {
+	case api.CodeUnreachable:
+		e.Message = "the partner that --from names could not be reached"
+		e.Hint = "check the address; that partner's 'grange run' must be on; then the same command again"
+	case api.CodeExists:
+		e.Hint = "--dir names another directory"
+	}
+	return e
 }
 
 // phrase reads the words from the file, or asks for them.
@@ -50,7 +67,7 @@ func (c *recoverCommand) phrase(ctx context.Context, a *app) (string, error) {
 	case c.PhraseFile != "":
 		f, err := os.Open(c.PhraseFile)
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("--phrase-file %s: %w", clean(c.PhraseFile), cause(err))
 		}
 		defer f.Close()
 		return readPhrase(ctx, f)

@@ -40,7 +40,7 @@ func (c *runCommand) run(ctx context.Context, a *app) (err error) {
 	conf.Listen, conf.MDNS, conf.Log = c.Listen, !c.NoMDNS, log
 	agent, err := grange.Open(ctx, conf)
 	if err != nil {
-		return a.explain(err)
+		return a.explain(ctx, err)
 	}
 	// After the servers: what they still do is done first.
 	defer func() { err = errors.Join(err, agent.Close()) }()

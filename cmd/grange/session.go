@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"time"
 
 	"github.com/grange-grid/grange"
 	"github.com/grange-grid/grange/face/api"
@@ -39,34 +40,50 @@ func (a *app) config() grange.Config {
 	return grange.Config{Dir: a.dir}
 }
 
+// A command that finds the directory in use by another one, or by an agent that does
+// not answer yet, tries again for a while.
+const (
+	lockWait  = 5 * time.Second
+	lockEvery = 50 * time.Millisecond
+)
+
 // connect reaches the agent, or opens one.
 func (a *app) connect(ctx context.Context) (*session, error) {
-	client, err := api.Dial(ctx, a.dir)
-	if err == nil {
-		return &session{Client: client, running: true}, nil
-	}
-	if !errors.Is(err, grange.ErrNotHere) {
-		return nil, err
-	}
-	agent, err := grange.Open(ctx, a.config())
-	if errors.Is(err, grange.ErrLocked) {
-		// It may have begun to answer just now.
-		if client, err := api.Dial(ctx, a.dir); err == nil {
+	patience, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	for {
+		client, err := api.Dial(ctx, a.dir)
+		if err == nil {
 			return &session{Client: client, running: true}, nil
 		}
+		if !errors.Is(err, grange.ErrNotHere) {
+			return nil, err
+		}
+		agent, err := grange.Open(ctx, a.config())
+		if err == nil {
+			return &session{Client: api.Local(api.Handler(agent)), agent: agent}, nil
+		}
+		if !errors.Is(err, grange.ErrLocked) {
+			return nil, a.explain(ctx, err)
+		}
+		select {
+		case <-time.After(lockEvery):
+		case <-patience.Done():
+			return nil, a.explain(ctx, err)
+		}
 	}
-	if err != nil {
-		return nil, a.explain(err)
-	}
-	return &session{Client: api.Local(api.Handler(agent)), agent: agent}, nil
 }
 
 // explain says of a directory that cannot be opened what matters to a person.
-func (a *app) explain(err error) error {
+func (a *app) explain(ctx context.Context, err error) *api.Error {
 	e := api.ErrorOf(err)
 	switch e.Code {
 	case api.CodeLocked:
-		e.Message = "another agent is running on " + a.dir
+		e.Message, e.Hint = "another grange command is using "+a.dir, "wait until it has ended; commands share the agent of a 'grange run'"
+		if client, err := api.Dial(ctx, a.dir); err == nil {
+			client.Close()
+			e.Message, e.Hint = "an agent is running on "+a.dir, "stop it first: Ctrl-C where 'grange run' is"
+		}
 	case api.CodeNoHousehold:
 		e.Message = "no household in " + a.dir
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/grange-grid/grange/core"
 )
@@ -93,6 +94,9 @@ func Vacant(dir string) error {
 	if err == nil {
 		err = vacant(dir)
 	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok && e.Path == dir {
+		err = e.Err // the message names it
+	}
 	if err != nil {
 		return fmt.Errorf("create directory %s: %w", dir, err)
 	}
@@ -109,7 +113,7 @@ func vacant(dir string) error {
 		switch e.Name() {
 		case lockName, keyName, configName, stagingDir:
 		case versionName:
-			return fmt.Errorf("%w: it already belongs to an agent", fs.ErrExist)
+			return fmt.Errorf("it belongs to an agent already: %w", fs.ErrExist)
 		case piecesDir:
 			// An agent that lost its VERSION has packs, and must not lose its key as well.
 			inner, err := os.ReadDir(filepath.Join(dir, piecesDir))
@@ -117,10 +121,10 @@ func vacant(dir string) error {
 				return err
 			}
 			if len(inner) > 0 {
-				return fmt.Errorf("%w: there are pieces in it, but no VERSION", fs.ErrExist)
+				return fmt.Errorf("there are pieces in it, but no VERSION: %w", fs.ErrExist)
 			}
 		default:
-			return fmt.Errorf("%w: it is not empty: %q", fs.ErrExist, e.Name())
+			return fmt.Errorf("it is not empty, %q is in it: %w", e.Name(), fs.ErrExist)
 		}
 	}
 	return nil
@@ -130,8 +134,8 @@ func vacant(dir string) error {
 // core.ErrVersion where its version is not spoken here.
 func checkVersion(dir string) error {
 	got, err := readSmall(filepath.Join(dir, versionName), textSizeMax)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("no agent's directory: %w", err)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return fmt.Errorf("no agent's directory: %w", core.ErrNotExist)
 	}
 	if err != nil {
 		return err

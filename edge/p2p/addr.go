@@ -75,7 +75,7 @@ func splitAddr(addr string) (ma.Multiaddr, peer.ID, error) {
 	}
 	m, err := ma.NewMultiaddr(addr)
 	if err != nil {
-		return nil, "", fmt.Errorf("address %q: %w: %w", addr, core.ErrInvalid, err)
+		return nil, "", fmt.Errorf("address %q is no multiaddr: %w", addr, core.ErrInvalid) // what the library says is longer, and says no more
 	}
 	transport, id := peer.SplitAddr(m)
 	if transport == nil {

@@ -181,7 +181,7 @@ const messageSizeMax = 2 << 10
 func message(err error) string {
 	text := Clean(strings.ReplaceAll(err.Error(), "\n", "; "))
 	text = strings.ReplaceAll(text, ": "+core.ErrInvalid.Error()+": ", ": ")
-	for _, kind := range []error{core.ErrInvalid, core.ErrForbidden} {
+	for _, kind := range []error{core.ErrInvalid, core.ErrForbidden, fs.ErrExist} {
 		text = strings.TrimSuffix(text, ": "+kind.Error())
 	}
 	if len(text) > messageSizeMax {

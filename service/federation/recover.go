@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -141,7 +142,7 @@ func recoverHousehold(ctx context.Context, c Config, entropy [32]byte, from From
 	case err != nil:
 		return report, err
 	case ok && (self.Grid != root.DID() || self.Agent != c.Key.DID()):
-		return report, fmt.Errorf("household %s is on this machine already", self.Name)
+		return report, fmt.Errorf("household %s is on this machine already: %w", self.Name, fs.ErrExist)
 	case !ok:
 		r, err := newRecovery(c, entropy, o)
 		if err != nil {
