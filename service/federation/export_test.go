@@ -74,3 +74,10 @@ func (f *Federation) Shelf(grid core.DID) (live, aside int64) {
 
 // Visit greets a partner as Run does.
 func (f *Federation) Visit(ctx context.Context, grid core.DID) error { return f.visit(ctx, grid) }
+
+// AddRan lets running time go by.
+func (f *Federation) AddRan(seconds int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ran += seconds
+}

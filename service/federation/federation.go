@@ -106,6 +106,8 @@ type Federation struct {
 	lanes      map[core.DID]turn   // one push at a time to an agent
 	refs       refCache
 	pages      pageGuard
+	ran        int64 // seconds that this machine has run
+	clocks     map[core.DID]heardClock
 }
 
 // Self is who this machine is.
@@ -178,7 +180,7 @@ func New(c Config) (*Federation, error) {
 		records: newTurn(), heading: newTurn(),
 		revocation: make(chan struct{}), dirty: make(chan struct{}, 1), news: make(chan struct{}),
 		partners: map[core.DID]*partner{}, seen: map[core.DID]seen{},
-		shelves: map[core.DID]*shelf{}, lanes: map[core.DID]turn{},
+		shelves: map[core.DID]*shelf{}, lanes: map[core.DID]turn{}, clocks: map[core.DID]heardClock{},
 	}
 	switch ok, err := get(c.Books, []byte(keySelf), &f.self, recordSizeMax); {
 	case err != nil:
@@ -234,7 +236,7 @@ func (f *Federation) load() error {
 		}
 		f.seen[core.DID(e.rest)] = seen{at: e.value.Time, stored: e.value.Time}
 	}
-	if err := f.judge(); err != nil {
+	if err := errors.Join(f.judge(), f.loadRan()); err != nil {
 		return err
 	}
 	return f.loadShelves()

@@ -242,7 +242,7 @@ func (f *Federation) checkHead(who wire.Caller, in headRequest) (charter.Head, e
 // become part of it, those that it drops are set aside. It returns the tallies after.
 func (f *Federation) turnPages(ctx context.Context, s *shelf, who wire.Caller, h charter.Head, in headRequest) (*changes, tally, tally, error) {
 	f.mu.Lock()
-	after := shelf{live: s.live, aside: s.aside}
+	after, ran := shelf{live: s.live, aside: s.aside}, f.ran
 	f.mu.Unlock()
 	c := &changes{}
 	fail := func(err error) (*changes, tally, tally, error) { return nil, tally{}, tally{}, err }
@@ -256,10 +256,9 @@ func (f *Federation) turnPages(ctx context.Context, s *shelf, who wire.Caller, h
 			return fail(err)
 		}
 	}
-	now := f.now()
 	aside := func(k []byte, r pageRecord) {
 		after.count(r, -1)
-		r.Sent, r.Aside = 0, now
+		r.Sent, r.Aside = 0, ran
 		after.count(r, 1)
 		c.set(k, r)
 	}

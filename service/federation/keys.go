@@ -24,6 +24,7 @@ const (
 	keyInvite   = "f/invite/"  // + invitation id: inviteRecord, one that we made
 	keyProposal = "f/propose/" // + invitation id: proposalRecord, one that we are accepting
 	keySeen     = "f/seen/"    // + agent: seenRecord
+	keyRan      = "f/ran"      // ranRecord: how long this machine has run
 	keyHeld     = "f/held/"    // + grid + agent: heldRecord, the newest head of a partner's machine
 	keyPage     = "f/page/"    // + grid + page + agent: pageRecord, a page of a partner's state
 	keyRival    = "f/rival/"   // + grid + agent + head: signedRecord, evidence of two heads with one seq
@@ -106,7 +107,8 @@ type ownPage struct {
 }
 
 // pageRecord is a page of a partner's state: sent but not yet named by a head
-// (Sent is when), named by its agent's head (both zero), or set aside (Aside is when).
+// (Sent is when), named by its agent's head (both zero), or set aside (Aside is how
+// many seconds this machine had run then).
 type pageRecord struct {
 	V     uint  `json:"v"`
 	Size  int64 `json:"size"`

@@ -3,6 +3,7 @@ package federation
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -132,7 +133,8 @@ func (f *Federation) named(score core.Score, but []byte) (bool, error) {
 
 // sweep drops the pages that were sent and that no head named: all of them if
 // starting, because whoever sent them has to begin again; else those that have
-// waited for sentTime after the last one came.
+// waited for sentTime after the last one came. And those that were set aside long
+// enough ago.
 func (f *Federation) sweep(ctx context.Context, starting bool) error {
 	f.mu.Lock()
 	grids := make([]core.DID, 0, len(f.shelves))
@@ -142,7 +144,7 @@ func (f *Federation) sweep(ctx context.Context, starting bool) error {
 	f.mu.Unlock()
 	for _, grid := range grids {
 		if err := f.sweepShelf(ctx, grid, starting); err != nil {
-			return fmt.Errorf("drop pages of %s that no head names: %w", grid.Short(), err)
+			return fmt.Errorf("drop pages of %s: %w", grid.Short(), err)
 		}
 	}
 	return nil
@@ -157,9 +159,17 @@ func (f *Federation) sweepShelf(ctx context.Context, grid core.DID, starting boo
 	f.mu.Lock()
 	idle := starting && s.sent == 0 || f.now()-s.sent >= int64(sentTime/time.Second)
 	f.mu.Unlock()
-	if !idle {
-		return nil
+	if idle {
+		if err := f.shed(ctx, s, grid, math.MaxInt, func(r pageRecord) bool { return r.Sent != 0 }); err != nil {
+			return err
+		}
 	}
+	return f.reclaim(ctx, s, grid)
+}
+
+// shed drops those pages of a shelf that dead picks, at most so many. The caller has
+// the shelf's turn.
+func (f *Federation) shed(ctx context.Context, s *shelf, grid core.DID, most int, dead func(pageRecord) bool) error {
 	sizes := map[string]pageRecord{}
 	// A page may have been sent by two machines: one of them a pass, so that the
 	// other's record counts.
@@ -170,7 +180,7 @@ func (f *Federation) sweepShelf(ctx context.Context, grid core.DID, starting boo
 				return err
 			}
 			score := core.Score(e.rest[:core.ScoreSize])
-			if e.value.Sent != 0 && batch[score] == nil {
+			if len(sizes) < most && dead(e.value) && batch[score] == nil {
 				batch[score] = e.key
 				sizes[string(e.key)] = e.value
 			}

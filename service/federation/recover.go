@@ -320,7 +320,7 @@ func (f *Federation) handOverToNew(ctx context.Context, agent core.DID) error {
 	if err := f.present(ctx, agent); err != nil {
 		return err
 	}
-	theirs, err := f.callGreet(ctx, agent, greeting{Charters: f.ownCharters(greetChartersMax), Addrs: tidyAddrs(f.c.Addrs()), Name: f.self.Name})
+	theirs, err := f.callGreet(ctx, agent, greeting{Charters: f.ownCharters(greetChartersMax), Addrs: tidyAddrs(f.c.Addrs()), Name: f.self.Name, Time: f.now()})
 	if err != nil || len(theirs.Charters) == 0 {
 		return f.Heed(ctx, err)
 	}

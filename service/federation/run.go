@@ -39,6 +39,7 @@ func (f *Federation) Run(ctx context.Context) error {
 	group.Go(func() { f.resume(ctx) })
 	group.Go(func() { f.keepSaving(ctx) })
 	group.Go(func() { f.keepSweeping(ctx) })
+	group.Go(func() { f.keepRunning(ctx) })
 	tended := map[core.DID]bool{}
 	for {
 		f.mu.Lock()
@@ -180,6 +181,7 @@ func (f *Federation) heard(ctx context.Context, grid, agent core.DID, in greetin
 	if err := f.locate(ctx, grid, agent, in.Addrs); err != nil {
 		return err
 	}
+	f.hearClock(grid, in.Time)
 	f.Saw(agent)
 	return nil
 }
@@ -246,7 +248,7 @@ func (f *Federation) keepSaving(ctx context.Context) {
 	}
 }
 
-// keepSweeping drops pages that no head came for.
+// keepSweeping drops pages that no head came for, or that were set aside long ago.
 func (f *Federation) keepSweeping(ctx context.Context) {
 	for f.c.Clock.Sleep(ctx, sweepEvery) == nil {
 		if err := f.sweep(ctx, false); err != nil && ctx.Err() == nil {

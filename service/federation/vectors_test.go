@@ -101,7 +101,7 @@ func (x fixture) messages() map[string]any {
 		"recover request, proof":   &recoverRequest{Admission: &x.signed},
 		"recover request, charter": &recoverRequest{Charter: &x.signed},
 		"recover answer":           &recoverAnswer{Grid: &grid, Charter: &score},
-		"greeting":                 &greeting{Charters: list, Addrs: []string{"/a"}, Name: "bo", Heads: []headSeq{{Agent: x.anna.DID(), Seq: 3}}},
+		"greeting":                 &greeting{Charters: list, Addrs: []string{"/a"}, Name: "bo", Heads: []headSeq{{Agent: x.anna.DID(), Seq: 3}}, Time: 1_700_000_000},
 		"charter request":          &charterRequest{Charters: list},
 		"charter answer":           &charterAnswer{Newest: score},
 		"head request":             &headRequest{Head: x.signed, Base: 2, Add: []core.Score{score}, Drop: []core.Score{}},

@@ -68,6 +68,8 @@ type greeting struct {
 	Name     string            `json:"name"`
 	// Heads are those of the receiver's household that the sender holds.
 	Heads []headSeq `json:"heads"`
+	// Time is what the sender's clock says, in Unix seconds; 0 says nothing.
+	Time int64 `json:"time"`
 }
 
 type headSeq struct {
@@ -249,6 +251,7 @@ func (f *Federation) handleGreet(ctx context.Context, in greeting) (greeting, er
 	if err := f.locate(ctx, caller.Grid, caller.Agent, in.Addrs); err != nil {
 		return greeting{}, err
 	}
+	f.hearClock(caller.Grid, in.Time)
 	f.Saw(caller.Agent)
 	if f.behind(in.Heads) {
 		f.Nudge(caller.Grid)
@@ -264,6 +267,7 @@ func (f *Federation) greeting(grid core.DID) (greeting, error) {
 	}
 	return greeting{
 		Charters: f.ownCharters(greetChartersMax), Addrs: tidyAddrs(f.c.Addrs()), Name: f.self.Name, Heads: heads,
+		Time: f.now(),
 	}, nil
 }
 
