@@ -119,6 +119,8 @@ func (a *Agent) pactOf(p federation.Partner) Pact {
 		Partner: p.Grid, Name: p.Name, ID: p.Pact.String(), Since: time.Unix(p.From, 0),
 		Gives: p.Gives[core.Storage], Given: p.Given[core.Storage], Seen: p.Seen,
 	}
+	words := pact.CheckWords(p.Pact)
+	out.Words = words[:]
 	out.Keeps, _ = a.barter.Used(p.Grid)
 	out.Has = a.barter.Placed(p.Grid)
 	recent := !p.Seen.IsZero() && a.c.Clock.Now().Sub(p.Seen) < hereFor

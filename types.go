@@ -78,7 +78,9 @@ type Pact struct {
 	Partner DID    `json:"partner"`
 	Name    string `json:"name"`
 	// ID is the pact's score as text.
-	ID    string    `json:"id"`
+	ID string `json:"id"`
+	// Words are four that the partner's side shows too: read them to each other.
+	Words []string  `json:"words"`
 	Since time.Time `json:"since"`
 	// Gives is what they give us, Given what we give them, in bytes; Has is what of
 	// Gives our pieces use, Keeps what theirs use here.

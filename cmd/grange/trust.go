@@ -138,7 +138,13 @@ func waitJoined(ctx context.Context, a *app, s *session, inv grange.Invitation) 
 	}
 	a.value(invited{inv, &p})
 	a.tell("%s joined. %s", clean(p.Name), bargain(p.Name, p.Given, p.Gives))
+	a.checkWords(p)
 	return nil
+}
+
+// checkWords shows what the two are to read to each other.
+func (a *app) checkWords(p grange.Pact) {
+	a.tell("Read to each other; both sides show the same four words: %s", strings.Join(p.Words, " "))
 }
 
 // bargain says what two households keep for each other.
@@ -232,6 +238,7 @@ func (c *acceptCommand) run(ctx context.Context, a *app) error {
 		}
 		a.value(p)
 		a.tell("You and %s are partners.", clean(p.Name))
+		a.checkWords(p)
 		if err := promises(ctx, a, s, 0); err != nil {
 			return err
 		}

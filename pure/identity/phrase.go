@@ -65,6 +65,9 @@ func ParsePhrase(words string) ([32]byte, error) {
 	return entropy, nil
 }
 
+// Word returns the word of the list that the lowest 11 bits of n count to, from 0.
+func Word(n uint) string { return wordlists.English[n%uint(len(wordlists.English))] }
+
 // fullWord finds the word of the list that w is, or is the beginning of.
 func fullWord(w string) (string, bool) {
 	i, found := slices.BinarySearch(wordlists.English, w)
