@@ -66,9 +66,10 @@ func (a *app) connect(ctx context.Context) (*session, error) {
 		if !errors.Is(err, grange.ErrLocked) {
 			return nil, a.explain(ctx, err)
 		}
-		select {
-		case <-time.After(lockEvery):
-		case <-patience.Done():
+		pause, over := context.WithTimeout(patience, lockEvery)
+		<-pause.Done()
+		over()
+		if patience.Err() != nil {
 			return nil, a.explain(ctx, err)
 		}
 	}
