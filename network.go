@@ -61,7 +61,7 @@ func (n *network) openLocked(listen []string, mdns bool) error {
 		Key: n.key.Private(), Listen: listen, MDNS: mdns, Known: n.known, Clock: n.c.Clock, Log: n.c.Log.With("room", "p2p"),
 	})
 	if err != nil {
-		return fmt.Errorf("open the network: %w", err)
+		return err // it says that the network could not be opened
 	}
 	n.peers, n.listening = peers, len(listen) > 0
 	n.client = wire.NewClient(peers, n.c.Clock, n.addrs.Of)

@@ -140,15 +140,15 @@ A file .grangeignore, in the syntax of .gitignore, leaves things out too, and so
 }
 
 type lsCommand struct {
-	What     string `arg:"" name:"NAME" optional:"" placeholder:"NAME[/PATH]" help:"Without it, all names."`
-	Versions bool   `help:"Every version, not only the newest."`
-	Version  uint64 `aside:"" placeholder:"V" help:"This version; else the newest."`
+	What     string        `arg:"" name:"NAME" optional:"" placeholder:"NAME[/PATH]" help:"Without it, all names."`
+	Versions bool          `help:"Every version, not only the newest."`
+	Version  versionNumber `aside:"" placeholder:"V" help:"This version; else the newest."`
 }
 
 type getCommand struct {
-	What    string `arg:"" name:"NAME" placeholder:"NAME[/PATH]" help:"What to restore."`
-	Dest    string `arg:"" name:"DEST" optional:"" placeholder:"DEST" help:"Where to; it must not exist or be an empty directory. Else its name, here."`
-	Version uint64 `placeholder:"V" help:"This version; else the newest."`
+	What    string        `arg:"" name:"NAME" placeholder:"NAME[/PATH]" help:"What to restore."`
+	Dest    string        `arg:"" name:"DEST" optional:"" placeholder:"DEST" help:"Where to; it must not exist or be an empty directory. Else its name, here."`
+	Version versionNumber `placeholder:"V" help:"This version; else the newest."`
 }
 
 func (getCommand) detail() string {

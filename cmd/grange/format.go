@@ -82,6 +82,19 @@ func (s *share) UnmarshalText(text []byte) error {
 	return (*size)(&s.bytes).UnmarshalText(text)
 }
 
+// versionNumber is the number of a version.
+type versionNumber uint64
+
+// UnmarshalText reads a number.
+func (v *versionNumber) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 64)
+	if err != nil || n == 0 {
+		return fmt.Errorf("%.40q is no version; versions have numbers from 1 on", text)
+	}
+	*v = versionNumber(n)
+	return nil
+}
+
 // span is a duration in whole seconds: "30m", "12h", "7d", "2w".
 type span time.Duration
 

@@ -42,7 +42,7 @@ func (c *lsCommand) run(ctx context.Context, a *app) error {
 		if name == "" || c.Versions {
 			return c.versions(ctx, a, s, name)
 		}
-		return list1(ctx, a, s, grange.Ref{Name: name, Version: c.Version, Path: at})
+		return list1(ctx, a, s, grange.Ref{Name: name, Version: uint64(c.Version), Path: at})
 	})
 }
 
@@ -124,7 +124,7 @@ func (c *getCommand) run(ctx context.Context, a *app) error {
 	}
 	return a.with(ctx, func(s *session) error {
 		bar := a.progress()
-		out, err := s.Get(ctx, api.GetRequest{Name: name, Version: c.Version, Path: grange.Path(at), Dest: grange.Path(abs)}, bar.tell)
+		out, err := s.Get(ctx, api.GetRequest{Name: name, Version: uint64(c.Version), Path: grange.Path(at), Dest: grange.Path(abs)}, bar.tell)
 		bar.end()
 		if out.Dest != "" {
 			a.value(out)

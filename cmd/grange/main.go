@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -54,7 +55,9 @@ func program(args []string, in, out, errs *os.File) int {
 	if asked {
 		return a.report(nil)
 	}
-	a.json, a.quiet, a.yes = c.JSON, c.Quiet, c.Yes
+	// Of a command line that makes no sense nothing may have been taken in.
+	a.json = c.JSON || err != nil && asksJSON(args)
+	a.quiet, a.yes = c.Quiet, c.Yes
 	if err != nil {
 		return a.report(misused(err))
 	}
@@ -71,9 +74,18 @@ func program(args []string, in, out, errs *os.File) int {
 	return a.report(err)
 }
 
+// asksJSON tells whether --json is among the flags.
+func asksJSON(args []string) bool {
+	if end := slices.Index(args, "--"); end >= 0 {
+		args = args[:end]
+	}
+	return slices.Contains(args, "--json")
+}
+
 // misused is the error of a command line that cannot be understood.
 func misused(err error) error {
-	hint := "grange --help"
+	const overviewHint = "grange --help"
+	hint := overviewHint
 	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil && parse.Context.Selected() != nil {
 		hint = "grange " + parse.Context.Selected().Path() + " --help"
 	}
@@ -81,6 +93,13 @@ func misused(err error) error {
 	message := strings.NewReplacer("[<", "", ">]", "", "<", "", ">", "").Replace(err.Error())
 	if missing, ok := strings.CutPrefix(message, "expected \""); ok {
 		message = strings.TrimSuffix(strings.TrimSuffix(missing, "\""), " ...") + " is missing"
+	}
+	flag, rest, _ := strings.Cut(message, ": ")
+	if strings.HasPrefix(rest, "missing value") || strings.HasPrefix(rest, "expected ") && strings.Contains(rest, " value but got ") {
+		message = flag + " needs a value"
+	}
+	if what, ok := strings.CutPrefix(message, "unexpected argument "); ok && hint == overviewHint {
+		message = "there is no command " + what
 	}
 	return usage(message, hint)
 }

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/grange-grid/grange"
@@ -60,6 +61,9 @@ func (c *runCommand) run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	err = agent.Run(ctx, func(addrs []string) { a.ready(url, addrs) })
+	if errors.Is(err, grange.ErrInvalid) && len(c.Listen) > 0 {
+		return usage("--listen: "+api.ErrorOf(err).Message, "an address to listen on is like /ip4/0.0.0.0/tcp/4726")
+	}
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
@@ -90,6 +94,12 @@ func (c *runCommand) serveTCP(s *servers, dir string, h http.Handler) (string, e
 		return "", err
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(c.host, c.port))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return "", &api.Error{
+			Code: api.CodeFailed, Message: fmt.Sprintf("serve the API: port %s of %s is in use", c.port, c.host),
+			Hint: "another program has that port; name another one: --api PORT",
+		}
+	}
 	if err != nil {
 		return "", fmt.Errorf("serve the API: %w", err)
 	}

@@ -43,15 +43,13 @@ func (a *app) config() grange.Config {
 // A command that finds the directory in use by another one, or by an agent that does
 // not answer yet, tries again for a while.
 const (
-	lockWait  = 5 * time.Second
 	lockEvery = 50 * time.Millisecond
+	lockTries = 100
 )
 
 // connect reaches the agent, or opens one.
 func (a *app) connect(ctx context.Context) (*session, error) {
-	patience, cancel := context.WithTimeout(ctx, lockWait)
-	defer cancel()
-	for {
+	for try := 1; ; try++ {
 		client, err := api.Dial(ctx, a.dir)
 		if err == nil {
 			return &session{Client: client, running: true}, nil
@@ -63,14 +61,14 @@ func (a *app) connect(ctx context.Context) (*session, error) {
 		if err == nil {
 			return &session{Client: api.Local(api.Handler(agent)), agent: agent}, nil
 		}
-		if !errors.Is(err, grange.ErrLocked) {
+		if try == lockTries || !errors.Is(err, grange.ErrLocked) {
 			return nil, a.explain(ctx, err)
 		}
-		pause, over := context.WithTimeout(patience, lockEvery)
+		pause, cancel := context.WithTimeout(ctx, lockEvery)
 		<-pause.Done()
-		over()
-		if patience.Err() != nil {
-			return nil, a.explain(ctx, err)
+		cancel()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
 	}
 }

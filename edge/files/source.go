@@ -45,18 +45,18 @@ type Source struct {
 func NewSource(path string, o SourceOptions) (*Source, error) {
 	asked, err := filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("find %s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, cause(err))
 	}
 	real, err := filepath.EvalSymlinks(asked)
 	if err != nil {
-		return nil, fmt.Errorf("find %s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, cause(err))
 	}
 	info, err := os.Stat(real)
 	if err != nil {
-		return nil, fmt.Errorf("find %s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, cause(err))
 	}
 	if !info.IsDir() && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: %w", path, unsupported(info.Mode()))
+		return nil, fmt.Errorf("%s: %w", path, unsupported(info.Mode()))
 	}
 	s := &Source{path: real, name: filepath.Base(asked), info: info, opts: o}
 	for _, dir := range o.Avoid {
@@ -70,6 +70,15 @@ func NewSource(path string, o SourceOptions) (*Source, error) {
 		s.avoid = append(s.avoid, info)
 	}
 	return s, nil
+}
+
+// cause returns what is the matter with a path, without the path and the system's name
+// for what was tried: the caller names what was asked for.
+func cause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
 }
 
 // Single tells whether the source is one file.

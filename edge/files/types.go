@@ -85,6 +85,9 @@ func fileMode(e manifest.Entry) fs.FileMode {
 	return mode
 }
 
+// ErrSpecial says that an entry is of a kind that is not stored; it is a core.ErrInvalid.
+var ErrSpecial = fmt.Errorf("not a file, directory or symlink: %w", core.ErrInvalid)
+
 // unsupported says why an entry of this type is not stored.
 func unsupported(mode fs.FileMode) error {
 	kind := "of an unknown kind"
@@ -96,5 +99,5 @@ func unsupported(mode fs.FileMode) error {
 	case mode&fs.ModeDevice != 0:
 		kind = "a device"
 	}
-	return fmt.Errorf("%s, not a file, directory or symlink: %w", kind, core.ErrInvalid)
+	return fmt.Errorf("%s, %w", kind, ErrSpecial)
 }

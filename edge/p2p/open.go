@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/connmgr"
@@ -211,9 +212,15 @@ func (p *Peers) listen(addrs []string) error {
 	for _, a := range addrs {
 		m, err := ma.NewMultiaddr(a)
 		if err != nil {
-			return fmt.Errorf("listen on %q: %w: %w", a, core.ErrInvalid, err)
+			return fmt.Errorf("listen on %q: it is no multiaddr: %w", a, core.ErrInvalid) // what the library says is longer, and says no more
 		}
 		if err := p.swarm.AddListenAddr(m); err != nil {
+			if cause, ok := errors.AsType[syscall.Errno](err); ok {
+				err = cause // around it the address stands twice more
+			}
+			if errors.Is(err, swarm.ErrNoTransport) {
+				err = fmt.Errorf("it is neither of TCP nor of QUIC: %w", core.ErrInvalid)
+			}
 			return fmt.Errorf("listen on %s: %w", a, err)
 		}
 	}

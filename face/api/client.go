@@ -109,7 +109,7 @@ func (c *Client) Accept(ctx context.Context, code string) (out grange.Pact, err 
 
 // Put stores a file or directory. With grange.ErrPartly, and when it was refused, the result says more.
 func (c *Client) Put(ctx context.Context, in PutRequest, progress func(grange.Progress)) (out grange.PutResult, err error) {
-	if err := named(in.Name, ""); err != nil {
+	if err := named(in.Name, "a name is like: documents"); err != nil {
 		return out, err
 	}
 	return out, c.long(ctx, "put", in, progress, &out)

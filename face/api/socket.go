@@ -102,7 +102,7 @@ func removeSocket(path string) error {
 		return err
 	}
 	if info.Mode()&(fs.ModeSocket|fs.ModeSymlink) == 0 {
-		return fmt.Errorf("%s is no socket: %w", path, fs.ErrExist)
+		return &Error{Code: CodeExists, Message: path + " is in the way: it is no socket", Hint: "move it elsewhere; an agent that runs makes its socket there"}
 	}
 	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -136,7 +136,7 @@ func CheckName(name string) error {
 	case !utf8.ValidString(name):
 		return invalid("name", "%.80q is not UTF-8", name)
 	case name == "." || name == "..":
-		return invalid("name", "%q", name)
+		return invalid("name", "%q stands for a directory", name)
 	}
 	for _, r := range name {
 		if r == '/' || unicode.IsControl(r) {
