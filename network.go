@@ -89,11 +89,17 @@ func (n *network) use() (core.Peers, *wire.Client, error) {
 	return n.peers, n.client, nil
 }
 
-// heard notes how a call to an agent went.
+// heard notes how a call to an agent went. A call that was broken off says nothing.
 func (n *network) heard(agent core.DID, err error) error {
-	n.note(agent, !errors.Is(err, core.ErrUnreachable))
-	if err == nil {
+	_, answered := errors.AsType[*wire.Error](err)
+	switch {
+	case err == nil:
+		n.note(agent, true)
 		n.saw(agent)
+	case answered:
+		n.note(agent, true)
+	case errors.Is(err, core.ErrUnreachable):
+		n.note(agent, false)
 	}
 	return err
 }
