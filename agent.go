@@ -86,7 +86,7 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 	}
 	a.barter, err = barter.New(barter.Config{
 		Key: machine.key, Grid: a.federation.Self().Grid, Books: store.Books(), Blobs: store.Blobs(), Clock: c.Clock,
-		Wire: heedful{a.network, a.federation}, Partners: partners{a.federation}, Policy: policies(), Free: store.Space, Needed: a.federation.NeedsBlob, Log: c.Log.With("room", "barter"),
+		Wire: heedful{a.network, a.federation}, Partners: partners{a.federation}, Policy: policies(), Free: store.Space, Needed: a.federation.NeedsBlob, Alarm: a.alarm, Log: c.Log.With("room", "barter"),
 	})
 	if err != nil {
 		return nil, err
@@ -209,6 +209,15 @@ func (a *Agent) watch(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// alarm tells whoever listens what should not have happened.
+func (a *Agent) alarm(partner core.DID, text string) {
+	e := Event{Time: a.c.Clock.Now(), Kind: "alarm", Text: text}
+	if p, ok := a.federation.Partner(partner); ok {
+		e.Partner = p.Name
+	}
+	a.events.send(e)
 }
 
 // Close ends everything and frees the directory.

@@ -32,7 +32,7 @@ func (p partners) Of(grid core.DID) (barter.Partner, bool) {
 
 func partnerOf(p federation.Partner) barter.Partner {
 	out := barter.Partner{
-		Grid: p.Grid, Name: p.Name, Pact: p.Pact, LeaseDays: int64(p.Terms.LeaseDays),
+		Grid: p.Grid, Name: p.Name, Pact: p.Pact, LeaseDays: int64(p.Terms.LeaseDays), AsideDays: int64(p.Terms.AsideDays),
 		Gives: p.Gives[core.Storage], Given: p.Given[core.Storage],
 	}
 	for _, agent := range p.Agents {

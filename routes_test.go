@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,6 +47,10 @@ type (
 	grantOf struct {
 		Grant []byte `json:"grant"`
 	}
+	releasedOf struct {
+		Aside int  `json:"aside"`
+		Alarm bool `json:"alarm"`
+	}
 	proofsOf struct {
 		Proofs []struct {
 			State core.PieceState `json:"state"`
@@ -64,6 +69,7 @@ type kept struct {
 	page    core.Score
 	piece   core.Score
 	grant   string
+	release identity.Signed // of a piece that is not there
 }
 
 // spare is a piece that nobody has, and page one of a state.
@@ -194,6 +200,16 @@ func routeTable() []routeRow {
 				}
 			},
 		},
+		{ // cleo's release is by another than the caller, and so is bo's of a machine that is not bo's
+			method: "POST", path: "/release", limit: 256 << 10,
+			body:     func(k *kept) any { return fields{"release": k.release} },
+			stranger: unknown, partner: ok, other: invalid, admitted: unknown,
+			bo: func(t *testing.T, a answer) {
+				if r := message[releasedOf](t, a); r.Aside != 0 || r.Alarm {
+					t.Errorf("bo released a piece that anna never had: %+v", r)
+				}
+			},
+		},
 		{
 			method: "GET", path: "/leases",
 			stranger: unknown, partner: ok, other: ok, admitted: ok,
@@ -275,6 +291,7 @@ func newPeerWorld(w *world) *peerWorld {
 	homes := w.households("anna", "bo", "cleo")
 	anna, bo, cleo := homes[0], homes[1], homes[2]
 	bo.put("tree", randomTree(1, 100_000))
+	grid := bo.grid()
 	bo.stop()
 	cleo.stop()
 	p := &peerWorld{
@@ -291,6 +308,18 @@ func newPeerWorld(w *world) *peerWorld {
 		t.Fatal(err)
 	}
 	p.k.piece = lease.Pieces[0]
+	raw, err := os.ReadFile(filepath.Join(bo.dir, "agent.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := identity.ParseAgentKey(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.k.release, err = pact.SignRelease(identity.KeyOf(keys.Seed), pact.Release{Owner: grid, Agent: bo.did, Pieces: []core.Score{core.ScoreOf(spare)}, Time: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
 	p.k.grant = hex.EncodeToString(message[grantOf](t, p.bo.do(p.to, "POST", "/ask", p.k.ask())).Grant)
 	return p
 }

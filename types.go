@@ -258,7 +258,7 @@ type RecoverResult struct {
 // Event is something that happened by itself.
 type Event struct {
 	Time time.Time `json:"time"`
-	// Kind is one of: joined, seen, away, revoked.
+	// Kind is one of: joined, seen, away, revoked, alarm.
 	Kind    string `json:"kind"`
 	Partner string `json:"partner,omitempty"`
 	Text    string `json:"text"`

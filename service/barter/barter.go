@@ -19,8 +19,8 @@ type Partner struct {
 	Pact core.Score
 	// Gives is what they give us, Given what we give them, in bytes of storage.
 	Gives, Given int64
-	// LeaseDays is the pact's term for a lease.
-	LeaseDays int64
+	// LeaseDays is the pact's term for a lease, AsideDays for what is set aside.
+	LeaseDays, AsideDays int64
 	// Agents are the machines that their newest charter lists.
 	Agents []core.DID
 }
@@ -47,7 +47,7 @@ type Wire interface {
 	Fresh(to core.DID)
 }
 
-// Config is what a Barter needs; all of it but Needed and Log is required.
+// Config is what a Barter needs; all of it but Needed, ClockTrusted, Alarm and Log is required.
 type Config struct {
 	// Key signs leases for this machine.
 	Key identity.Key
@@ -65,7 +65,13 @@ type Config struct {
 	// Needed tells whether another service needs a blob, which is then not deleted
 	// here. Nil: none does.
 	Needed func(core.Score) (bool, error)
-	Log    *slog.Logger
+	// ClockTrusted tells whether partners that were heard lately agree with our clock; it
+	// must not until they were heard again after a jump. Nil: nobody ever does.
+	ClockTrusted func() bool
+	// Alarm tells the person what should not have happened, and by whose doing; the zero DID: nobody's.
+	// It must not block. Nil: nobody listens.
+	Alarm func(partner core.DID, text string)
+	Log   *slog.Logger
 }
 
 // Barter is both sides of the barter, for one machine. Its methods may be called at once.
@@ -88,6 +94,7 @@ type Barter struct {
 	inHand map[core.Score]int
 	// orphans may have become needless; dropping are those that drop is looking at.
 	orphans, dropping map[core.Score]struct{}
+	running           running
 	// coming is how many bytes are being put just now, landed how many have been
 	// since the start: what was free before they landed is less by them.
 	coming, landed int64
@@ -100,6 +107,12 @@ func New(c Config) (*Barter, error) {
 	}
 	if c.Needed == nil {
 		c.Needed = func(core.Score) (bool, error) { return false, nil }
+	}
+	if c.ClockTrusted == nil {
+		c.ClockTrusted = func() bool { return false }
+	}
+	if c.Alarm == nil {
+		c.Alarm = func(core.DID, string) {}
 	}
 	b := &Barter{
 		c:        c,
@@ -114,6 +127,9 @@ func New(c Config) (*Barter, error) {
 		return &buf
 	}
 	if err := b.loadOffer(); err != nil {
+		return nil, err
+	}
+	if err := b.loadRunning(); err != nil {
 		return nil, err
 	}
 	kept, err := b.totals(usedPrefix)

@@ -18,13 +18,17 @@ var (
 	heldPrefix   = []byte("b/held/")   // + owner + piece: one piece kept here
 	leasePrefix  = []byte("b/lease/")  // + owner + score of the Signed: a lease we gave
 	endsPrefix   = []byte("b/ends/")   // + date + owner + score of the Signed: when it ends
+	duePrefix    = []byte("b/due/")    // + the same: its pieces have not been set aside yet
+	asidePrefix  = []byte("b/aside/")  // + owner + running seconds + piece: since when it is aside
+	dayPrefix    = []byte("b/day/")    // + owner: what came and went in the last running day
+	ranKey       = []byte("b/ran")     // how long this machine has run
 	placedPrefix = []byte("o/placed/") // + piece + agent: where a piece of ours lies
 	takenPrefix  = []byte("o/lease/")  // + date of its end + agent + score of the Signed: a lease we were given
 	outPrefix    = []byte("o/used/")   // + holder's household: what our pieces there come to
 )
 
 const (
-	recordSizeMax = 1 << 10 // bytes of one record, leases apart
+	recordSizeMax = 4 << 10 // bytes of one record, leases apart
 	didSize       = len(core.DID{})
 	dateSize      = 8
 )
@@ -47,10 +51,12 @@ type usedRecord struct {
 	Pieces int64 `json:"pieces"`
 	// Leases is the size of the leases kept for the household, in bytes; not part of Bytes.
 	Leases int64 `json:"leases,omitempty"`
+	// Aside is how many of Bytes are set aside.
+	Aside int64 `json:"aside,omitempty"`
 }
 
 func (u usedRecord) plus(v usedRecord) usedRecord {
-	return usedRecord{V: codec.Version, Bytes: u.Bytes + v.Bytes, Pieces: u.Pieces + v.Pieces, Leases: u.Leases + v.Leases}
+	return usedRecord{V: codec.Version, Bytes: u.Bytes + v.Bytes, Pieces: u.Pieces + v.Pieces, Leases: u.Leases + v.Leases, Aside: u.Aside + v.Aside}
 }
 
 // heldRecord is one piece kept here for an owner.
@@ -59,6 +65,10 @@ type heldRecord struct {
 	Size int64 `json:"size"`
 	// Until is the latest date that a lease promised.
 	Until int64 `json:"until"`
+	// Born is what this machine had run when the piece was first leased; 0: it is not known.
+	Born int64 `json:"born,omitempty"`
+	// Aside is what it had run when the piece was set aside; 0: it is not.
+	Aside int64 `json:"aside,omitempty"`
 }
 
 // endsRecord is the size of a lease, so that it can be forgotten unread.
@@ -107,6 +117,10 @@ func dateKey(date int64) []byte { return binary.BigEndian.AppendUint64(nil, uint
 func heldKey(owner core.DID, piece core.Score) []byte { return join(heldPrefix, owner[:], piece[:]) }
 
 func leaseKey(owner core.DID, lease core.Score) []byte { return join(leasePrefix, owner[:], lease[:]) }
+
+func asideKey(owner core.DID, ran int64, piece core.Score) []byte {
+	return join(asidePrefix, owner[:], dateKey(ran), piece[:])
+}
 
 func placedKey(piece core.Score, agent core.DID) []byte {
 	return join(placedPrefix, piece[:], agent[:])

@@ -39,7 +39,7 @@ func (h *home) check(t *testing.T) {
 		t.Fatal(err)
 	}
 	sums := map[core.DID]usedRecord{}
-	needed := map[core.Score]bool{}
+	needed, aside := map[core.Score]bool{}, map[string]bool{}
 	for c, err := range h.disk.Books().Scan(heldPrefix, nil) {
 		if err != nil {
 			t.Fatal(err)
@@ -55,6 +55,19 @@ func (h *home) check(t *testing.T) {
 		}
 		sums[owner] = sums[owner].plus(usedRecord{Bytes: r.Size, Pieces: 1})
 		needed[piece] = true
+		if r.Aside != 0 {
+			sums[owner] = sums[owner].plus(usedRecord{Aside: r.Size})
+			aside[string(asideKey(owner, r.Aside, piece))] = true
+		}
+	}
+	for c, err := range h.disk.Books().Scan(asidePrefix, nil) {
+		if err != nil || !aside[string(c.Key)] {
+			t.Errorf("a piece is in the list of what is aside, and is not: %v", err)
+		}
+		delete(aside, string(c.Key))
+	}
+	if len(aside) > 0 {
+		t.Errorf("%d pieces that are aside are not in the list", len(aside))
 	}
 	leases := 0
 	for c, err := range h.disk.Books().Scan(leasePrefix, nil) {

@@ -82,6 +82,21 @@ func crashAt(t *testing.T, n int, kept bool) (ended bool) {
 				return holder.now().tidy(t.Context())
 			},
 			func() error { return lease(owner, bytesOf(2, 1_002)) },
+			func() error { // other's leases have ended; owner's pieces are given back, and one is wanted again
+				if _, err := owner.release(t, holder, bytesOf(1, 1_001), bytesOf(2, 1_002)); err != nil {
+					return err
+				}
+				clock.Advance(10 * days)
+				holder.now().pass(10 * days)
+				return lease(owner, bytesOf(2, 1_002))
+			},
+			func() error {
+				delete(promised[owner], core.ScoreOf(bytesOf(1, 1_001)))
+				clear(promised[other])
+				clock.Advance(60 * days)
+				holder.now().pass(60 * days)
+				return holder.now().tidy(t.Context())
+			},
 		} {
 			if err := step(); err != nil {
 				return err
@@ -105,6 +120,9 @@ func crashAt(t *testing.T, n int, kept bool) (ended bool) {
 		if _, held := holder.now().Used(from.grid); held < int64(len(pieces)) {
 			t.Errorf("%d pieces are held, %d were promised", held, len(pieces))
 		}
+	}
+	if size, n := holder.now().Used(owner.grid); ended && (size != 1_002 || n != 1) {
+		t.Errorf("in the end %d bytes of %d pieces are used", size, n)
 	}
 	holder.check(t)
 	for info := range holder.disk.Blobs().All(t.Context()) {

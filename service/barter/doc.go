@@ -4,7 +4,7 @@
 // still there.
 //
 // It has two sides that share nothing but the wire. The holder's (grants.go,
-// hold.go, lease.go, drop.go) has books of what lies here for whom. The owner's
+// hold.go, lease.go, aside.go, expire.go, drop.go) has books of what lies here for whom. The owner's
 // (placement.go, lane.go, commit.go, fetch.go, audit.go, renew.go, learn.go) has
 // books of where our pieces lie. What the other side says is checked on arrival,
 // and nothing that it says of itself is believed without a signature or a proof.
@@ -18,6 +18,10 @@
 //
 // The package knows pieces, by score and size, and nothing of files, keys or
 // segments beyond the ids that come with them: what a piece is for is the vault's
-// affair, who a partner is federation's. It does not set aside or reclaim what
-// was leased: until that is built, a piece under a lease that has ended stays.
+// affair, who a partner is federation's.
+//
+// Nothing that was leased is deleted at once (aside.go, expire.go). What its owner releases, or
+// what outlives its lease, is set aside for some days, which are counted while this machine
+// runs (running.go), never by its date: so neither a thief with the owner's key nor a wrong
+// clock can destroy anything before people have had time to notice.
 package barter

@@ -76,6 +76,7 @@ func FuzzRequests(f *testing.F) {
 	seed(0, core.Ask{Resource: core.Storage, Amount: 1 << 60, Seconds: -1, Quality: core.Normal, Why: core.Why{Kind: core.WhyPact}})
 	seed(1, leaseRequest{Pieces: []core.Piece{{Score: core.Score{1}, Size: 5}, {Score: core.Score{2}}}, Seconds: 1, Close: [][]byte{make([]byte, 16), nil}})
 	seed(2, proveRequest{Challenges: []challenge{{Block: 1 << 63}, {Score: core.Score{1}, Block: 7}}})
+	seed(3, releaseRequest{Release: signedLease{By: core.DID{1}, Body: []byte{0xa0}, Sig: make([]byte, 64)}})
 	f.Add(byte(1), []byte("\xff"))
 	w, _ := simWorld(f, 3)
 	owner, holder, other := w.homes[0], w.homes[1], w.homes[2]
@@ -92,15 +93,15 @@ func FuzzRequests(f *testing.F) {
 	if _, _, err := b.lease(context.Background(), owner.grid, []core.Piece{{Score: core.ScoreOf(data)}}, 1000); err != nil {
 		f.Fatal(err)
 	}
-	routes := map[byte]string{0: "/ask", 1: "/leases", 2: "/prove"}
+	routes := map[byte]string{0: "/ask", 1: "/leases", 2: "/prove", 3: "/release"}
 	f.Fuzz(func(t *testing.T, route byte, body []byte) {
 		for _, r := range b.Routes() {
-			if r.Method != "POST" || r.Path != routes[route%3] {
+			if r.Method != "POST" || r.Path != routes[route%4] {
 				continue
 			}
 			req := httptest.NewRequest("POST", wire.Prefix+r.Path, bytes.NewReader(body))
 			req.Header.Set("Content-Type", wire.TypeCBOR)
-			req = req.WithContext(wire.WithCaller(req.Context(), wire.Caller{Grid: other.grid, Class: wire.Partner}))
+			req = req.WithContext(wire.WithCaller(req.Context(), wire.Caller{Agent: other.agent(), Grid: other.grid, Class: wire.Partner}))
 			answer := httptest.NewRecorder()
 			if r.Handler.ServeHTTP(answer, req); answer.Code == 500 {
 				t.Fatalf("answer %d %q", answer.Code, answer.Body)

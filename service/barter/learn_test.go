@@ -47,7 +47,7 @@ func TestLearnFindsPieces(t *testing.T) {
 		}
 	}
 	owner.checkPlaced(t)
-	if err := owner.now().Renew(t.Context()); err != nil {
+	if err := owner.now().renewDue(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	// What has come to be known has its size, and what is not known again keeps it.

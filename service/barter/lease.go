@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
@@ -35,6 +36,8 @@ type leasing struct {
 	total         int64  // bytes of here
 	added         usedRecord
 	changes       []core.Change
+	ran           int64 // what the machine has run; 0: the lease was given before the books were lost
+	back          bool  // something of it was set aside
 	// least is the earliest date that has been promised already, if all have one.
 	least int64
 }
@@ -55,7 +58,7 @@ func (b *Barter) lease(ctx context.Context, owner core.DID, pieces []core.Piece,
 	defer b.release(h)
 
 	now := b.c.Clock.Now().Unix()
-	l := &leasing{owner: owner, holding: h, from: now, until: now + min(seconds, p.leaseSeconds())}
+	l := &leasing{owner: owner, holding: h, from: now, until: now + min(seconds, p.leaseSeconds()), ran: b.ran()}
 	for _, piece := range pieces {
 		if err := b.cover(ctx, l, piece, h.has(piece.Score)); err != nil {
 			return nil, nil, err
@@ -64,7 +67,7 @@ func (b *Barter) lease(ctx context.Context, owner core.DID, pieces []core.Piece,
 	if len(l.here) == 0 {
 		return nil, l.missing, nil
 	}
-	renews := l.added.Pieces > 0 || l.least < l.until-(l.until-l.from)/leaseSlack
+	renews := l.added.Pieces > 0 || l.back || l.least < l.until-(l.until-l.from)/leaseSlack
 	if !renews {
 		l.until = l.least
 	}
@@ -107,11 +110,16 @@ func (b *Barter) cover(ctx context.Context, l *leasing, piece core.Piece, inHand
 		return fmt.Errorf("piece %s has %d bytes, not %d: %w", piece.Score, info.Size, piece.Size, core.ErrInvalid)
 	}
 	if !known {
-		r = heldRecord{V: codec.Version, Size: info.Size}
+		r = heldRecord{V: codec.Version, Size: info.Size, Born: l.ran}
 		l.added.Bytes += r.Size
 		l.added.Pieces++
 	} else if l.least == 0 || r.Until < l.least {
 		l.least = r.Until
+	}
+	if r.Aside != 0 {
+		l.changes = append(l.changes, core.Change{Key: asideKey(l.owner, r.Aside, piece.Score)})
+		l.added.Aside -= r.Size
+		r.Aside, l.back = 0, true
 	}
 	r.Until = max(r.Until, l.until)
 	c, err := change(key, r)
@@ -140,7 +148,7 @@ func (b *Barter) record(ctx context.Context, p Partner, a *account, l *leasing, 
 	if most := leaseBytesMin + p.Given/leaseShare; used.Leases > most {
 		return &core.Denial{Reason: fmt.Sprintf("the leases kept here for you may have %d bytes; renew more pieces at a time", most)}
 	}
-	changes, score, err := leaseChanges(l, raw, used)
+	changes, score, err := b.leaseChanges(l, a, raw, used)
 	if err != nil {
 		return err
 	}
@@ -185,18 +193,31 @@ func (b *Barter) settleAll(a *account, l *leasing, used *usedRecord) {
 	}
 }
 
-// leaseChanges adds to the changes of a lease what is to be kept of it, and the total.
-func leaseChanges(l *leasing, raw []byte, used usedRecord) ([]core.Change, core.Score, error) {
+// leaseChanges adds to the changes of a lease what is to be kept of it, and the totals. The caller
+// holds a.commit.
+func (b *Barter) leaseChanges(l *leasing, a *account, raw []byte, used usedRecord) ([]core.Change, core.Score, error) {
 	score := core.ScoreOf(raw)
-	total, err := change(join(usedPrefix, l.owner[:]), used)
+	day, err := b.dayOf(l.owner, a, b.ran())
 	if err != nil {
 		return nil, score, err
 	}
-	ends, err := change(join(endsPrefix, dateKey(l.until), l.owner[:], score[:]), endsRecord{V: codec.Version, Size: int64(len(raw))})
-	if err != nil {
-		return nil, score, err
+	rest := slices.Concat(dateKey(l.until), l.owner[:], score[:])
+	for _, r := range []struct {
+		key    []byte
+		record any
+	}{
+		{join(usedPrefix, l.owner[:]), used},
+		{join(dayPrefix, l.owner[:]), day},
+		{join(endsPrefix, rest), endsRecord{V: codec.Version, Size: int64(len(raw))}},
+		{join(duePrefix, rest), dueRecord{V: codec.Version, From: l.from, Given: b.ran()}},
+	} {
+		c, err := change(r.key, r.record)
+		if err != nil {
+			return nil, score, err
+		}
+		l.changes = append(l.changes, c)
 	}
-	return append(l.changes, total, ends, core.Change{Key: leaseKey(l.owner, score), Value: raw}), score, nil
+	return append(l.changes, core.Change{Key: leaseKey(l.owner, score), Value: raw}), score, nil
 }
 
 // forgetEnded forgets leases that ended long ago. The pieces stay.
@@ -216,6 +237,11 @@ func (b *Barter) forgetEnded() error {
 		var r endsRecord
 		if err := parse(c.Key, c.Value, &r); err != nil {
 			return err
+		}
+		if due, err := b.has(join(duePrefix, rest)); err != nil {
+			return err
+		} else if due { // its pieces are found by it
+			continue
 		}
 		rest = rest[dateSize:]
 		if err := b.forgetLease(core.DID(rest[:didSize]), core.Score(rest[didSize:]), c.Key, r.Size); err != nil {

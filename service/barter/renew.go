@@ -5,53 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/grange-grid/grange/core"
 )
 
 const (
-	tickEvery  = 10 * time.Minute // between looks at grants and leases that have ended
-	renewTicks = 72               // ticks between looks at our leases, 12 hours
-	retryTicks = 6                // the same after some could not be renewed
+	tickMinutes = 10 // between looks at grants and leases that have ended
+	renewTicks  = 72 // ticks between looks at our leases, 12 hours
+	retryTicks  = 6  // the same after some could not be renewed
 	// A lease is renewed when less than 2/3 of its length is left: 120 of 180 days.
 	renewShare = 3
 	renewParts = 2
 )
-
-// Run blocks until ctx ends: it ends unused grants, forgets leases that have ended long ago,
-// and renews our leases before they lapse, from the first tick on, because a machine may never run for long.
-// It goes by time that has passed, not by the date, which may jump. It returns nil.
-func (b *Barter) Run(ctx context.Context) error {
-	for wait := 1; ; {
-		if err := b.c.Clock.Sleep(ctx, tickEvery); err != nil {
-			return nil // ctx has ended: that is how Run stops
-		}
-		if err := b.tidy(ctx); err != nil && ctx.Err() == nil {
-			b.c.Log.Error("tidy up", "err", err)
-		}
-		if wait--; wait > 0 {
-			continue
-		}
-		wait = renewTicks
-		if err := b.Renew(ctx); err != nil && ctx.Err() == nil {
-			b.c.Log.Warn("renew leases", "err", err)
-			wait = retryTicks
-		}
-	}
-}
 
 // tidy ends what has ended.
 func (b *Barter) tidy(ctx context.Context) error {
 	b.mu.Lock()
 	b.endIdle(b.c.Clock.Now())
 	b.mu.Unlock()
-	return errors.Join(b.forgetEnded(), b.forgetTaken(), b.drop(ctx))
+	return errors.Join(b.expire(ctx), b.reclaim(ctx), b.forgetEnded(), b.forgetTaken(), b.drop(ctx))
 }
 
-// Renew asks every holder for a new lease over those of our pieces whose lease
+// renewDue asks every holder for a new lease over those of our pieces whose lease
 // has run for a third of its length. One holder's failure does not keep it from the others.
-func (b *Barter) Renew(ctx context.Context) error {
+func (b *Barter) renewDue(ctx context.Context) error {
 	now := b.c.Clock.Now().Unix()
 	due := map[core.DID][]core.Piece{} // by machine, rising
 	partners := map[core.DID]Partner{}

@@ -43,14 +43,14 @@ func TestRenewWhatHasRunForAThird(t *testing.T) {
 		t.Fatalf("leases end at %v, want %d", got, first)
 	}
 	clock.Advance(60 * 24 * time.Hour)
-	if err := owner.now().Renew(t.Context()); err != nil {
+	if err := owner.now().renewDue(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := owner.until(t, holder, pieces); !slices.Equal(got, []int64{first}) {
 		t.Errorf("renewed at 120 days, till %v", got)
 	}
 	clock.Advance(time.Second)
-	if err := owner.now().Renew(t.Context()); err != nil {
+	if err := owner.now().renewDue(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := owner.until(t, holder, pieces); !slices.Equal(got, []int64{first + 60*daySeconds + 1}) {
@@ -61,7 +61,7 @@ func TestRenewWhatHasRunForAThird(t *testing.T) {
 	owner.checkPlaced(t)
 	// Also what has lapsed comes back.
 	clock.Advance(400 * 24 * time.Hour)
-	if err := owner.now().Renew(t.Context()); err != nil {
+	if err := owner.now().renewDue(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := owner.until(t, holder, pieces); len(got) != 1 || got[0] != w.clock.Now().Unix()+180*daySeconds {
@@ -81,7 +81,7 @@ func TestRenewTellsWhatIsMissing(t *testing.T) {
 		}
 	}
 	w.net.Down(away.agent())
-	if err := owner.now().Renew(t.Context()); !errors.Is(err, core.ErrUnreachable) {
+	if err := owner.now().renewDue(t.Context()); !errors.Is(err, core.ErrUnreachable) {
 		t.Errorf("renew: %v", err)
 	}
 	later := w.clock.Now().Unix() + 180*daySeconds
@@ -101,7 +101,7 @@ func TestRenewTellsWhatIsMissing(t *testing.T) {
 	good.mu.Unlock()
 	w.net.Up(away.agent())
 	w.clock.(interface{ Advance(time.Duration) }).Advance(100 * 24 * time.Hour)
-	if err := owner.now().Renew(t.Context()); err != nil {
+	if err := owner.now().renewDue(t.Context()); err != nil {
 		t.Errorf("renew: %v", err)
 	}
 	if got := owner.until(t, good, pieces); !slices.Equal(got, []int64{later}) {
@@ -297,7 +297,7 @@ func TestOurLeasesAreKeptUntilTheyEnd(t *testing.T) {
 		return n
 	}
 	clock.Advance(100 * 24 * time.Hour)
-	if err := owner.now().Renew(t.Context()); err != nil {
+	if err := owner.now().renewDue(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {

@@ -160,7 +160,7 @@ func (b *Barter) adopt(ctx context.Context, lease pact.Lease, raw []byte) error 
 	b.mu.Lock()
 	used := a.used.plus(l.added)
 	b.mu.Unlock()
-	changes, _, err := leaseChanges(l, raw, used)
+	changes, _, err := b.leaseChanges(l, a, raw, used)
 	if err != nil {
 		return err
 	}

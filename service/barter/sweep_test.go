@@ -1,6 +1,7 @@
 package barter
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -62,6 +63,14 @@ func TestTheBooksAreMadeAgain(t *testing.T) {
 	holder.loseBooks()
 	for key, value := range before {
 		got, err := holder.books.Get([]byte(key))
+		if bytes.HasPrefix([]byte(key), heldPrefix) { // what only the books knew is not known again
+			var was heldRecord
+			if err := codec.Unmarshal(value, &was, recordSizeMax); err != nil {
+				t.Fatal(err)
+			}
+			was.Born = 0
+			value = mustMarshal(t, was)
+		}
 		if err != nil || string(got) != string(value) {
 			t.Errorf("record %q: %x, %v; was %x", key, got, err, value)
 		}

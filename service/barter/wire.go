@@ -24,6 +24,7 @@ const (
 	proveLimit    = 64 << 10
 	proofsLimit   = 2 << 20
 	leasesLimit   = 4 << 20
+	releaseLimit  = 256 << 10
 	leasesPage    = 8
 	challengesMax = 512
 	leasePieceMax = 4096
@@ -54,6 +55,17 @@ type leasesAnswer struct {
 	More   bool              `json:"more"`
 }
 
+type releaseRequest struct {
+	Release identity.Signed `json:"release"`
+}
+
+type releaseAnswer struct {
+	// Aside is how many pieces are set aside by it.
+	Aside int `json:"aside"`
+	// Alarm says that so much was released lately that it is kept for longer.
+	Alarm bool `json:"alarm"`
+}
+
 type challenge struct {
 	Score core.Score `json:"score"`
 	Block uint64     `json:"block"`
@@ -80,6 +92,7 @@ func (b *Barter) Routes() []wire.Route {
 		{Method: "PUT", Path: "/pieces/{score}", Who: wire.Partner, Limit: erasure.PieceSizeMax, Handler: http.HandlerFunc(b.handlePut)},
 		{Method: "GET", Path: "/pieces/{score}", Who: own, Handler: http.HandlerFunc(b.handleGet)},
 		{Method: "POST", Path: "/leases", Who: wire.Partner, Limit: leaseLimit, Handler: wire.Handle(b.handleLease)},
+		{Method: "POST", Path: "/release", Who: wire.Partner, Limit: releaseLimit, Handler: wire.Handle(b.handleRelease)},
 		{Method: "GET", Path: "/leases", Who: own, Handler: http.HandlerFunc(b.handleLeases)},
 		{Method: "POST", Path: "/prove", Who: wire.Partner, Limit: proveLimit, Handler: wire.Handle(b.handleProve)},
 	}
@@ -197,6 +210,11 @@ func (in leaseRequest) check() error {
 		}
 	}
 	return nil
+}
+
+func (b *Barter) handleRelease(ctx context.Context, in releaseRequest) (releaseAnswer, error) {
+	c := wire.CallerOf(ctx)
+	return b.setAside(c.Grid, c.Agent, in.Release)
 }
 
 func (b *Barter) handleLeases(w http.ResponseWriter, r *http.Request) {

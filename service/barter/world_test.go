@@ -85,8 +85,11 @@ type home struct {
 	given    int64                   // bytes that this home gives each partner
 	other    int64                   // bytes on the disk that are not blobs
 	days     int64                   // of a lease
-	without  map[core.DID]bool       // households that are no partners
-	agents   []core.DID              // instead of the one machine, in the eyes of the others
+	clock    core.Clock              // instead of the world's
+	doubted  bool                    // nobody agrees with our clock
+	alarms   []string
+	without  map[core.DID]bool // households that are no partners
+	agents   []core.DID        // instead of the one machine, in the eyes of the others
 	freshes  int
 }
 
@@ -137,10 +140,20 @@ func (d dialer) Dial(ctx context.Context, to core.DID, addrs []string) (core.Con
 func (h *home) open() {
 	h.w.t.Helper()
 	b, err := New(Config{
-		Key: h.key, Grid: h.grid, Books: h.books, Blobs: h.blobs, Clock: h.w.clock, Wire: caller{h}, Partners: h,
+		Key: h.key, Grid: h.grid, Books: h.books, Blobs: h.blobs, Clock: h.time(), Wire: caller{h}, Partners: h,
 		Policy: policy.Table{ByWhy: map[core.WhyKind]policy.Policy{core.WhyPact: policy.Open, core.WhyNone: policy.Deny}},
 		Free:   func() (int64, int64, error) { return h.free(), diskSize, nil },
-		Log:    slog.New(slog.DiscardHandler),
+		ClockTrusted: func() bool {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return !h.doubted
+		},
+		Alarm: func(_ core.DID, text string) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.alarms = append(h.alarms, text)
+		},
+		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		h.w.t.Fatal(err)
@@ -151,6 +164,14 @@ func (h *home) open() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.barter = b
+}
+
+// time is the home's own clock.
+func (h *home) time() core.Clock {
+	if h.clock != nil {
+		return h.clock
+	}
+	return h.w.clock
 }
 
 func (h *home) free() int64 {
@@ -245,7 +266,7 @@ func (h *home) Of(grid core.DID) (Partner, bool) {
 			agents = []core.DID{o.agent()}
 		}
 		return Partner{
-			Grid: grid, Name: fmt.Sprintf("home %d", i), Pact: pactOf(h.grid, grid), Given: given, Gives: o.given, LeaseDays: days, Agents: agents,
+			Grid: grid, Name: fmt.Sprintf("home %d", i), Pact: pactOf(h.grid, grid), Given: given, Gives: o.given, LeaseDays: days, AsideDays: 14, Agents: agents,
 		}, true
 	}
 	return Partner{}, false

@@ -1,0 +1,161 @@
+package barter
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/pact"
+)
+
+// modelDay is what the alarm goes by: how many bytes were live before each change, and what went.
+type modelDay struct {
+	live, gone []modelHour
+	raised     int64
+}
+
+type modelHour struct{ hour, bytes int64 }
+
+func (m *model) live(owner core.DID) (n int64) {
+	for _, p := range m.held[owner] {
+		if p.aside == 0 {
+			n += p.size
+		}
+	}
+	return n
+}
+
+// changes notes that what is live is about to change.
+func (m *model) changes(owner core.DID) {
+	d := m.days[owner]
+	d.live = append(d.live, modelHour{m.ran / 3600, m.live(owner)})
+}
+
+// mass tells whether over a quarter of what was live a day ago has gone since.
+func (m *model) mass(owner core.DID) bool {
+	today := func(h modelHour) bool { return h.hour > m.ran/3600-24 }
+	d, gone, live := m.days[owner], int64(0), m.live(owner)
+	if i := slices.IndexFunc(d.live, today); i >= 0 {
+		live = d.live[i].bytes
+	}
+	for _, h := range d.gone {
+		if today(h) {
+			gone += h.bytes
+		}
+	}
+	return gone > live/4
+}
+
+func (m *model) alarmed(owner core.DID) bool {
+	raised := m.days[owner].raised
+	return raised > 0 && m.ran < raised+61*daySeconds
+}
+
+// pass lets time go by while the machine is off.
+func (s *machine) pass(*rapid.T) {
+	s.clock.Advance(rapid.SampledFrom([]time.Duration{time.Second, 59 * time.Minute, time.Hour, 1000 * time.Hour}).Draw(s.t, "time"))
+}
+
+// run lets it go by while it runs.
+func (s *machine) run(*rapid.T) {
+	d := rapid.SampledFrom([]time.Duration{time.Minute, time.Hour, 23 * time.Hour, 10 * 24 * time.Hour, 50 * 24 * time.Hour}).Draw(s.t, "time")
+	s.b.startRunning()
+	s.clock.Advance(d)
+	s.b.pass(d)
+	s.m.ran += int64(d / time.Second)
+}
+
+func (s *machine) tidy(*rapid.T) {
+	for owner := range s.m.held { // not at the very second in which a lease ends
+		for _, p := range s.m.held[owner] {
+			if p.until == s.clock.Now().Unix() {
+				s.clock.Advance(time.Second)
+			}
+		}
+	}
+	for range 5 { // one looks at so many leases only
+		if err := s.b.tidy(context.Background()); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	now := s.clock.Now().Unix()
+	for _, owner := range s.owners {
+		days := int64(14)
+		if s.m.alarmed(owner) {
+			days = 60
+		}
+		for score, p := range s.m.held[owner] {
+			if p.aside == 0 && p.until < now {
+				s.m.changes(owner)
+				p.aside = s.m.ran
+			}
+			if p.aside > 0 && p.aside+days*daySeconds <= s.m.ran {
+				delete(s.m.held[owner], score)
+			}
+		}
+	}
+}
+
+func (s *machine) release(*rapid.T) {
+	owner := s.owner()
+	agent := s.h.w.homes[1]
+	if owner != agent.grid {
+		agent = s.h.w.homes[2]
+	}
+	var pieces []core.Score
+	for _, data := range s.pieces {
+		if rapid.Bool().Draw(s.t, "released") {
+			pieces = append(pieces, core.ScoreOf(data))
+		}
+	}
+	if len(pieces) == 0 {
+		return
+	}
+	slices.SortFunc(pieces, compareScores)
+	signed, err := pact.SignRelease(agent.key, pact.Release{Owner: owner, Agent: agent.agent(), Pieces: pieces, Time: s.clock.Now().Unix()})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	full := rapid.IntRange(0, 5).Draw(s.t, "full") == 0
+	s.disk.Books().SetFull(full)
+	out, err := s.b.setAside(owner, agent.agent(), signed)
+	s.disk.Books().SetFull(false)
+	if full && errors.Is(err, core.ErrFull) {
+		return
+	}
+	if err != nil {
+		s.t.Fatalf("release: %v", err)
+	}
+	n := 0
+	for _, score := range pieces {
+		p := s.m.held[owner][score]
+		if p == nil || p.aside > 0 {
+			continue
+		}
+		s.m.changes(owner)
+		n++
+		p.aside = s.m.ran
+		if p.born <= s.m.ran-daySeconds {
+			d := s.m.days[owner]
+			d.gone = append(d.gone, modelHour{s.m.ran / 3600, p.size})
+		}
+	}
+	if n > 0 && !s.m.alarmed(owner) && s.m.mass(owner) {
+		s.m.days[owner].raised = s.m.ran
+	}
+	if want := (releaseAnswer{Aside: n, Alarm: s.m.alarmed(owner)}); out != want {
+		s.t.Fatalf("released: %+v, want %+v", out, want)
+	}
+}
+
+func (s *machine) close(*rapid.T) {
+	owner, g := s.owner(), s.grant()
+	s.b.closeGrants(owner, [][]byte{g.id})
+	if owner == g.owner {
+		s.m.grants = slices.DeleteFunc(s.m.grants, func(o *modelGrant) bool { return o == g })
+	}
+}
