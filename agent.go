@@ -152,6 +152,7 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	g.Go(func() error { return a.barter.Run(inner) })
 	g.Go(func() error { return a.federation.Run(inner) })
 	g.Go(func() error { return a.watch(inner) })
+	g.Go(func() error { return a.learn(inner) })
 	if ready != nil {
 		ready(a.network.Addrs())
 	}

@@ -235,11 +235,10 @@ func (a *Agent) takeOver(ctx context.Context, report federation.Report, o Recove
 			out.Failed[name] = why
 		}
 	}
-	sizes, err := a.vault.PieceSizes()
+	sizeOf, err := a.pieceSizes()
 	if err != nil {
 		return out, err
 	}
-	sizeOf := func(piece core.Score) (int64, bool) { size, ok := sizes[piece]; return size, ok }
 	if o.Progress != nil {
 		o.Progress(Progress{Stage: "asking holders for their lists"})
 	}

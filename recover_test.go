@@ -191,7 +191,11 @@ func TestRecoverThroughOnePartner(t *testing.T) {
 		if err := anna.live(10 * time.Minute); !errors.Is(err, grange.ErrRevoked) {
 			t.Errorf("the lost machine comes back: %v", err)
 		}
-		// The pieces at those two are found by asking again.
+		// The pieces at those two are found when they are back, and by asking again.
+		again.mustHave("tree", want)
+		if check, err := again.Check(t.Context(), "", nil); err != nil || check.Unheld != 0 || check.Worth.Survives != 1 {
+			t.Errorf("check with all back: %+v, %v", check, err)
+		}
 		again.stop()
 		third, rec := w.recover(again, homes[2], "third")
 		if rec.Agree != 3 || rec.Pieces == 0 || rec.Pieces != rec.Versions[0].Worth.Pieces || rec.Unknown != 0 {

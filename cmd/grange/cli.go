@@ -178,7 +178,7 @@ type recoverCommand struct {
 }
 
 func (recoverCommand) detail() string {
-	return `Makes this machine one of your household, on a new directory. The partner named by --from tells who the others are; all are asked, and the newest of what they say counts. If it is cut short, the same command goes on. If a partner was away, the same command, once more when it is back and while no 'grange run' runs here, finds what it holds.`
+	return `Makes this machine one of your household, on a new directory. The partner named by --from tells who the others are; all are asked, and the newest of what they say counts. If it is cut short, the same command goes on. If a partner was away, a running agent finds what it holds when it is back; without one, the same command once more does.`
 }
 
 type versionCommand struct{}

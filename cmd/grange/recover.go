@@ -134,7 +134,7 @@ func (a *app) recovered(out grange.RecoverResult, kept bool) {
 	}
 	a.table(rows...)
 	if len(out.Failed) > 0 {
-		a.tell("What only partners hold who were away is found by the same command, once more when they are back.")
+		a.tell("What only partners hold who were away is found when they are back, while this machine runs.")
 	}
 	a.tell("Next: grange get %s, then grange check --mend --now", clean(out.Versions[0].Name))
 }

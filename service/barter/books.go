@@ -12,19 +12,20 @@ import (
 
 // The keys of barter's records. DIDs and scores are 32 raw bytes, dates a u64.
 var (
-	offerKey     = []byte("b/offer")   // the total we give
-	wholeKey     = []byte("b/whole")   // the books know every lease that there is a blob of
-	usedPrefix   = []byte("b/used/")   // + owner: what its pieces here come to
-	heldPrefix   = []byte("b/held/")   // + owner + piece: one piece kept here
-	leasePrefix  = []byte("b/lease/")  // + owner + score of the Signed: a lease we gave
-	endsPrefix   = []byte("b/ends/")   // + date + owner + score of the Signed: when it ends
-	duePrefix    = []byte("b/due/")    // + the same: its pieces have not been set aside yet
-	asidePrefix  = []byte("b/aside/")  // + owner + running seconds + piece: since when it is aside
-	dayPrefix    = []byte("b/day/")    // + owner: what came and went in the last running day
-	ranKey       = []byte("b/ran")     // how long this machine has run
-	placedPrefix = []byte("o/placed/") // + piece + agent: where a piece of ours lies
-	takenPrefix  = []byte("o/lease/")  // + date of its end + agent + score of the Signed: a lease we were given
-	outPrefix    = []byte("o/used/")   // + holder's household: what our pieces there come to
+	offerKey      = []byte("b/offer")    // the total we give
+	wholeKey      = []byte("b/whole")    // the books know every lease that there is a blob of
+	usedPrefix    = []byte("b/used/")    // + owner: what its pieces here come to
+	heldPrefix    = []byte("b/held/")    // + owner + piece: one piece kept here
+	leasePrefix   = []byte("b/lease/")   // + owner + score of the Signed: a lease we gave
+	endsPrefix    = []byte("b/ends/")    // + date + owner + score of the Signed: when it ends
+	duePrefix     = []byte("b/due/")     // + the same: its pieces have not been set aside yet
+	asidePrefix   = []byte("b/aside/")   // + owner + running seconds + piece: since when it is aside
+	dayPrefix     = []byte("b/day/")     // + owner: what came and went in the last running day
+	ranKey        = []byte("b/ran")      // how long this machine has run
+	placedPrefix  = []byte("o/placed/")  // + piece + agent: where a piece of ours lies
+	takenPrefix   = []byte("o/lease/")   // + date of its end + agent + score of the Signed: a lease we were given
+	learnedPrefix = []byte("o/learned/") // + holder's household: its own list of our pieces was read
+	outPrefix     = []byte("o/used/")    // + holder's household: what our pieces there come to
 )
 
 const (

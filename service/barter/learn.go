@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/codec"
 )
 
 // Limits of what a machine may tell of our pieces.
@@ -32,11 +33,31 @@ func (b *Barter) Learn(ctx context.Context, grid core.DID, sizeOf func(core.Scor
 			failures = append(failures, fmt.Errorf("leases at %s: %w", p.Name, err))
 		}
 	}
+	if len(failures) == 0 {
+		if err := b.noteLearned(grid); err != nil {
+			failures = append(failures, err)
+		}
+	}
 	known, unknown, err = b.placedAt(grid)
 	if err != nil {
 		failures = append(failures, err)
 	}
 	return known, unknown, errors.Join(failures...)
+}
+
+// noteLearned writes down that all of a partner's machines have told what they hold of ours.
+func (b *Barter) noteLearned(grid core.DID) error {
+	c, err := change(join(learnedPrefix, grid[:]), wholeRecord{V: codec.Version})
+	if err != nil {
+		return err
+	}
+	return b.c.Books.Apply(c)
+}
+
+// Learned tells whether a Learn of a partner has ended well: until then it may hold
+// pieces of ours of which these books know nothing.
+func (b *Barter) Learned(grid core.DID) (bool, error) {
+	return b.has(join(learnedPrefix, grid[:]))
 }
 
 // placedAt counts the pieces that are recorded at a household, by whether their size is known.
