@@ -116,6 +116,9 @@ func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOp
 		Spread: erasure.Shape{K: o.Data, M: o.Parity}, Progress: progressOf(o.Progress),
 	})
 	err = a.ended(err)
+	if errors.Is(err, ErrRevoked) { // whatever was written down here is of no household any more
+		return PutResult{}, err
+	}
 	if errors.Is(err, vault.ErrNoPartner) {
 		return PutResult{}, ErrNoPartner
 	}

@@ -37,7 +37,12 @@ func cage(t *testing.T) string {
 				// Swap would be memory by another name; where there is none, there is no such file.
 				_ = os.WriteFile(filepath.Join(dir, "memory.swap.max"), []byte("0"), 0o644)
 				t.Cleanup(func() {
-					if err := os.Remove(dir); err != nil {
+					err := os.Remove(dir)
+		for try := 0; err != nil && try < 200; try++ { // a process that was killed leaves it a moment later
+			time.Sleep(50 * time.Millisecond)
+			err = os.Remove(dir)
+		}
+		if err != nil {
 						t.Errorf("remove the control group: %v", err)
 					}
 				})
