@@ -38,11 +38,11 @@ func cage(t *testing.T) string {
 				_ = os.WriteFile(filepath.Join(dir, "memory.swap.max"), []byte("0"), 0o644)
 				t.Cleanup(func() {
 					err := os.Remove(dir)
-		for try := 0; err != nil && try < 200; try++ { // a process that was killed leaves it a moment later
-			time.Sleep(50 * time.Millisecond)
-			err = os.Remove(dir)
-		}
-		if err != nil {
+					for try := 0; err != nil && try < 200; try++ { // a process that was killed leaves it a moment later
+						time.Sleep(50 * time.Millisecond)
+						err = os.Remove(dir)
+					}
+					if err != nil {
 						t.Errorf("remove the control group: %v", err)
 					}
 				})
