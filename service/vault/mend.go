@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -68,7 +69,8 @@ func (f *filling) all(ctx context.Context, uses segmentSet) error {
 type task struct {
 	segment manifest.Segment
 	held    holders
-	placed  int // pieces that somebody took
+	crowded holders // holdings that others are to have instead
+	placed  int     // pieces that somebody took
 	lost    bool
 }
 
@@ -134,6 +136,9 @@ func (f *filling) begin(ctx context.Context, tasks []*task) error {
 	var expect int64
 	for _, t := range tasks {
 		expect += int64(t.segment.Total()-t.held.distinct()) * int64(t.segment.Size)
+		if f.found != nil {
+			expect += int64(t.held.crowded(t.segment, slices.Collect(maps.Keys(t.held))).pieces().len()) * int64(t.segment.Size)
+		}
 	}
 	if expect == 0 {
 		return nil
@@ -187,6 +192,11 @@ func (f *filling) one(ctx context.Context, t *task) error {
 		}
 	}
 	want := t.held.lacking(t.segment, households)
+	lacking := len(want) > 0
+	if f.found != nil { // a put leaves what others hold where it is
+		t.crowded = t.held.crowded(t.segment, takers)
+		want = append(want, t.crowded.pieces().list()...)
+	}
 	if len(want) == 0 {
 		return nil
 	}
@@ -196,16 +206,17 @@ func (f *filling) one(ctx context.Context, t *task) error {
 	}
 	if err != nil { // a segment's fault: it is told, and the others are mended
 		f.v.c.Log.Warn("a segment cannot be mended", "segment", fmt.Sprintf("%x", t.segment.ID), "err", err)
-		t.lost = true
+		t.lost = lacking
+		t.crowded = nil
 	}
 	// Also where it cannot be mended: the next put of the same bytes must not rely on it.
 	if err := f.strikeOut(t, f.found.dead); err != nil {
 		return err
 	}
-	if t.lost {
+	if err != nil {
 		return nil
 	}
-	unplaced, err := f.placing.Segment(ctx, t.segment, pieces, want, t.held.lists())
+	unplaced, err := f.placing.Segment(ctx, t.segment, pieces, want, t.held.without(t.crowded).lists())
 	if err != nil {
 		return err
 	}
@@ -246,22 +257,18 @@ func (f *filling) strikeOut(t *task, which func(core.Holding) bool) error {
 // settle counts what became of a segment, from the leases, and strikes out lost
 // holdings whose pieces are held elsewhere now.
 func (f *filling) settle(t *task) error {
-	after := t.held
-	if t.placed > 0 {
-		var err error
-		if after, err = f.v.heldOf(t.segment, f.found.lost); err != nil {
-			return err
-		}
+	moved, after, err := f.settleMoves(t)
+	if err != nil {
+		return err
 	}
 	present := after
 	if f.found != nil {
-		var err error
 		if present, err = f.v.heldOf(t.segment, f.found.unproven); err != nil {
 			return err
 		}
 	}
 	f.worth.add(t.segment, present)
-	made := max(0, after.distinct()-t.held.distinct())
+	made := moved + max(0, after.distinct()-t.held.distinct())
 	short := len(after.lacking(t.segment, len(after)))
 	if made > 0 || short > 0 || t.lost {
 		f.out.Segments++
@@ -276,6 +283,28 @@ func (f *filling) settle(t *task) error {
 	}
 	there := after.pieces()
 	return f.strikeOut(t, func(h core.Holding) bool { return f.found.lost(h) && there.has(t.segment.Index(h.Score)) })
+}
+
+// settleMoves strikes out what others hold now in the place of a household that held too much. It
+// returns how many pieces those are, and who holds the segment then.
+func (f *filling) settleMoves(t *task) (moved int, after holders, err error) {
+	if t.placed == 0 {
+		return 0, t.held, nil
+	}
+	if after, err = f.v.heldOf(t.segment, f.found.lost); err != nil || len(t.crowded) == 0 {
+		return 0, after, err
+	}
+	elsewhere := after.without(t.crowded).pieces()
+	err = f.strikeOut(t, func(h core.Holding) bool {
+		i := t.segment.Index(h.Score)
+		return t.crowded[h.Grid].has(i) && elsewhere.has(i)
+	})
+	if err != nil {
+		return 0, after, err
+	}
+	moved = (t.crowded.pieces() & elsewhere).len()
+	after, err = f.v.heldOf(t.segment, f.found.lost)
+	return moved, after, err
 }
 
 // whole tells whether nothing is left to be mended.

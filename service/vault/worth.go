@@ -132,13 +132,11 @@ func (h holders) lists() map[core.DID][]int {
 // counts returns the number of pieces by household, each piece counted for one
 // holder only, so that the worth is never too good.
 func (h holders) counts() map[core.DID]int {
-	var seen pieceSet
 	out := make(map[core.DID]int, len(h))
-	for _, grid := range slices.SortedFunc(maps.Keys(h), core.DID.Compare) {
-		if n := (h[grid] &^ seen).len(); n > 0 {
+	for grid, set := range h.once() {
+		if n := set.len(); n > 0 {
 			out[grid] = n
 		}
-		seen |= h[grid]
 	}
 	return out
 }

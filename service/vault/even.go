@@ -1,0 +1,83 @@
+package vault
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/manifest"
+	"github.com/grange-grid/grange/pure/place"
+)
+
+// once returns h with each piece at one holder only.
+func (h holders) once() holders {
+	var seen pieceSet
+	out := make(holders, len(h))
+	for _, grid := range slices.SortedFunc(maps.Keys(h), core.DID.Compare) {
+		out[grid] = h[grid] &^ seen
+		seen |= h[grid]
+	}
+	return out
+}
+
+// without returns h but for the holdings in other.
+func (h holders) without(other holders) holders {
+	out := make(holders, len(h))
+	for grid, set := range h {
+		if rest := set &^ other[grid]; rest != 0 {
+			out[grid] = rest
+		}
+	}
+	return out
+}
+
+// crowded returns what households hold beyond an even share over all that hold pieces or would
+// take some, if the segment survives more when others hold that.
+func (h holders) crowded(s manifest.Segment, takers []core.DID) holders {
+	if s.K == 1 { // a copy at each, never two
+		return nil
+	}
+	once := h.once()
+	households := len(once)
+	for _, grid := range takers {
+		if h[grid] == 0 {
+			households++
+		}
+	}
+	share := place.Share(s.Total(), households)
+	over := holders{}
+	for grid, set := range once {
+		if all := set.list(); len(all) > share {
+			for _, i := range all[share:] { // parity rather than data, which readers fetch first
+				over[grid] |= 1 << i
+			}
+		}
+	}
+	if len(over) == 0 || once.filled(s, takers).Survives >= once.without(over).filled(s, takers).Survives {
+		return nil
+	}
+	return over
+}
+
+// filled returns what a segment is worth once the takers have what nobody holds.
+func (h holders) filled(s manifest.Segment, takers []core.DID) place.Worth {
+	seats := make([]place.Household, 0, len(h)+len(takers))
+	for grid, set := range h {
+		seat := place.Household{DID: grid, Held: set.list()}
+		if slices.Contains(takers, grid) {
+			seat.Room = s.Total()
+		}
+		seats = append(seats, seat)
+	}
+	for _, grid := range takers {
+		if h[grid] == 0 {
+			seats = append(seats, place.Household{DID: grid, Room: s.Total()})
+		}
+	}
+	counts := h.counts()
+	give, _ := place.Spread(s.Total(), seats, 0)
+	for grid, pieces := range give {
+		counts[grid] += len(pieces)
+	}
+	return place.WorthOf(int(s.K), counts)
+}
