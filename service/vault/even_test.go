@@ -42,3 +42,35 @@ func TestMendingMovesWhatOneHoldsTooMuchOf(t *testing.T) {
 		t.Errorf("again: %+v, %v", again.Mended, err)
 	}
 }
+
+// TestMendingIsNotHinderedByCopies has each of two households hold half of a segment, and some pieces both.
+func TestMendingIsNotHinderedByCopies(t *testing.T) {
+	f := newFixture(t, 2)
+	files := someTree()
+	f.put(files)
+	bo, cleo := f.m.homes[did(0)], f.m.homes[did(1)]
+	given := map[core.Score]bool{}
+	for piece, at := range f.m.leased {
+		switch {
+		case at[did(0)] && len(given) < 3: // in place of one of its own, bo has one of cleo's
+			delete(at, did(0))
+			delete(bo.pieces, piece)
+			given[piece] = true
+		case at[did(1)] && len(bo.pieces) < len(cleo.pieces):
+			at[did(0)] = true
+			bo.pieces[piece] = cleo.pieces[piece]
+		}
+	}
+	checked, err := f.v.Check(t.Context(), CheckOptions{Mend: true})
+	if err != nil || checked.Bad() != nil {
+		t.Fatalf("%v, %v: mended %+v", err, checked.Bad(), checked.Mended)
+	}
+	if checked.Mended.Pieces < 3 || checked.Worth.Survives != 1 || checked.Worth.Pieces != checked.Worth.Wanted {
+		t.Errorf("mended %+v, worth %+v", checked.Mended, checked.Worth)
+	}
+	for _, home := range []*fakeHome{bo, cleo} {
+		home.away = true
+		f.sameTree(files)
+		home.away = false
+	}
+}

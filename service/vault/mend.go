@@ -216,7 +216,8 @@ func (f *filling) one(ctx context.Context, t *task) error {
 	if err != nil {
 		return nil
 	}
-	unplaced, err := f.placing.Segment(ctx, t.segment, pieces, want, t.held.without(t.crowded).lists())
+	// A piece that two hold is in the way of neither's share but one's.
+	unplaced, err := f.placing.Segment(ctx, t.segment, pieces, want, t.held.once().without(t.crowded).lists())
 	if err != nil {
 		return err
 	}
