@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/grange-grid/grange/core"
@@ -52,11 +52,11 @@ func (a *Agent) PutPath(ctx context.Context, name, path string, o *PutOptions) (
 	if err := a.outside(path); err != nil {
 		return PutResult{}, err
 	}
-	var skipped []Problem
+	var left leftOut
 	src, err := files.NewSource(path, files.SourceOptions{
 		Exclude: o.Exclude, OneFileSystem: o.OneFileSystem,
 		Avoid: []string{a.c.Dir}, // its keys are not data, and its pieces grow with every put
-		Skip:  func(p files.Problem) { skipped = append(skipped, problemOf(p.Path, p.Err)) },
+		Skip:  func(p files.Problem) { left.add(p.Path, p.Err) },
 	})
 	if err != nil {
 		return PutResult{}, err
@@ -65,8 +65,26 @@ func (a *Agent) PutPath(ctx context.Context, name, path string, o *PutOptions) (
 		name = src.Name()
 	}
 	out, err := a.put(ctx, name, source{src}, o)
-	out.Problems = append(out.Problems, skipped...)
-	if err == nil && len(skipped) > 0 {
+	return left.with(out, err)
+}
+
+// leftOut is what of a tree was not stored: what could not be, and what is of no kind
+// that is stored.
+type leftOut struct{ problems, special []Problem }
+
+func (l *leftOut) add(path []byte, err error) {
+	if errors.Is(err, files.ErrSpecial) {
+		l.special = append(l.special, problemOf(path, err))
+		return
+	}
+	l.problems = append(l.problems, problemOf(path, err))
+}
+
+// with adds it to what a put came to.
+func (l *leftOut) with(out PutResult, err error) (PutResult, error) {
+	out.Problems = append(out.Problems, l.problems...)
+	out.Special = l.special
+	if err == nil && len(l.problems) > 0 {
 		err = ErrPartly
 	}
 	return out, err
@@ -98,14 +116,10 @@ func (a *Agent) Put(ctx context.Context, name string, src fs.FS, o *PutOptions) 
 	if o == nil {
 		o = &PutOptions{}
 	}
-	var skipped []Problem
-	tree := fsSource{src, func(path string, err error) { skipped = append(skipped, problemOf([]byte(path), err)) }}
+	var left leftOut
+	tree := fsSource{src, func(path string, err error) { left.add([]byte(path), err) }}
 	out, err := a.put(ctx, name, tree, o)
-	out.Problems = append(out.Problems, skipped...)
-	if err == nil && len(skipped) > 0 {
-		err = ErrPartly
-	}
-	return out, err
+	return left.with(out, err)
 }
 
 func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOptions) (PutResult, error) {
@@ -267,7 +281,13 @@ func (a *Agent) Check(ctx context.Context, name string, o *CheckOptions) (CheckR
 }
 
 func problemOf(path []byte, err error) Problem {
-	return Problem{Path: strconv.Quote(string(path)), Err: err.Error()}
+	text := strings.TrimSuffix(err.Error(), ": "+ErrInvalid.Error())
+	if few, ok := errors.AsType[*TooFew](err); ok {
+		text = few.Error()
+	} else if e, ok := errors.AsType[*fs.PathError](err); ok {
+		text = e.Err.Error() // the path is said already
+	}
+	return Problem{Path: Path(path), Err: text}
 }
 
 func progressOf(f func(Progress)) func(vault.Progress) {

@@ -2,12 +2,10 @@ package grange
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
-	"path"
 
+	"github.com/grange-grid/grange/edge/files"
 	"github.com/grange-grid/grange/pure/manifest"
 	"github.com/grange-grid/grange/service/vault"
 )
@@ -95,7 +93,7 @@ func (s fsSource) item(name string, d fs.DirEntry) (vault.Item, error) {
 		item.Entry.Size = uint64(info.Size())
 		item.Open = func() (vault.File, error) { return openFS(s.fsys, name, item.Entry) }
 	default:
-		return item, fmt.Errorf("%s is neither file, directory nor symlink: %w", path.Base(name), errors.ErrUnsupported)
+		return item, files.ErrSpecial
 	}
 	return item, nil
 }

@@ -135,8 +135,8 @@ type Version struct {
 
 // Problem is a file that could not be stored or restored as it should.
 type Problem struct {
-	// Path is quoted as strconv.Quote does, because names need not be UTF-8.
-	Path string `json:"path"`
+	// Path is relative to the tree.
+	Path Path   `json:"path"`
 	Err  string `json:"error"`
 }
 
@@ -146,6 +146,9 @@ type PutResult struct {
 	// Same is how many of the bytes were stored already.
 	Same     int64     `json:"same"`
 	Problems []Problem `json:"problems,omitempty"`
+	// Special are sockets, FIFOs and devices: they are not in the version, and nothing is
+	// amiss for it.
+	Special []Problem `json:"special,omitempty"`
 	// Refused says, by partner's name, why it took less than it was asked to, in words
 	// that follow the name: "said no: …", "could not be reached".
 	Refused map[string]string `json:"refused,omitempty"`

@@ -47,7 +47,7 @@ func (a *app) findings(out grange.CheckResult) {
 	}
 	if m := out.Mended; m != nil {
 		a.say("%s", mended(*m))
-		a.troubles(m.Refused)
+		troubles(m.Refused, a.note)
 	}
 	a.say("%s", a.worth(out.Worth))
 }

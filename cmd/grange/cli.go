@@ -128,7 +128,7 @@ func (acceptCommand) detail() string {
 type putCommand struct {
 	Paths         []string `arg:"" name:"PATH" placeholder:"PATH" help:"Files or directories."`
 	Name          string   `placeholder:"N" help:"What it is stored under, for one PATH; else the last part of the path."`
-	Spread        spread   `placeholder:"10+10" default:"10+10" help:"Data and spare pieces of each segment."`
+	Spread        spread   `placeholder:"10+10" help:"Data and spare pieces of each segment of what is stored anew; else 10+10."`
 	Exclude       []string `placeholder:"GLOB" sep:"none" help:"Leave out what matches, as in .gitignore."`
 	OneFileSystem bool     `help:"Leave out what is mounted below PATH."`
 }

@@ -12,12 +12,13 @@ import (
 	"github.com/grange-grid/grange/pure/policy"
 )
 
-// size is a number of bytes: "10GB", "1.5 TB", "512MiB", "4096".
+// size is a number of bytes: "10GB", "1.5 TB", "512MiB", "4096B". Only nothing goes without
+// a unit: who writes 50 hardly means bytes.
 type size int64
 
 // units are what a size may end with. Decimal ones may do without their B.
 var units = map[string]int64{
-	"": 1, "B": 1,
+	"B": 1,
 	"K": 1e3, "KB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9, "GB": 1e9, "T": 1e12, "TB": 1e12,
 	"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
 }
@@ -27,7 +28,14 @@ func (s *size) UnmarshalText(text []byte) error {
 	t := strings.TrimSpace(string(text))
 	number := strings.TrimRight(t, "kmgtibKMGTIB ")
 	unit, ok := units[strings.ToUpper(strings.TrimSpace(t[len(number):]))]
+	if t == "0" {
+		*s = 0
+		return nil
+	}
 	n, err := decimal(number, unit)
+	if number == t && err == nil {
+		return fmt.Errorf("%.40q has no unit; sizes are like 50GB or 512MiB", t)
+	}
 	if !ok || err != nil {
 		return fmt.Errorf("%.40q is no size; sizes are like 50GB or 512MiB", t)
 	}

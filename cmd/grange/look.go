@@ -135,7 +135,7 @@ func (c *getCommand) run(ctx context.Context, a *app) error {
 			a.tell("%s, version %d, restored to %s: %s, %s.", clean(what), out.Version.Number, clean(dest),
 				count(out.Files, "file", "files"), amount(out.Bytes))
 		}
-		a.problems(out.Problems)
+		a.problems(out.Problems, a.warn)
 		return err
 	})
 }
@@ -189,7 +189,12 @@ func (a *app) status(s grange.Status) {
 		for _, v := range same {
 			names = append(names, clean(v.Name))
 		}
-		a.say("%s: %s", list(names), a.worth(same[0].Worth))
+		all := list(names) + ":"
+		if len(all) <= a.width {
+			a.say("%s %s", all, a.worth(same[0].Worth))
+			continue
+		}
+		a.say("%s\n  %s", wrap(all, a.width, "  "), a.worth(same[0].Worth))
 	}
 }
 

@@ -68,7 +68,11 @@ func program(args []string, in, out, errs *os.File) int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err = parsed.Selected().Target.Addr().Interface().(command).run(ctx, a)
-	if _, shown := errors.AsType[reported](err); err != nil && !shown && ctx.Err() != nil {
+	_, shown := errors.AsType[reported](err)
+	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeInterrupted {
+		shown = true // it may have a hint
+	}
+	if err != nil && !shown && ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	return a.report(err)

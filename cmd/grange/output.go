@@ -108,6 +108,13 @@ func (a *app) warn(format string, args ...any) {
 	}
 }
 
+// note writes a line to stderr that is no error, unless nobody wants words.
+func (a *app) note(format string, args ...any) {
+	if !a.quiet {
+		a.warn(format, args...)
+	}
+}
+
 // value writes the one JSON value, if the result is to be JSON.
 func (a *app) value(v any) {
 	if a.json {

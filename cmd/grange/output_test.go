@@ -203,9 +203,28 @@ a and b: Safe now: survives it.
 	}
 }
 
+func TestStatusWrapsNames(t *testing.T) {
+	a, out, _, _ := testApp()
+	var s grange.Status
+	for i := range 12 {
+		s.Versions = append(s.Versions, grange.Version{Name: fmt.Sprintf("documents-%02d", i), Worth: grange.Worth{Readable: true, Survives: 1, Text: "survives it"}})
+	}
+	a.status(s)
+	_, got, _ := strings.Cut(out.String(), "documents-11  0")
+	_, got, _ = strings.Cut(got, "\n\n")
+	want := `documents-00, documents-01, documents-02, documents-03, documents-04,
+  documents-05, documents-06, documents-07, documents-08, documents-09,
+  documents-10 and documents-11:
+  Safe now: survives it.
+`
+	if got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
 func TestTroubles(t *testing.T) {
 	a, _, errs, _ := testApp()
-	a.troubles(map[string]string{"cleo": "could not be reached", "bo\n": "said no: no\x1b room"})
+	troubles(map[string]string{"cleo": "could not be reached", "bo\n": "said no: no\x1b room"}, a.warn)
 	if want := "bo? said no: no? room\ncleo could not be reached\n"; errs.String() != want {
 		t.Errorf("%q, want %q", errs, want)
 	}
@@ -215,10 +234,10 @@ func TestProblemsAreBounded(t *testing.T) {
 	a, _, errs, _ := testApp()
 	problems := make([]grange.Problem, problemsShown+7)
 	for i := range problems {
-		problems[i] = grange.Problem{Path: `"a"`, Err: "no\x1b"}
+		problems[i] = grange.Problem{Path: "a", Err: "no\x1b"}
 	}
-	a.problems(problems)
-	if got := errs.String(); strings.Count(got, "\"a\": no?\n") != problemsShown || !strings.HasSuffix(got, "and 7 problems more\n") {
+	a.problems(problems, a.warn)
+	if got := errs.String(); strings.Count(got, "\"a\": no?\n") != problemsShown || !strings.HasSuffix(got, "and 7 more\n") {
 		t.Errorf("%q", got)
 	}
 }

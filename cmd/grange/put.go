@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/grange-grid/grange"
 	"github.com/grange-grid/grange/face/api"
@@ -75,10 +76,21 @@ func (c *putCommand) put(ctx context.Context, a *app, s *session, path string) (
 		a.tell("%s, version %d: %s, %s. Stored %s new.", clean(out.Name), out.Number,
 			count(out.Files, "file", "files"), amount(out.Bytes), amount(out.Stored))
 	}
-	a.problems(out.Problems)
-	a.troubles(out.Refused)
+	if c.Spread.data > 0 && out.Same > 0 {
+		a.tell("--spread is for what is new: %s were stored already, and stay as they are.", amount(out.Same))
+	}
+	a.problems(out.Special, a.note)
+	say := a.warn
 	if err == nil {
+		say = a.note
+	}
+	a.problems(out.Problems, say)
+	troubles(out.Refused, say)
+	if out.Number > 0 {
 		a.tell("%s", a.worth(out.Worth))
+	}
+	if err != nil && ctx.Err() != nil {
+		return out, &api.Error{Code: api.CodeInterrupted, Message: "interrupted", Hint: "the next put of the same goes on from there"}
 	}
 	return out, err
 }
@@ -86,20 +98,21 @@ func (c *putCommand) put(ctx context.Context, a *app, s *session, path string) (
 // problemsShown bounds how many problems are listed.
 const problemsShown = 20
 
-func (a *app) problems(problems []grange.Problem) {
+// problems lists files and what is the matter with them.
+func (a *app) problems(problems []grange.Problem, say func(string, ...any)) {
 	for i, p := range problems {
 		if i == problemsShown {
-			a.warn("and %s more", count(int64(len(problems)-i), "problem", "problems"))
+			say("and %d more", len(problems)-i)
 			return
 		}
-		a.warn("%s: %s", clean(p.Path), clean(p.Err))
+		say("%s: %s", clean(strconv.Quote(string(p.Path))), clean(p.Err))
 	}
 }
 
 // troubles says of each partner that was of no help why: the words follow its name.
-func (a *app) troubles(byName map[string]string) {
+func troubles(byName map[string]string, say func(string, ...any)) {
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
-		a.warn("%s %s", clean(name), clean(byName[name]))
+		say("%s %s", clean(name), clean(byName[name]))
 	}
 }
 

@@ -118,7 +118,7 @@ func (a *app) recovered(out grange.RecoverResult, kept bool) {
 		agree = fmt.Sprintf(" %d of %s%s.", out.Agree, count(int64(out.Asked), "partner agrees", "partners agree"), news)
 	}
 	a.say("%s is back.%s", clean(out.Household), agree)
-	a.troubles(out.Failed)
+	troubles(out.Failed, a.note)
 	if n := len(out.Removed); n > 0 && !kept {
 		a.say("%s removed from the household.", count(int64(n), "other machine was", "other machines were"))
 	}

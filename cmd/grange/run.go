@@ -36,7 +36,11 @@ func (c *runCommand) run(ctx context.Context, a *app) (err error) {
 			return err
 		}
 	}
-	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.Level(c.LogLevel)}))
+	least := slog.Level(c.LogLevel)
+	if a.quiet {
+		least = max(least, slog.LevelError)
+	}
+	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: least}))
 	conf := a.config()
 	conf.Listen, conf.MDNS, conf.Log = c.Listen, !c.NoMDNS, log
 	agent, err := grange.Open(ctx, conf)

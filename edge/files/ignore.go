@@ -198,6 +198,21 @@ func glob(pattern, name string) bool {
 	return strings.Trim(pattern[i:], "*") == ""
 }
 
+// broken tells whether a component of a pattern can match nothing.
+func broken(pattern string) bool {
+	for pattern != "" {
+		width := 1
+		if pattern[0] != '*' {
+			width, _ = globByte(pattern, 0)
+		}
+		if width == 0 {
+			return true
+		}
+		pattern = pattern[width:]
+	}
+	return false
+}
+
 // globByte matches the first element of a pattern, which is not a star, against
 // c. The element's width is 0 if it is broken: then the pattern matches nothing.
 func globByte(pattern string, c byte) (width int, ok bool) {

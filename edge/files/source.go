@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/manifest"
@@ -41,8 +42,14 @@ type Source struct {
 }
 
 // NewSource looks at a path, which may be a symlink to what is meant.
-// Errors: ErrNotExist, ErrInvalid if it is neither a file nor a directory.
+// Errors: ErrNotExist, ErrInvalid if it is neither a file nor a directory, or a pattern
+// of Exclude can match nothing.
 func NewSource(path string, o SourceOptions) (*Source, error) {
+	for _, pattern := range o.Exclude {
+		if r, ok := parseRule(pattern); ok && slices.ContainsFunc(r.segs, broken) {
+			return nil, fmt.Errorf("pattern %q: a '[' without its ']', or a '\\' at its end: %w", pattern, core.ErrInvalid)
+		}
+	}
 	asked, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, cause(err))

@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,7 +17,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -43,7 +43,7 @@ type story struct {
 	bin, root, dir string
 	began          time.Time
 	homes          map[string]*home
-	leftOut        map[string]bool // quoted paths that could not be stored
+	leftOut        map[string]bool // what could not be stored
 }
 
 func tell(ctx context.Context, bin, dir string, keep bool) (err error) {
@@ -130,13 +130,30 @@ func (s *story) meet(ctx context.Context) error {
 	return nil
 }
 
+// problem is a file that was left out, as --json has it.
+type problem struct {
+	Path  json.RawMessage
+	Error string
+}
+
+// path returns the path's bytes: it is a string, or {"base64": …} where it is not UTF-8.
+func (p problem) path() string {
+	var text string
+	if json.Unmarshal(p.Path, &text) == nil {
+		return text
+	}
+	var raw struct{ Base64 []byte }
+	_ = json.Unmarshal(p.Path, &raw) // else it is no path of the tree's
+	return string(raw.Base64)
+}
+
 // store puts the directory.
 func (s *story) store(ctx context.Context) error {
 	s.say("anna stores %s:", s.dir)
 	var puts [1]struct {
 		Files, Bytes, Stored int64
 		Worth                struct{ Text string }
-		Problems             []struct{ Path, Error string }
+		Problems, Special    []problem
 	}
 	began := time.Now()
 	err := s.homes["anna"].json(ctx, &puts, "put", s.dir, "--name", "tree")
@@ -144,13 +161,14 @@ func (s *story) store(ctx context.Context) error {
 	if err != nil && len(put.Problems) == 0 {
 		return err
 	}
-	for i, p := range put.Problems { // a person's directory has sockets, and files that others own
+	left := append(put.Problems, put.Special...)
+	for i, p := range left { // a person's directory has sockets, and files that others own
 		if i < linesShown {
-			s.say("  left out: %s: %s", p.Path, p.Error)
+			s.say("  left out: %q: %s", p.path(), p.Error)
 		}
-		s.leftOut[p.Path] = true
+		s.leftOut[p.path()] = true
 	}
-	if more := len(put.Problems) - linesShown; more > 0 {
+	if more := len(left) - linesShown; more > 0 {
 		s.say("  and %d more", more)
 	}
 	s.say("  %d files, %s, in %.1f s. Compressed, sealed and with spare: %s on friends' disks.",
@@ -212,7 +230,7 @@ func (s *story) compare(ctx context.Context, back string) error {
 		if err != nil {
 			return err
 		}
-		if s.leftOut[strconv.Quote(string(d.Path))] {
+		if s.leftOut[string(d.Path)] {
 			continue
 		}
 		_, missing := os.Lstat(filepath.Join(back, string(d.Path)))

@@ -60,7 +60,7 @@ func TestNoPermission(t *testing.T) {
 			t.Errorf("%s: %s", p.Path, p.Error)
 		}
 	}
-	if all := strings.Join(named, " "); len(named) != 2 || !strings.Contains(all, `"secret"`) || !strings.Contains(all, `"vault"`) {
+	if all := strings.Join(named, " "); len(named) != 2 || !strings.Contains(all, "secret") || !strings.Contains(all, "vault") {
 		t.Errorf("problems: %v", named)
 	}
 	ok(t, os.Chmod(filepath.Join(tree, "secret"), 0o600))

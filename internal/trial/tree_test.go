@@ -119,8 +119,8 @@ type version struct {
 		Text                                 string
 		At                                   map[string]int64
 	}
-	Problems []struct{ Path, Error string }
-	Refused  map[string]string
+	Problems, Special []struct{ Path, Error string }
+	Refused           map[string]string
 }
 
 type checked struct {

@@ -142,12 +142,13 @@ func (v *Vault) Put(ctx context.Context, name string, src Source, o PutOptions) 
 	}
 	defer unlock()
 
-	meter := newMeter("reading", o.Progress)
+	meter := newMeter("counting", o.Progress)
 	files, size, err := src.Count(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("count what is to be stored: %w", err)
 	}
 	meter.of(size)
+	meter.stage("storing")
 	p, err := v.newPut(o.Spread, meter)
 	if err != nil {
 		return nil, err
