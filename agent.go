@@ -36,9 +36,13 @@ type Agent struct {
 	vault      *vault.Vault
 	network    *network
 
-	mu     sync.Mutex
-	closed bool
 	events *feed
+
+	mu   sync.Mutex // of life's end, and the beginning of a Run
+	life context.Context
+	end  context.CancelFunc
+	runs sync.WaitGroup
+	shut sync.Once
 }
 
 // Open opens the agent on a directory. It dials nobody and listens nowhere.
@@ -69,6 +73,7 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{c: c, store: store, key: machine.key, events: newFeed()}
+	a.life, a.end = context.WithCancel(context.Background())
 	a.network = newNetwork(c, machine.key)
 	fc := machine.federation(c, store, a.network)
 	fc.Needed = a.needed
@@ -134,10 +139,17 @@ func (k keys) federation(c Config, store *disk.Store, n *network) federation.Con
 	}
 }
 
-// Run listens, answers partners and keeps everything up to date until ctx ends,
-// which is no error. It calls ready once, when the agent can be reached. It
+// Run listens, answers partners and keeps everything up to date until ctx ends or the
+// agent is closed, neither of which is an error. It calls ready once, when the agent can be reached. It
 // ends by itself, with ErrRevoked, when the household has removed this machine.
 func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
+	if !a.begin() {
+		return nil
+	}
+	defer a.runs.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(a.life, cancel)()
 	if err := a.federation.Revoked(); err != nil {
 		return err
 	}
@@ -221,16 +233,29 @@ func (a *Agent) alarm(partner core.DID, text string) {
 	a.events.send(e)
 }
 
-// Close ends everything and frees the directory.
-func (a *Agent) Close() error {
+// begin counts a Run, unless the agent is closed.
+func (a *Agent) begin() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed {
-		return nil
+	if a.life.Err() != nil {
+		return false
 	}
-	a.closed = true
-	a.events.close()
-	return errors.Join(a.network.Close(), a.store.Close())
+	a.runs.Add(1)
+	return true
+}
+
+// Close ends everything, waits for Run to return, and frees the directory. So Run's
+// ready must not call it. Closing again does nothing.
+func (a *Agent) Close() (err error) {
+	a.shut.Do(func() {
+		a.mu.Lock()
+		a.end()
+		a.mu.Unlock()
+		a.runs.Wait()
+		a.events.close()
+		err = errors.Join(a.network.Close(), a.store.Close())
+	})
+	return err
 }
 
 // needed tells federation which blobs are pieces. In doubt they are.
