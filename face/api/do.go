@@ -296,11 +296,15 @@ func (o *owner) setOffer(r *http.Request) answer {
 		total = *in.Bytes
 	}
 	if total > now.Most {
+		hint := "make room on this disk"
+		if most := now.Most / 1_000_000; most > 0 {
+			hint = fmt.Sprintf("at most: grange offer %dMB", most)
+		}
 		return failure(nil, &Error{
 			Code: CodeFull,
 			Message: fmt.Sprintf("%s is too much: %s are free or given already, and %s of them stay in reserve",
 				policy.Bytes(total), policy.Bytes(now.Free+now.Used), policy.Bytes(now.Reserve)),
-			Hint: fmt.Sprintf("at most: grange offer %dMB", now.Most/1_000_000),
+			Hint: hint,
 		})
 	}
 	if err := o.agent.SetOffer(r.Context(), total); err != nil {
