@@ -35,6 +35,8 @@ type PutOptions struct {
 	Exclude []string
 	// OneFileSystem leaves out what is mounted below the path; PutPath alone heeds it.
 	OneFileSystem bool
+	// SkipSame makes no version of what the newest one has already.
+	SkipSame bool
 	// Progress is called now and then, from one goroutine at a time.
 	Progress func(Progress)
 }
@@ -127,7 +129,7 @@ func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOp
 		return PutResult{}, err
 	}
 	put, err := a.vault.Put(ctx, name, src, vault.PutOptions{
-		Spread: erasure.Shape{K: o.Data, M: o.Parity}, Progress: progressOf(o.Progress),
+		Spread: erasure.Shape{K: o.Data, M: o.Parity}, SkipSame: o.SkipSame, Progress: progressOf(o.Progress),
 	})
 	err = a.ended(err)
 	if errors.Is(err, ErrRevoked) { // whatever was written down here is of no household any more
@@ -142,7 +144,7 @@ func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOp
 	if put == nil {
 		return PutResult{}, err
 	}
-	out := PutResult{Version: versionOf(put.Version), Same: put.Same, Refused: a.byName(put.Refused)}
+	out := PutResult{Version: versionOf(put.Version), Unchanged: put.Unchanged, Same: put.Same, Refused: a.byName(put.Refused)}
 	out.Worth = a.worthOf(put.Worth)
 	for _, p := range put.Problems {
 		out.Problems = append(out.Problems, problemOf(p.Path, p.Err))

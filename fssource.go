@@ -114,6 +114,9 @@ func openFS(fsys fs.FS, name string, e manifest.Entry) (vault.File, error) {
 
 func (f *fsFile) Entry() manifest.Entry { return f.entry }
 
+// Stamp is none: an fs.FS says too little of a file to know that it has not changed.
+func (f *fsFile) Stamp() vault.Stamp { return vault.Stamp{} }
+
 // Changed compares what Stat says now with what was said of the file before.
 func (f *fsFile) Changed() (bool, error) {
 	info, err := f.Stat()

@@ -97,9 +97,15 @@ type source struct{ *files.Source }
 func (s source) Items(ctx context.Context) iter.Seq2[vault.Item, error] {
 	return func(yield func(vault.Item, error) bool) {
 		for item, err := range s.Source.Items(ctx) {
-			out := vault.Item{Path: item.Path, Entry: item.Entry}
+			out := vault.Item{Path: item.Path, Entry: item.Entry, Stamp: vault.Stamp(item.Stamp)}
 			if open := item.Open; open != nil {
-				out.Open = func() (vault.File, error) { return open() }
+				out.Open = func() (vault.File, error) {
+					f, err := open()
+					if err != nil {
+						return nil, err
+					}
+					return sourceFile{f}, nil
+				}
 			}
 			if !yield(out, err) {
 				return
@@ -107,6 +113,10 @@ func (s source) Items(ctx context.Context) iter.Seq2[vault.Item, error] {
 		}
 	}
 }
+
+type sourceFile struct{ files.File }
+
+func (f sourceFile) Stamp() vault.Stamp { return vault.Stamp(f.File.Stamp()) }
 
 // sink is a restored tree as the vault sees it.
 type sink struct{ *files.Sink }

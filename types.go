@@ -143,6 +143,8 @@ type Problem struct {
 // PutResult is what a put came to.
 type PutResult struct {
 	Version
+	// Unchanged says that it is one there was, because of PutOptions.SkipSame.
+	Unchanged bool `json:"unchanged,omitempty"`
 	// Same is how many of the bytes were stored already.
 	Same     int64     `json:"same"`
 	Problems []Problem `json:"problems,omitempty"`

@@ -172,3 +172,48 @@ func TestChanged(t *testing.T) {
 		})
 	}
 }
+
+// TestStamp changes a file in every way that its contents could have been changed by.
+func TestStamp(t *testing.T) {
+	dir := tree(t, "f a 644 text", "f other 644 text")
+	path := filepath.Join(dir, "a")
+	stamp := func() Stamp {
+		t.Helper()
+		for item, err := range must2(NewSource(dir, SourceOptions{})).Items(t.Context()) {
+			must(t, err)
+			if string(item.Path) != "a" {
+				continue
+			}
+			f := must2(item.Open())
+			defer f.Close()
+			if f.Stamp() != item.Stamp || item.Stamp.Size != item.Entry.Size || item.Stamp.Mtime != item.Entry.Mtime {
+				t.Errorf("listed as %+v, opened as %+v", item.Stamp, f.Stamp())
+			}
+			return item.Stamp
+		}
+		return Stamp{}
+	}
+	info := must2(os.Stat(path))
+	last := stamp()
+	if last == (Stamp{}) || stamp() != last {
+		t.Fatalf("%+v, then %+v", last, stamp())
+	}
+	setMtime(t, path, 5, 6)
+	for what, change := range map[string]func() error{
+		"longer":           func() error { return os.WriteFile(path, []byte("longer text"), 0o644) },
+		"its time set":     func() error { return os.Chtimes(path, info.ModTime(), info.ModTime()) },
+		"another in place": func() error { return os.Rename(filepath.Join(dir, "other"), path) },
+	} {
+		before := stamp()
+		must(t, change())
+		if stamp() == before {
+			t.Errorf("%s: %+v as before", what, before)
+		}
+	}
+	single := must2(NewSource(path, SourceOptions{}))
+	for item := range single.Items(t.Context()) {
+		if item.Open != nil && item.Stamp == (Stamp{}) {
+			t.Error("a single file without a stamp")
+		}
+	}
+}

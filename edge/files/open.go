@@ -58,6 +58,8 @@ func openFile(d *os.Root, name string, listed fs.FileInfo) (*openedFile, error) 
 
 func (f *openedFile) Entry() manifest.Entry { return entryOf(f.info, "") }
 
+func (f *openedFile) Stamp() Stamp { return stampOf(f.info) }
+
 func (f *openedFile) Changed() (bool, error) {
 	now, err := f.Stat()
 	if err != nil {

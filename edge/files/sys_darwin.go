@@ -15,6 +15,14 @@ func device(info fs.FileInfo) uint64 {
 	return 0
 }
 
+// inode returns the number of an entry on its filesystem.
+func inode(info fs.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Ino
+	}
+	return 0
+}
+
 // changeTime returns when the inode last changed, in nanoseconds.
 func changeTime(info fs.FileInfo) int64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {

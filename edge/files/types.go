@@ -21,6 +21,8 @@ type Item struct {
 	// until the next Item is asked for; the File may be read for longer, and
 	// elsewhere. Errors are what a Problem holds: the rest of the tree can go on.
 	Open func() (File, error)
+	// Stamp is a regular file's.
+	Stamp Stamp
 }
 
 // File is a regular file that is being read. One caller at a time uses it.
@@ -33,6 +35,8 @@ type File interface {
 	Changed() (bool, error)
 	// Entry describes the file as it was when it was opened.
 	Entry() manifest.Entry
+	// Stamp is the file's of the same moment.
+	Stamp() Stamp
 }
 
 // Problem is something that was left out, while the rest went on.

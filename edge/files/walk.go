@@ -55,7 +55,7 @@ func (w *walk) single(parent *os.Root) error {
 	file := entryOf(info, "")
 	root := manifest.Entry{Kind: manifest.KindDir, Mode: 0o755, Mtime: file.Mtime, Nsec: file.Nsec}
 	if w.yield(Item{Entry: root}, nil) {
-		w.yield(Item{Path: []byte(w.source.name), Entry: file, Open: opener(parent, base, info)}, nil)
+		w.yield(Item{Path: []byte(w.source.name), Entry: file, Open: opener(parent, base, info), Stamp: stampOf(info)}, nil)
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func (w *walk) entry(d *os.Root, parent, name string, here *rules) error {
 	switch mode := info.Mode(); {
 	case mode.IsRegular():
 		item.Open = opener(d, name, info)
-		item.Entry = entryOf(info, "")
+		item.Entry, item.Stamp = entryOf(info, ""), stampOf(info)
 	case mode.IsDir():
 		return w.subdir(d, path, name, info, here)
 	case mode&fs.ModeSymlink != 0:

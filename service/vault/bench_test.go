@@ -37,7 +37,7 @@ var benchTrees = []struct {
 	}},
 }
 
-func (f *fixture) benchPut(b *testing.B, tr tree) manifest.Version {
+func (f *fixture) benchPut(b *testing.B, tr Source) manifest.Version {
 	b.Helper()
 	out, err := f.v.Put(context.Background(), "docs", tr, PutOptions{})
 	if err != nil {

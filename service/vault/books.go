@@ -19,6 +19,7 @@ var (
 	chunkPrefix = []byte("v/chunk/") // + plain score: the Ref of a chunk that is placed
 	seqKey      = []byte("v/seq")    // the last sequence number of a version of ours
 	usesPrefix  = []byte("v/uses/")  // + a version's key: the segments it consists of
+	filePrefix  = []byte("v/file/")  // + name ‖ 0x00 ‖ a manifest's key: what a file was when it was last read
 )
 
 const (
@@ -29,6 +30,11 @@ const (
 func stateKey(key []byte) []byte { return append(bytes.Clone(statePrefix), key...) }
 
 func chunkKey(plain core.Score) []byte { return append(bytes.Clone(chunkPrefix), plain[:]...) }
+
+// filePrefixOf returns what the keys of a name's files begin with: a name has no zero byte.
+func filePrefixOf(name string) []byte {
+	return append(append(bytes.Clone(filePrefix), name...), 0)
+}
 
 func usesKey(version []byte) []byte { return append(bytes.Clone(usesPrefix), version...) }
 

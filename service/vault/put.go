@@ -24,6 +24,8 @@ var ErrNoPartner = errors.New("no partner")
 type PutOptions struct {
 	// Spread is k+m; zero means 10+10.
 	Spread erasure.Shape
+	// SkipSame makes no version of a tree that the newest version of the name has already.
+	SkipSame bool
 	// Progress is called now and then, from one goroutine at a time.
 	Progress func(Progress)
 }
@@ -31,6 +33,8 @@ type PutOptions struct {
 // Put is the outcome of a put, complete or not.
 type Put struct {
 	Version manifest.Version
+	// Unchanged says that it is one there was, because of PutOptions.SkipSame.
+	Unchanged bool
 	// Worth is what the version is worth now.
 	Worth Worth
 	// Problems are files that are not in the version, or not as they should be.
@@ -92,6 +96,7 @@ type put struct {
 	chunkMax int
 	placing  Placement
 	progress *meter
+	cache    *fileCache // of read alone
 
 	events chan event
 	jobs   chan *job
@@ -149,7 +154,7 @@ func (v *Vault) Put(ctx context.Context, name string, src Source, o PutOptions) 
 	}
 	meter.of(size)
 	meter.stage("storing")
-	p, err := v.newPut(o.Spread, meter)
+	p, err := v.newPut(name, o.Spread, meter)
 	if err != nil {
 		return nil, err
 	}
@@ -169,10 +174,10 @@ func (v *Vault) Put(ctx context.Context, name string, src Source, o PutOptions) 
 		}
 		return nil, err
 	}
-	return p.finish(ctx, name, src.Single(), tree)
+	return p.finish(ctx, name, src.Single(), tree, o.SkipSame)
 }
 
-func (v *Vault) newPut(shape erasure.Shape, m *meter) (*put, error) {
+func (v *Vault) newPut(name string, shape erasure.Shape, m *meter) (*put, error) {
 	p := &put{
 		v: v, secret: v.c.Household.Secret(), shape: shape, segSize: shape.K * erasure.PieceSizeMax, chunkMax: chunk.SizeMax, progress: m,
 		events: make(chan event, eventDepth), jobs: make(chan *job, orderDepth), order: make(chan *job, orderDepth),
@@ -180,6 +185,7 @@ func (v *Vault) newPut(shape erasure.Shape, m *meter) (*put, error) {
 		spareSegments: make(chan []byte, 2+placers),
 		segs:          segmentSet{}, treeSegs: segmentSet{},
 		inFlight: map[core.Score]*job{}, usable: map[segmentID]uint64{}, lastSave: v.c.Clock.Now(),
+		cache: v.newFileCache(name),
 	}
 	if p.segSize < manifest.SealedSizeMax { // a segment of one piece is shorter than the longest sealed chunk
 		p.chunkMax = p.segSize / 2
@@ -234,7 +240,7 @@ func (p *put) pipe(ctx context.Context, src Source) (page.Tree, error) {
 func (p *put) abandon(ctx context.Context) {
 	ctx, cancel := p.v.lastWords(ctx)
 	defer cancel()
-	if err := p.checkpoint(ctx, true); err != nil {
+	if err := errors.Join(p.checkpoint(ctx, true), p.cache.flush()); err != nil {
 		p.v.c.Log.Warn("save what a broken put has placed", "err", err)
 	}
 }

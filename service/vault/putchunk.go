@@ -25,18 +25,8 @@ type job struct {
 // way: then known is true.
 func (p *put) chunk(plain []byte, isPage bool) (j *job, known bool, err error) {
 	score := core.ScoreOf(plain)
-	p.mu.Lock()
-	j = p.inFlight[score]
-	p.mu.Unlock()
-	if j != nil {
-		return j, true, nil
-	}
-	ref, known, err := p.known(score, len(plain), isPage)
-	if err != nil {
-		return nil, false, err
-	}
-	if known {
-		return &job{ref: ref}, true, nil
+	if j, err := p.jobOf(score, isPage); err != nil || j != nil {
+		return j, true, err
 	}
 	j = &job{
 		ref:  manifest.Ref{Plain: score, Size: uint64(len(plain))},
@@ -55,11 +45,26 @@ func (p *put) chunk(plain []byte, isPage bool) (j *job, known bool, err error) {
 	return j, false, nil
 }
 
+// jobOf returns the job of a chunk that is placed or on its way, nil of another.
+func (p *put) jobOf(plain core.Score, isPage bool) (*job, error) {
+	p.mu.Lock()
+	j := p.inFlight[plain]
+	p.mu.Unlock()
+	if j != nil {
+		return j, nil
+	}
+	ref, known, err := p.known(plain, isPage)
+	if err != nil || !known {
+		return nil, err
+	}
+	return &job{ref: ref}, nil
+}
+
 // known returns where a chunk lies, if it can be read from there by what the
 // leases say: the index alone may be of a segment whose holders are gone.
-func (p *put) known(plain core.Score, size int, isPage bool) (manifest.Ref, bool, error) {
+func (p *put) known(plain core.Score, isPage bool) (manifest.Ref, bool, error) {
 	ref, known, err := p.v.knownChunk(plain)
-	if err != nil || !known || ref.Size != uint64(size) || len(ref.Segment) != manifest.SegmentIDSize {
+	if err != nil || !known || len(ref.Segment) != manifest.SegmentIDSize {
 		return ref, false, err
 	}
 	// Only collect stores pages, and treeSegs is its own.

@@ -170,7 +170,7 @@ func (s stream) Items(context.Context) iter.Seq2[Item, error] {
 		e := manifest.Entry{Kind: manifest.KindFile, Mode: 0o644, Size: uint64(s.size)}
 		_ = yield(Item{Entry: manifest.Entry{Kind: manifest.KindDir, Mode: 0o755}}, nil) &&
 			yield(Item{Path: []byte("film"), Entry: e, Open: func() (File, error) {
-				return &memFile{io.LimitReader(rand.NewChaCha8([32]byte{9}), s.size), e, nil}, nil
+				return &memFile{Reader: io.LimitReader(rand.NewChaCha8([32]byte{9}), s.size), e: e}, nil
 			}}, nil)
 	}
 }
@@ -252,7 +252,7 @@ func dirItem(path string) Item {
 func fileItem(path, text string) Item {
 	e := manifest.Entry{Kind: manifest.KindFile, Mode: 0o644, Size: uint64(len(text))}
 	return Item{Path: []byte(path), Entry: e, Open: func() (File, error) {
-		return &memFile{bytes.NewReader([]byte(text)), e, nil}, nil
+		return &memFile{Reader: bytes.NewReader([]byte(text)), e: e}, nil
 	}}
 }
 

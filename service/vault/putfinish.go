@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ func (p *put) incomplete(size int64) *Incomplete {
 
 // finish makes a version of what the pipe has stored: missing spare is made up
 // for where it can be, the version is written down, and the head goes to the partners.
-func (p *put) finish(ctx context.Context, name string, single bool, tree page.Tree) (*Put, error) {
+func (p *put) finish(ctx context.Context, name string, single bool, tree page.Tree, skipSame bool) (*Put, error) {
 	v := p.v
 	out := &Put{Problems: p.problems, Refused: map[core.DID]error{}, Same: p.same}
 	if p.lost > 0 {
@@ -77,7 +78,16 @@ func (p *put) finish(ctx context.Context, name string, single bool, tree page.Tr
 		return nil, &Incomplete{Bytes: int64(p.bytes), Refused: out.Refused}
 	}
 	out.Placed, out.Wanted = out.Worth.Pieces, out.Worth.Wanted
-
+	if skipSame {
+		same, found, err := v.sameAs(name, tree)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			out.Version, out.Unchanged = same, true
+			return p.announce(ctx, out)
+		}
+	}
 	seq, seqChange, err := v.nextSeq()
 	if err != nil {
 		return nil, err
@@ -93,9 +103,31 @@ func (p *put) finish(ctx context.Context, name string, single bool, tree page.Tr
 	if err := v.record(out.Version, p.segs, seqChange); err != nil {
 		return nil, err
 	}
+	return p.announce(ctx, out)
+}
+
+// sameAs returns the newest version of a name, or ours, if it has that very tree.
+func (v *Vault) sameAs(name string, tree page.Tree) (manifest.Version, bool, error) {
+	versions, err := v.Versions(name)
+	if err != nil || len(versions) == 0 {
+		return manifest.Version{}, false, err
+	}
+	us := v.c.Household.Agent()
+	ours := slices.IndexFunc(versions, func(version manifest.Version) bool { return version.Agent == us })
+	for _, i := range []int{0, max(0, ours)} {
+		if t := versions[i].Tree; t.Level == tree.Level && t.Count == tree.Count && bytes.Equal(t.Root, tree.Root) {
+			return versions[i], true, nil
+		}
+	}
+	return manifest.Version{}, false, nil
+}
+
+// announce tells the partners of a version.
+func (p *put) announce(ctx context.Context, out *Put) (*Put, error) {
+	v := p.v
 	p.progress.stage("telling partners")
 	told, err := v.tell(ctx, out)
-	if err != nil && !told && ctx.Err() == nil {
+	if err != nil && !told && !out.Unchanged && ctx.Err() == nil {
 		return nil, errors.Join(err, v.withdraw(out.Version))
 	}
 	if err != nil {

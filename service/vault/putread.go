@@ -67,7 +67,10 @@ func (p *put) read(src Source) error {
 	if first && p.ctx.Err() == nil {
 		return fmt.Errorf("a tree without a root: %w", core.ErrInvalid)
 	}
-	return p.ctx.Err()
+	if p.ctx.Err() != nil {
+		return p.ctx.Err()
+	}
+	return p.cache.end()
 }
 
 // checkItem tells whether the manifest can hold an item. What it cannot is a
@@ -97,11 +100,15 @@ type reading struct {
 	same    int64          // of that, what was stored already
 	changed bool
 	group   []*job
+	now     cachedFile // what it turned out to be
 }
 
-// readFile reads a file until it holds still, three times at most. A file that
-// cannot be read is a problem, not an error.
+// readFile reads a file until it holds still, three times at most, unless it is as it
+// was when it was last read. A file that cannot be read is a problem, not an error.
 func (p *put) readFile(item Item) error {
+	if same, err := p.reuse(item); err != nil || same {
+		return err
+	}
 	for try := 1; ; try++ {
 		r := &reading{}
 		err := p.readOnce(item, r)
@@ -111,6 +118,8 @@ func (p *put) readFile(item Item) error {
 		if err == nil && (!r.changed || try == readTries) {
 			if r.changed {
 				p.problem(item.Path, errChanged)
+			} else if err := p.cache.set(item.Path, r.now); err != nil {
+				return err
 			}
 			p.progress.file()
 			return p.emit(event{kind: eventEntry, path: item.Path, entry: r.entry, same: r.same})
@@ -118,15 +127,51 @@ func (p *put) readFile(item Item) error {
 		if fault, ok := errors.AsType[*pipeError](err); ok {
 			return fault.err
 		}
-		if err := p.emit(event{kind: eventForget}); err != nil {
+		if err := p.unread(r); err != nil {
 			return err
 		}
-		p.progress.bytes(-int64(r.entry.Size))
 		if err != nil {
 			p.problem(item.Path, err)
 			return nil
 		}
 	}
+}
+
+// reuse stores a file by what it was when it was last read, if it is the same still and
+// all its chunks are stored.
+func (p *put) reuse(item Item) (same bool, err error) {
+	cached, known, err := p.cache.find(item.Path)
+	if err != nil || !known || cached.stamp != item.Stamp || !p.cache.settled(item.Stamp) {
+		return false, err
+	}
+	r := &reading{entry: item.Entry}
+	r.entry.Size, r.entry.Chunks = 0, nil
+	for plain := range cached.chunks() {
+		j, err := p.jobOf(plain, false)
+		if err != nil {
+			return false, err
+		}
+		if j == nil {
+			return false, p.unread(r)
+		}
+		if err := p.addChunk(j, true, r); err != nil {
+			return false, err
+		}
+	}
+	if r.entry.Size != item.Entry.Size {
+		return false, p.unread(r)
+	}
+	if err := p.endChunks(r); err != nil {
+		return false, err
+	}
+	p.progress.file()
+	return true, p.emit(event{kind: eventEntry, path: item.Path, entry: r.entry, same: r.same})
+}
+
+// unread takes back what was said of the file at hand.
+func (p *put) unread(r *reading) error {
+	p.progress.bytes(-int64(r.entry.Size))
+	return p.emit(event{kind: eventForget})
 }
 
 // pipeError is a failure of the pipe itself, not of the file that is read.
@@ -141,7 +186,7 @@ func (p *put) readOnce(item Item, r *reading) error {
 		return err
 	}
 	defer f.Close()
-	r.entry = f.Entry()
+	r.entry, r.now.stamp = f.Entry(), f.Stamp()
 	declared := r.entry.Size
 	r.entry.Size, r.entry.Chunks = 0, nil
 	if r.entry.Kind != manifest.KindFile {
@@ -165,10 +210,8 @@ func (p *put) readOnce(item Item, r *reading) error {
 			}
 		}
 	}
-	if len(r.group) > 0 {
-		if err := p.emit(event{kind: eventChunks, jobs: r.group}); err != nil {
-			return err
-		}
+	if err := p.endChunks(r); err != nil {
+		return &pipeError{err}
 	}
 	changed, err := f.Changed()
 	r.changed = changed || r.entry.Size != declared
@@ -181,13 +224,27 @@ func (p *put) readChunk(plain []byte, r *reading) error {
 	if err != nil {
 		return err
 	}
-	n := int64(len(plain))
+	r.now.plains = append(r.now.plains, j.ref.Plain[:]...)
+	return p.addChunk(j, known, r)
+}
+
+// addChunk tells the collector of the next chunk of the file at hand.
+func (p *put) addChunk(j *job, known bool, r *reading) error {
+	n := int64(j.ref.Size)
 	r.entry.Size += uint64(n)
 	if known {
 		r.same += n
 	}
 	p.progress.bytes(n)
 	if r.group = append(r.group, j); len(r.group) < groupChunks {
+		return nil
+	}
+	return p.endChunks(r)
+}
+
+// endChunks tells the collector of the chunks that it has not heard of yet.
+func (p *put) endChunks(r *reading) error {
+	if len(r.group) == 0 {
 		return nil
 	}
 	group := r.group

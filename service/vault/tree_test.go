@@ -50,7 +50,7 @@ func (tr tree) Items(context.Context) iter.Seq2[Item, error] {
 					if tr[name] == nil {
 						return nil, errors.New("permission denied")
 					}
-					return &memFile{bytes.NewReader(tr[name]), e, nil}, nil
+					return &memFile{Reader: bytes.NewReader(tr[name]), e: e}, nil
 				}
 			}
 			item.Entry = e
@@ -65,10 +65,12 @@ type memFile struct {
 	io.Reader
 	e       manifest.Entry
 	changed func() bool
+	stamp   Stamp
 }
 
 func (f *memFile) Close() error          { return nil }
 func (f *memFile) Entry() manifest.Entry { return f.e }
+func (f *memFile) Stamp() Stamp          { return f.stamp }
 func (f *memFile) Changed() (bool, error) {
 	return f.changed != nil && f.changed(), nil
 }
@@ -150,7 +152,7 @@ func (c changing) Items(ctx context.Context) iter.Seq2[Item, error] {
 			text, changed := c.read()
 			e := file.Entry
 			e.Size = uint64(len(text))
-			return &memFile{strings.NewReader(text), e, func() bool { return changed }}, nil
+			return &memFile{Reader: strings.NewReader(text), e: e, changed: func() bool { return changed }}, nil
 		}
 		_ = yield(root, nil) && yield(file, nil)
 	}

@@ -71,6 +71,18 @@ type Item struct {
 	Entry manifest.Entry
 	// Open is set for regular files.
 	Open func() (File, error)
+	// Stamp is that of a regular file now.
+	Stamp Stamp
+}
+
+// Stamp is what a filesystem says of a file that differs when its contents do. The zero
+// Stamp says nothing.
+type Stamp struct {
+	// Size is in bytes, Mtime in seconds since 1970, Nsec in nanoseconds beyond, Ctime, when
+	// anything of the file last changed, in nanoseconds since 1970.
+	Size               uint64
+	Mtime, Nsec, Ctime int64
+	Inode, Dev         uint64
 }
 
 // File is a regular file that is being read.
@@ -78,6 +90,8 @@ type File interface {
 	io.ReadCloser
 	// Entry is how the file stood when it was opened.
 	Entry() manifest.Entry
+	// Stamp is the file's, of the same moment.
+	Stamp() Stamp
 	// Changed tells whether it has changed since.
 	Changed() (bool, error)
 }
