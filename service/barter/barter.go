@@ -95,6 +95,10 @@ type Barter struct {
 	// orphans may have become needless; dropping are those that drop is looking at.
 	orphans, dropping map[core.Score]struct{}
 	running           running
+	// lines has a token for each machine that nothing is leased from or released to just now.
+	lines map[core.DID]chan struct{}
+	// alarmed are holders that said last that too much was released.
+	alarmed map[core.DID]bool
 	// coming is how many bytes are being put just now, landed how many have been
 	// since the start: what was free before they landed is less by them.
 	coming, landed int64
@@ -121,6 +125,8 @@ func New(c Config) (*Barter, error) {
 		inHand:   map[core.Score]int{},
 		orphans:  map[core.Score]struct{}{},
 		dropping: map[core.Score]struct{}{},
+		lines:    map[core.DID]chan struct{}{},
+		alarmed:  map[core.DID]bool{},
 	}
 	b.buffers.New = func() any {
 		buf := make([]byte, erasure.PieceSizeMax)

@@ -26,6 +26,9 @@ var (
 	takenPrefix   = []byte("o/lease/")   // + date of its end + agent + score of the Signed: a lease we were given
 	learnedPrefix = []byte("o/learned/") // + holder's household: its own list of our pieces was read
 	outPrefix     = []byte("o/used/")    // + holder's household: what our pieces there come to
+	queuePrefix   = []byte("o/queue/")   // + agent + piece: a release that is to be signed
+	sentPrefix    = []byte("o/sent/")    // + agent: the Signed of a release that may not have arrived
+	gonePrefix    = []byte("o/gone/")    // + date + agent + piece: a released piece is forgotten then
 )
 
 const (
@@ -90,6 +93,8 @@ type placedRecord struct {
 	// Fails counts failed proofs since the last good one, the first at Failed.
 	Fails  uint  `json:"fails"`
 	Failed int64 `json:"failed"`
+	// Released is until when it is remembered that the piece was released; 0: it was not.
+	Released int64 `json:"released,omitempty"`
 }
 
 // note is what a blob's record says of itself, so that the books can be rebuilt.
@@ -125,6 +130,12 @@ func asideKey(owner core.DID, ran int64, piece core.Score) []byte {
 
 func placedKey(piece core.Score, agent core.DID) []byte {
 	return join(placedPrefix, piece[:], agent[:])
+}
+
+func queueKey(agent core.DID, piece core.Score) []byte { return join(queuePrefix, agent[:], piece[:]) }
+
+func goneKey(date int64, agent core.DID, piece core.Score) []byte {
+	return join(gonePrefix, dateKey(date), agent[:], piece[:])
 }
 
 func change(key []byte, record any) (core.Change, error) {

@@ -56,7 +56,7 @@ func (l *lane) commit(ctx context.Context, done bool) error {
 		}
 		var missing []core.Score
 		err := l.persist(ctx, func() (err error) {
-			missing, err = l.b.takeLease(ctx, l.partner, l.agent, piecesOf(batch), closing)
+			missing, err = l.b.takeLease(ctx, l.partner, l.agent, piecesOf(batch), closing, true)
 			return err
 		})
 		if err != nil && len(batch) == 0 { // an hour ends those rooms as well
@@ -118,8 +118,24 @@ func piecesOf(batch []pendingPiece) []core.Piece {
 }
 
 // takeLease asks a holder for a lease over pieces it has, which rise, and to end grants; it checks
-// the lease and records it. It returns those that the holder has not.
-func (b *Barter) takeLease(ctx context.Context, p Partner, agent core.DID, pieces []core.Piece, closing [][]byte) (missing []core.Score, err error) {
+// the lease and records it. It returns those that the holder has not. back says that what was
+// released there is wanted again; otherwise it is left out.
+func (b *Barter) takeLease(ctx context.Context, p Partner, agent core.DID, pieces []core.Piece, closing [][]byte, back bool) (missing []core.Score, err error) {
+	unlock, err := b.lockLine(ctx, agent)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if len(pieces) > 0 { // or the holder would take the release for a later one
+		if err := b.resend(ctx, p, agent); err != nil && (ctx.Err() != nil || errors.Is(err, core.ErrUnreachable)) {
+			return nil, fmt.Errorf("release to %s: %w", p.Name, err)
+		}
+	}
+	if !back {
+		if pieces, err = b.unreleased(agent, pieces); err != nil || len(pieces) == 0 {
+			return nil, err
+		}
+	}
 	var out leaseAnswer
 	in := leaseRequest{Pieces: pieces, Seconds: p.leaseSeconds(), Close: closing}
 	if err := b.c.Wire.Call(ctx, agent, "POST", "/leases", in, &out); err != nil {
@@ -151,7 +167,22 @@ func (b *Barter) takeLease(ctx context.Context, p Partner, agent core.DID, piece
 	case len(leased) == 0:
 		return missing, nil
 	}
-	return missing, b.recordPlaced(*out.Lease, lease, leased)
+	return missing, b.recordPlaced(*out.Lease, lease, leased, back)
+}
+
+// unreleased leaves out pieces that were released to a machine.
+func (b *Barter) unreleased(agent core.DID, pieces []core.Piece) ([]core.Piece, error) {
+	out := make([]core.Piece, 0, len(pieces))
+	for _, piece := range pieces {
+		var r placedRecord
+		if _, err := b.read(placedKey(piece.Score, agent), &r); err != nil {
+			return nil, err
+		}
+		if r.Released == 0 {
+			out = append(out, piece)
+		}
+	}
+	return out, nil
 }
 
 // errShort says that a lease runs for less than the pact says.

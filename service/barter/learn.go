@@ -70,7 +70,7 @@ func (b *Barter) placedAt(grid core.DID) (known, unknown int, err error) {
 		switch {
 		case err != nil:
 			return 0, 0, err
-		case h.Grid != grid:
+		case h.Grid != grid || r.Released != 0:
 		case r.Size > 0:
 			known++
 		default:
@@ -115,7 +115,7 @@ func (b *Barter) learnFrom(ctx context.Context, p Partner, agent core.DID, sizeO
 			if unknown > unknownMax {
 				return fmt.Errorf("more than %d pieces that we do not know: %w", unknownMax, core.ErrTooLarge)
 			}
-			if err := b.recordPlaced(s, lease, pieces); err != nil {
+			if err := b.recordPlaced(s, lease, pieces, false); err != nil {
 				return err
 			}
 		}

@@ -18,18 +18,20 @@ func (b *Barter) Placed(grid core.DID) int64 {
 }
 
 // Held returns who has promised to keep a piece of ours, also where the promise has
-// ended: it may be there all the same, and comes back by renewal.
+// ended: it may be there all the same, and comes back by renewal. Where it was released to is not told.
 func (b *Barter) Held(piece core.Score) ([]core.Holding, error) {
 	var out []core.Holding
 	for c, err := range b.c.Books.Scan(join(placedPrefix, piece[:]), nil) {
 		if err != nil {
 			return nil, fmt.Errorf("look up piece %s: %w", piece.Short(), err)
 		}
-		h, _, err := parsePlaced(c)
+		h, r, err := parsePlaced(c)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, h)
+		if r.Released == 0 {
+			out = append(out, h)
+		}
 	}
 	return out, nil
 }
@@ -41,8 +43,9 @@ func (t tally) add(grid core.DID, pieces, size int64) {
 	t[grid] = t[grid].plus(usedRecord{Pieces: pieces, Bytes: size})
 }
 
-// recordPlaced writes down a lease that we were given, with where its pieces lie.
-func (b *Barter) recordPlaced(s identity.Signed, lease pact.Lease, pieces []core.Piece) error {
+// recordPlaced writes down a lease that we were given, with where its pieces lie. renews says
+// that it was given just now: then what had been released is back.
+func (b *Barter) recordPlaced(s identity.Signed, lease pact.Lease, pieces []core.Piece, renews bool) error {
 	raw, err := codec.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("write lease: %w", err)
@@ -59,9 +62,15 @@ func (b *Barter) recordPlaced(s identity.Signed, lease pact.Lease, pieces []core
 		if err != nil {
 			return err
 		}
-		if known { // the size may come to be known, and the machine may be another household's now
+		switch {
+		case known && r.Released != 0 && !renews:
+			continue
+		case known && r.Released != 0:
+			changes = append(changes, core.Change{Key: goneKey(r.Released, lease.Holder, piece.Score)}, core.Change{Key: queueKey(lease.Holder, piece.Score)})
+			r.Released = 0
+		case known: // the size may come to be known, and the machine may be another household's now
 			added.add(r.Grid, -1, -r.Size)
-		} else {
+		default:
 			r = placedRecord{V: codec.Version, Since: lease.From}
 		}
 		if piece.Size > 0 {
@@ -98,6 +107,10 @@ func (b *Barter) Forget(holdings ...core.Holding) error {
 		}
 		gone[string(key)] = true
 		changes = append(changes, core.Change{Key: key})
+		if r.Released != 0 {
+			changes = append(changes, core.Change{Key: goneKey(r.Released, h.Agent, h.Score)}, core.Change{Key: queueKey(h.Agent, h.Score)})
+			continue
+		}
 		added.add(r.Grid, -1, -r.Size)
 	}
 	return b.applyPlaced(changes, added)

@@ -23,7 +23,7 @@ func (b *Barter) tidy(ctx context.Context) error {
 	b.mu.Lock()
 	b.endIdle(b.c.Clock.Now())
 	b.mu.Unlock()
-	return errors.Join(b.expire(ctx), b.reclaim(ctx), b.forgetEnded(), b.forgetTaken(), b.drop(ctx))
+	return errors.Join(b.expire(ctx), b.reclaim(ctx), b.forgetEnded(), b.forgetTaken(), b.forgetReleased(), b.drop(ctx))
 }
 
 // renewDue asks every holder for a new lease over those of our pieces whose lease
@@ -31,12 +31,7 @@ func (b *Barter) tidy(ctx context.Context) error {
 func (b *Barter) renewDue(ctx context.Context) error {
 	now := b.c.Clock.Now().Unix()
 	due := map[core.DID][]core.Piece{} // by machine, rising
-	partners := map[core.DID]Partner{}
-	for _, p := range b.c.Partners.All() {
-		for _, agent := range p.Agents {
-			partners[agent] = p
-		}
-	}
+	partners := b.agents()
 	for c, err := range b.c.Books.Scan(placedPrefix, nil) {
 		if err != nil {
 			return fmt.Errorf("read where our pieces lie: %w", err)
@@ -46,13 +41,13 @@ func (b *Barter) renewDue(ctx context.Context) error {
 			return err
 		}
 		p, ok := partners[h.Agent]
-		if ok && h.Until < now+p.leaseSeconds()*renewParts/renewShare {
+		if ok && r.Released == 0 && h.Until < now+p.leaseSeconds()*renewParts/renewShare {
 			due[h.Agent] = append(due[h.Agent], core.Piece{Score: h.Score, Size: r.Size})
 		}
 	}
 	var failures []error
 	for agent, pieces := range due {
-		if err := b.renewAt(ctx, partners[agent], agent, pieces); err != nil {
+		if _, err := b.renewAt(ctx, partners[agent], agent, pieces, false); err != nil {
 			failures = append(failures, err)
 		}
 		if err := ctx.Err(); err != nil {
@@ -63,16 +58,17 @@ func (b *Barter) renewDue(ctx context.Context) error {
 }
 
 // renewAt renews the leases over pieces at one machine. A piece that it says it has
-// not counts as one failed proof.
-func (b *Barter) renewAt(ctx context.Context, p Partner, agent core.DID, pieces []core.Piece) error {
+// not counts as one failed proof. back is takeLease's. It returns which pieces it has not.
+func (b *Barter) renewAt(ctx context.Context, p Partner, agent core.DID, pieces []core.Piece, back bool) (lost []core.Score, err error) {
 	for batch := range slices.Chunk(pieces, leasePieceMax) {
-		missing, err := b.takeLease(ctx, p, agent, batch, nil)
+		missing, err := b.takeLease(ctx, p, agent, batch, nil, back)
 		if ctx.Err() == nil {
 			b.heard(agent, err)
 		}
 		if err != nil {
-			return err
+			return lost, err
 		}
+		lost = append(lost, missing...)
 		if len(missing) == 0 {
 			continue
 		}
@@ -82,8 +78,8 @@ func (b *Barter) renewAt(ctx context.Context, p Partner, agent core.DID, pieces 
 			findings[i] = core.Finding{Holding: core.Holding{Score: piece, Grid: p.Grid, Agent: agent}, State: core.PieceMissing}
 		}
 		if err := b.recordFindings(findings); err != nil {
-			return err
+			return lost, err
 		}
 	}
-	return nil
+	return lost, nil
 }

@@ -264,7 +264,7 @@ func TestALaterLeaseTakesNothingBack(t *testing.T) {
 	record := func(grid core.DID, until int64) {
 		s := signedLease{By: holder.agent(), Body: []byte{byte(until)}}
 		l := pact.Lease{Holder: holder.agent(), Grid: grid, From: 1, Until: until}
-		if err := owner.now().recordPlaced(s, l, []core.Piece{{Score: core.ScoreOf(a), Size: 100}}); err != nil {
+		if err := owner.now().recordPlaced(s, l, []core.Piece{{Score: core.ScoreOf(a), Size: 100}}, true); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@ package barter
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/grange-grid/grange/core"
@@ -97,17 +98,29 @@ func (b *Barter) trusted() bool {
 	return !doubt && b.c.ClockTrusted()
 }
 
+// count counts the minutes for which this machine runs, beside all other work.
+func (b *Barter) count(ctx context.Context) {
+	b.startRunning()
+	for b.c.Clock.Sleep(ctx, runEvery) == nil {
+		b.pass(runEvery)
+	}
+}
+
 // Run blocks until ctx ends: it ends unused grants, sets aside what has expired, reclaims what has been
-// aside for long enough, forgets leases that have ended long ago, and renews ours before they
+// aside for long enough, tells holders what was released, forgets leases that have ended long ago, and renews ours before they
 // lapse, from the first tick on, because a machine may never run for long.
 // It goes by time that has passed, not by the date, which may jump. It returns nil.
 func (b *Barter) Run(ctx context.Context) error {
-	b.startRunning()
+	var g sync.WaitGroup
+	defer g.Wait()
+	g.Go(func() { b.count(ctx) })
 	for minutes, wait := 1, 1; ; minutes++ {
 		if err := b.c.Clock.Sleep(ctx, runEvery); err != nil {
 			return nil // ctx has ended: that is how Run stops
 		}
-		b.pass(runEvery)
+		if err := b.Deliver(ctx); err != nil && ctx.Err() == nil {
+			b.c.Log.Info("tell holders what was released", "err", err)
+		}
 		if minutes%tickMinutes != 0 {
 			continue
 		}
