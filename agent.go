@@ -84,14 +84,17 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.network.known = func(agent core.DID) bool { _, ok := a.federation.ByAgent(agent); return ok }
+	a.network.known = func(agent core.DID) bool {
+		_, ok := a.federation.ByAgent(agent)
+		return ok || a.federation.IsOurs(agent)
+	}
 	a.network.saw = func(agent core.DID) {
 		a.federation.Saw(agent)
 		a.barter.Saw(agent)
 	}
 	a.barter, err = barter.New(barter.Config{
 		Key: machine.key, Grid: a.federation.Self().Grid, Books: store.Books(), Blobs: store.Blobs(), Clock: c.Clock,
-		Wire: heedful{a.network, a.federation}, Partners: partners{a.federation}, Policy: policies(), Free: store.Space, Needed: a.federation.NeedsBlob, Alarm: a.alarm, Log: c.Log.With("room", "barter"),
+		Wire: heedful{a.network, a.federation}, Partners: partners{a.federation}, Policy: policies(), Free: store.Space, Needed: a.federation.NeedsBlob, ClockTrusted: a.federation.ClockTrusted, Alarm: a.alarm, Log: c.Log.With("room", "barter"),
 	})
 	if err != nil {
 		return nil, err
@@ -135,7 +138,7 @@ func readKeys(store *disk.Store) (keys, error) {
 func (k keys) federation(c Config, store *disk.Store, n *network) federation.Config {
 	return federation.Config{
 		Key: k.key, Seal: k.seal, Books: store.Books(), Blobs: store.Blobs(), Clock: c.Clock,
-		Wire: n, Known: n.addrs, Addrs: n.Addrs, Log: c.Log.With("room", "federation"), Policy: "open",
+		Wire: n, Known: n.addrs, Addrs: n.Addrs, Log: c.Log.With("room", "federation"), Policy: "open", Machine: c.Machine,
 	}
 }
 
@@ -165,6 +168,7 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	g.Go(func() error { return a.federation.Run(inner) })
 	g.Go(func() error { return a.watch(inner) })
 	g.Go(func() error { return a.learn(inner) })
+	g.Go(func() error { return a.together(inner) })
 	if ready != nil {
 		ready(a.network.Addrs())
 	}
@@ -210,12 +214,17 @@ func (a *Agent) serve(ctx context.Context) error {
 func (a *Agent) watch(ctx context.Context) error {
 	for path := range a.network.Paths(ctx) {
 		p, ok := a.federation.ByAgent(path.Peer)
-		if !ok {
+		if !ok && !a.federation.IsOurs(path.Peer) {
 			continue
 		}
 		a.network.note(path.Peer, path.Up)
 		if path.Up {
 			a.network.saw(path.Peer)
+		}
+		if !ok {
+			continue // another machine of ours
+		}
+		if path.Up {
 			a.events.send(Event{Time: a.c.Clock.Now(), Kind: "seen", Partner: p.Name, Text: p.Name + " is here"})
 		} else {
 			a.events.send(Event{Time: a.c.Clock.Now(), Kind: "away", Partner: p.Name, Text: p.Name + " went out of reach"})

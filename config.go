@@ -24,6 +24,8 @@ type Config struct {
 	Listen []string
 	// MDNS finds partners on the local network, and lets them find this machine.
 	MDNS bool
+	// Machine is what this machine is called within its household; "" is the host's name.
+	Machine string
 	// Log is where the agent says what it does; nil is nowhere.
 	Log *slog.Logger
 
@@ -82,6 +84,9 @@ func (c Config) complete() (Config, error) {
 			fmt.Sprintf("/ip4/0.0.0.0/tcp/%d", DefaultPort), fmt.Sprintf("/ip6/::/tcp/%d", DefaultPort),
 			fmt.Sprintf("/ip4/0.0.0.0/udp/%d/quic-v1", DefaultPort), fmt.Sprintf("/ip6/::/udp/%d/quic-v1", DefaultPort),
 		}
+	}
+	if c.Machine == "" {
+		c.Machine, _ = os.Hostname() // without one it has no name
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

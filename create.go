@@ -102,6 +102,8 @@ type RecoverOptions struct {
 	// KeepMachines leaves the household's other machines in its charter.
 	KeepMachines bool
 	Progress     func(Progress)
+
+	add bool // none was lost: this machine joins the others
 }
 
 // Recover makes this machine one of a household that has lost its own, from the
@@ -172,14 +174,19 @@ func recoverHousehold(ctx context.Context, c Config, store *disk.Store, entropy 
 		return federation.Report{}, err
 	}
 	n := newNetwork(c, machine.key)
-	report, err := federation.Recover(ctx, machine.federation(c, store, n), entropy, from, federation.RecoverOptions{
-		KeepMachines: o.KeepMachines,
-		Progress: func(p federation.Progress) {
-			if o.Progress != nil {
-				o.Progress(Progress{Stage: stageOf(p, from)})
-			}
-		},
-	})
+	progress := func(p federation.Progress) {
+		if o.Progress != nil {
+			o.Progress(Progress{Stage: stageOf(p, from)})
+		}
+	}
+	var report federation.Report
+	if o.add {
+		report, err = federation.AddMachine(ctx, machine.federation(c, store, n), entropy, from, progress)
+	} else {
+		report, err = federation.Recover(ctx, machine.federation(c, store, n), entropy, from, federation.RecoverOptions{
+			KeepMachines: o.KeepMachines, Progress: progress,
+		})
+	}
 	return report, errors.Join(err, n.Close())
 }
 

@@ -84,6 +84,8 @@ type routeRow struct {
 	query        func(k *kept) string
 
 	stranger, partner, other, admitted string
+	// own is another machine of the household that is asked; empty is unknown.
+	own string
 	// bo and cleo look into what the partner and the other one got.
 	bo, cleo func(t *testing.T, a answer)
 }
@@ -108,11 +110,13 @@ func routeTable() []routeRow {
 					"sig": fields{"by": make([]byte, 32), "sig": make([]byte, 64)}, "charters": k.charter,
 				}
 			},
+			own:      notFound,
 			stranger: notFound, partner: notFound, other: notFound, admitted: notFound,
 		},
 		{
 			method: "POST", path: "/recover", limit: 384 << 10,
 			body:     func(*kept) any { return fields{} },
+			own:      ok,
 			stranger: ok, partner: ok, other: ok, admitted: ok,
 		},
 		{
@@ -120,6 +124,7 @@ func routeTable() []routeRow {
 			body: func(k *kept) any {
 				return fields{"charters": k.charter, "addrs": []string{}, "name": "bo", "heads": []fields{}}
 			},
+			own:      invalid,
 			stranger: unknown, partner: ok, other: invalid, admitted: unknown,
 			bo: func(t *testing.T, a answer) {
 				if got := message[greetingOf](t, a).Name; got != "anna" {
@@ -130,6 +135,7 @@ func routeTable() []routeRow {
 		{
 			method: "POST", path: "/charter", limit: 1 << 20,
 			body:     func(k *kept) any { return fields{"charters": k.charter} },
+			own:      invalid,
 			stranger: unknown, partner: ok, other: invalid, admitted: ok,
 		},
 		{
@@ -141,6 +147,7 @@ func routeTable() []routeRow {
 		{
 			method: "GET", path: "/state/{score}",
 			query:    func(k *kept) string { return k.page.String() },
+			own:      notFound,
 			stranger: unknown, partner: ok, other: notFound, admitted: ok,
 			bo: func(t *testing.T, a answer) {
 				if len(a.body) == 0 {
@@ -157,6 +164,7 @@ func routeTable() []routeRow {
 		},
 		{
 			method: "GET", path: "/heads",
+			own:      ok,
 			stranger: unknown, partner: ok, other: ok, admitted: ok,
 			bo: func(t *testing.T, a answer) {
 				if h := message[headsOf](t, a); len(h.Heads) != 1 || len(h.Charters) != 1 || len(h.Heads[0].Pages) < 2 {
@@ -283,6 +291,7 @@ type peerWorld struct {
 	anna, lost *machine // lost is bo's
 	to         target
 	bo, cleo   *raw
+	own        *raw // anna's second machine
 	k          *kept
 }
 
@@ -290,12 +299,15 @@ func newPeerWorld(w *world) *peerWorld {
 	t := w.t
 	homes := w.households("anna", "bo", "cleo")
 	anna, bo, cleo := homes[0], homes[1], homes[2]
+	second, _ := w.add(anna, anna, "second")
+	second.stop()
 	bo.put("tree", randomTree(1, 100_000))
 	grid := bo.grid()
 	bo.stop()
 	cleo.stop()
 	p := &peerWorld{
-		world: w, anna: anna, lost: bo, to: anna.target(), bo: w.raw("bo", bo.did), cleo: w.raw("cleo", cleo.did), k: &kept{},
+		world: w, anna: anna, lost: bo, to: anna.target(), bo: w.raw("bo", bo.did), cleo: w.raw("cleo", cleo.did),
+		own: w.raw("own", second.did), k: &kept{},
 	}
 	var err error
 	if p.k.pact, err = core.ParseScore(anna.pact(bo).ID); err != nil {
@@ -359,7 +371,7 @@ func TestRoutesByCaller(t *testing.T) {
 				who  *raw
 				want string
 				look func(*testing.T, answer)
-			}{{stranger, row.stranger, nil}, {p.cleo, row.other, row.cleo}, {admitted, row.admitted, row.bo}, {p.bo, row.partner, row.bo}} {
+			}{{stranger, row.stranger, nil}, {p.cleo, row.other, row.cleo}, {p.own, cmp.Or(row.own, unknown), nil}, {admitted, row.admitted, row.bo}, {p.bo, row.partner, row.bo}} {
 				got := row.send(c.who, p.to, p.k)
 				if got.String() != c.want {
 					t.Errorf("%s %s by %s: %v (%s), want %s", row.method, row.path, c.who.name, got, got.err.Message, c.want)
@@ -391,7 +403,7 @@ var specRoute = regexp.MustCompile("(?m)^\\| `([A-Z]+) (/[^?` ]*)[^`]*` \\| ([a-
 // checkTable fails unless the table, the agent and SPEC have the same routes.
 func checkTable(t *testing.T, m *machine, table []routeRow) {
 	t.Helper()
-	classes := map[wire.Class]string{wire.Stranger: "stranger", wire.Partner: "partner", wire.Partner | wire.Admitted: "partner, admitted"}
+	classes := map[wire.Class]string{wire.Stranger: "stranger", wire.Partner: "partner", wire.Partner | wire.Own: "partner, own", wire.Partner | wire.Admitted: "partner, admitted", wire.Partner | wire.Admitted | wire.Own: "partner, admitted, own"}
 	var have, want, spec []string
 	for _, r := range m.Routes() {
 		have = append(have, fmt.Sprintf("%s %s, %s", r.Method, r.Path, classes[r.Who]))
@@ -407,6 +419,9 @@ func checkTable(t *testing.T, m *machine, table []routeRow) {
 			who = "partner"
 		case row.stranger == unknown:
 			who = "partner, admitted"
+		}
+		if row.stranger == unknown && row.own != "" {
+			who += ", own"
 		}
 		want = append(want, fmt.Sprintf("%s %s, %s", row.method, row.path, who))
 	}

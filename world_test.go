@@ -78,7 +78,7 @@ func (w *world) config(dir string) grange.Config {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", filepath.Base(dir))
 	}
 	return grange.Config{
-		Dir: dir, Log: log, Listen: []string{"sim"},
+		Dir: dir, Log: log, Listen: []string{"sim"}, Machine: filepath.Base(dir),
 		Peers: func(c grange.PeersConfig) (core.Peers, error) {
 			did := core.DID(c.Key.Public().(ed25519.PublicKey))
 			if len(c.Listen) == 0 {
@@ -363,4 +363,27 @@ func sameTrees(t *testing.T, a, b string) {
 		}
 		t.Errorf("differs: %v", d)
 	}
+}
+
+// add makes one more machine of a household, starting with a machine of its own or of a
+// partner's, and opens it.
+func (w *world) add(to, from *machine, name string) (*machine, grange.RecoverResult) {
+	w.t.Helper()
+	m := w.machine(name)
+	m.phrase = to.phrase
+	out, err := m.add(from)
+	if err != nil {
+		w.t.Fatalf("add %s: %v", name, err)
+	}
+	m.open()
+	return m, out
+}
+
+func (m *machine) add(from *machine) (grange.RecoverResult, error) {
+	m.w.t.Helper()
+	inv, err := from.Invite(m.w.t.Context(), grange.Terms{})
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	return grange.AddMachine(m.w.t.Context(), m.config(), m.phrase, grange.AddOptions{From: inv.Code})
 }

@@ -9,7 +9,7 @@ import (
 
 // Limits of what is in hand at once (SPEC §7).
 const (
-	RequestsPartnerMax = 64       // from one partner's or admitted machine
+	RequestsPartnerMax = 64       // from one partner's machine, or one of our own
 	RequestsOtherMax   = 8        // from another
 	InboundSizeMax     = 64 << 20 // bytes of bodies, of all
 	InboundAgentMax    = 16 << 20 // bytes of bodies, of one machine
@@ -33,7 +33,7 @@ type use struct {
 // take reserves one request of an agent with size bytes of body; free gives it back.
 func (b *budget) take(agent core.DID, class Class, size int64) error {
 	most := RequestsOtherMax
-	if class&Partner != 0 {
+	if class&(Partner|Own) != 0 {
 		most = RequestsPartnerMax
 	}
 	b.mu.Lock()

@@ -19,6 +19,8 @@ const (
 	Partner
 	// Admitted is an agent that an Admission has let in to what is its household's.
 	Admitted
+	// Own is another agent of this very household.
+	Own
 )
 
 // Caller is who sent a request.

@@ -207,8 +207,8 @@ func (c *changes) charter(grid core.DID, s identity.Signed) {
 	c.set(key(keyCharter, grid[:], score[:]), signedRecord{V: codec.Version, Signed: s})
 }
 
-// judge draws what follows from our own charters: the secrets, and whether this
-// machine is still of the household. The caller holds f.mu.
+// judge draws what follows from our own charters: the secrets, our other machines, and
+// whether this machine is still of the household. The caller holds f.mu.
 func (f *Federation) judge() error {
 	newest, _ := f.own.chain.Newest()
 	if !newest.Lists(f.self.Agent) {
@@ -223,6 +223,7 @@ func (f *Federation) judge() error {
 		return fmt.Errorf("open the secrets of charter %d: %w", newest.Epoch, err)
 	}
 	f.secrets = secrets
+	f.gather()
 	return nil
 }
 

@@ -81,3 +81,8 @@ func (f *Federation) AddRan(seconds int64) {
 	defer f.mu.Unlock()
 	f.ran += seconds
 }
+
+// VisitOwn greets another machine of our household as Run does.
+func (f *Federation) VisitOwn(ctx context.Context, agent core.DID) error {
+	return f.visitOwn(ctx, agent)
+}

@@ -59,6 +59,9 @@ type Config struct {
 	// Policy names the policy that stands in the terms of our invitations where
 	// they name none; empty is the default of pact.Terms.
 	Policy string
+	// Machine is what this machine is called within its household, in its charter; it
+	// may be empty, and is cut to what fits there.
+	Machine string
 }
 
 // withDefaults fills in what may be left out.
@@ -87,11 +90,14 @@ type Federation struct {
 
 	records turn // whoever changes charters, invitations, proposals or partners
 	heading turn // whoever makes a head of ours
+	pulling turn // whoever takes in heads of our other machines
 
 	// revocation is closed when revoked is set.
 	revocation chan struct{}
 	// dirty holds a token when the partners in the state have changed.
 	dirty chan struct{}
+	// merged holds a token when another machine's records have come into the state.
+	merged chan struct{}
 
 	mu         sync.Mutex
 	own        household
@@ -99,7 +105,8 @@ type Federation struct {
 	revoked    error
 	partners   map[core.DID]*partner
 	seen       map[core.DID]seen
-	news       chan struct{} // closed, and made anew, when a partner joins
+	siblings   map[core.DID]*sibling
+	news       chan struct{} // closed, and made anew, when a partner or a machine of ours joins
 	nonces     []nonce
 	admissions []admission
 	shelves    map[core.DID]*shelf // what partners keep here, by grid
@@ -107,6 +114,7 @@ type Federation struct {
 	refs       refCache
 	pages      pageGuard
 	ran        int64 // seconds that this machine has run
+	wall       int64 // what the clock said at the last of Run's steps; 0 before
 	clocks     map[core.DID]heardClock
 }
 
@@ -158,7 +166,7 @@ func firstCharter(c Config, entropy [32]byte, root identity.Key, name string, no
 	secrets := charter.Secrets{V: codec.Version, Vault: []charter.VaultSecret{{Epoch: 1}}}
 	seal.Random(secrets.Chunker[:])
 	seal.Random(secrets.Vault[0].Key[:])
-	sealed, err := charter.SealName(secrets, name)
+	sealed, err := charter.SealName(secrets, label(c.Machine, name))
 	if err != nil {
 		return identity.Signed{}, err
 	}
@@ -177,9 +185,9 @@ func New(c Config) (*Federation, error) {
 	c = c.withDefaults()
 	f := &Federation{
 		c: c, packer: chunk.NewPacker(),
-		records: newTurn(), heading: newTurn(),
-		revocation: make(chan struct{}), dirty: make(chan struct{}, 1), news: make(chan struct{}),
-		partners: map[core.DID]*partner{}, seen: map[core.DID]seen{},
+		records: newTurn(), heading: newTurn(), pulling: newTurn(),
+		revocation: make(chan struct{}), dirty: make(chan struct{}, 1), merged: make(chan struct{}, 1), news: make(chan struct{}),
+		partners: map[core.DID]*partner{}, siblings: map[core.DID]*sibling{}, seen: map[core.DID]seen{},
 		shelves: map[core.DID]*shelf{}, lanes: map[core.DID]turn{}, clocks: map[core.DID]heardClock{},
 	}
 	switch ok, err := get(c.Books, []byte(keySelf), &f.self, recordSizeMax); {
@@ -236,7 +244,7 @@ func (f *Federation) load() error {
 		}
 		f.seen[core.DID(e.rest)] = seen{at: e.value.Time, stored: e.value.Time}
 	}
-	if err := errors.Join(f.judge(), f.loadRan()); err != nil {
+	if err := errors.Join(f.judge(), f.loadSiblings(), f.loadRan()); err != nil {
 		return err
 	}
 	return f.loadShelves()

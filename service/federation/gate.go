@@ -31,8 +31,8 @@ type admission struct {
 	expires     int64
 }
 
-// Classify tells who an agent is: a partner's machine, one that was admitted
-// after a recovery, or a stranger. One that a newer charter of its household no
+// Classify tells who an agent is: another machine of ours, a partner's machine, one
+// that was admitted after a recovery, or a stranger. One that a newer charter of its household no
 // longer lists gets a *wire.Error with that charter. It is cheap, and asked anew
 // for every request.
 func (f *Federation) Classify(_ context.Context, agent core.DID) (wire.Caller, error) {
@@ -42,6 +42,8 @@ func (f *Federation) Classify(_ context.Context, agent core.DID) (wire.Caller, e
 	caller := wire.Caller{Agent: agent, Class: wire.Stranger}
 	p, left := f.belongs(agent)
 	switch {
+	case f.own.chain.Lists(agent):
+		caller.Grid, caller.Class = f.self.Grid, wire.Own
 	case p != nil:
 		caller.Grid, caller.Class = p.grid, wire.Partner
 	case left != nil:
@@ -58,14 +60,18 @@ func (f *Federation) Classify(_ context.Context, agent core.DID) (wire.Caller, e
 // a partner's or ours, that once listed it and does not now. Anyone can put
 // anyone's DID into a charter of their own, so where two households list an agent,
 // the one whose pact that very agent signed goes first, and then the older pact:
-// a later partner cannot claim an earlier one's machine. The caller holds f.mu.
+// a later partner cannot claim an earlier one's machine; and nobody one of ours. The
+// caller holds f.mu.
 func (f *Federation) belongs(agent core.DID) (in *partner, left *household) {
+	if f.own.chain.Lists(agent) {
+		return nil, nil
+	}
 	for _, p := range f.partners {
 		if p.lists(agent) && (in == nil || p.claims(agent, in)) {
 			in = p
 		}
 	}
-	if in != nil || f.own.chain.Lists(agent) {
+	if in != nil {
 		return in, nil
 	}
 	if f.own.chain.EverListed(agent) {

@@ -11,7 +11,6 @@ import (
 	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/charter"
 	"github.com/grange-grid/grange/pure/codec"
-	"github.com/grange-grid/grange/pure/identity"
 )
 
 // Limits of what is kept of one partner's heads and pages.
@@ -79,6 +78,9 @@ func (f *Federation) loadShelves() error {
 
 // pageBytesOf returns how many bytes of pages a partner may have here.
 func (f *Federation) pageBytesOf(grid core.DID) int64 {
+	if grid == f.self.Grid {
+		return stateSizeMax
+	}
 	p, _ := f.Partner(grid)
 	return pageBytesMin + p.Given[core.Storage]/pageShare
 }
@@ -159,11 +161,17 @@ func (f *Federation) shelve(ctx context.Context, who wire.Caller, score core.Sco
 
 // page returns a page of a household's state that is kept here.
 func (f *Federation) page(ctx context.Context, grid core.DID, score core.Score) ([]byte, error) {
-	for _, err := range f.c.Books.Scan(key(keyPage, grid[:], score[:]), nil) {
-		if err != nil {
-			return nil, err
+	prefixes := [][]byte{key(keyPage, grid[:], score[:])}
+	if grid == f.self.Grid {
+		prefixes = append(prefixes, key(keyOwnPage, score[:]))
+	}
+	for _, prefix := range prefixes {
+		for _, err := range f.c.Books.Scan(prefix, nil) {
+			if err != nil {
+				return nil, err
+			}
+			return f.c.Blobs.Get(ctx, score, nil)
 		}
-		return f.c.Blobs.Get(ctx, score, nil)
 	}
 	return nil, fmt.Errorf("page %s: %w", score.Short(), core.ErrNotExist)
 }
@@ -228,11 +236,11 @@ func (f *Federation) checkHead(who wire.Caller, in headRequest) (charter.Head, e
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := f.partners[who.Grid]
-	if p == nil {
+	of := f.householdOf(who.Grid)
+	if of == nil {
 		return h, core.ErrForbidden
 	}
-	if _, known := p.kept[h.Charter]; !known {
+	if _, known := of.kept[h.Charter]; !known {
 		return h, invalid(errors.New("the head cites a charter that was not handed over"))
 	}
 	return h, nil
@@ -330,58 +338,4 @@ func (f *Federation) addPage(ctx context.Context, c *changes, after *shelf, who 
 	after.count(r, 1)
 	c.set(k, r)
 	return nil
-}
-
-// keepRival keeps a second head with one seq as evidence, within limits.
-func (f *Federation) keepRival(who wire.Caller, head identity.Signed) {
-	n := 0
-	for _, err := range f.c.Books.Scan(key(keyRival, who.Grid[:], who.Agent[:]), nil) {
-		if n++; err != nil || n >= rivalsMax {
-			return
-		}
-	}
-	score := head.Score()
-	var c changes
-	c.set(key(keyRival, who.Grid[:], who.Agent[:], score[:]), signedRecord{V: codec.Version, Signed: head})
-	err := c.apply(f.c.Books)
-	f.c.Log.Warn("two heads with one number", "agent", who.Agent, "head", score, "err", err)
-}
-
-// heldSeqs returns the seqs of the heads that are kept of a household.
-func (f *Federation) heldSeqs(grid core.DID) ([]headSeq, error) {
-	out := []headSeq{}
-	for e, err := range scan[heldRecord](f.c.Books, key(keyHeld, grid[:]), didSize, headSizeMax) {
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, headSeq{Agent: core.DID(e.rest), Seq: e.value.Seq})
-	}
-	return out, nil
-}
-
-// heldHeads returns all that is kept of a household's charters, heads and page lists.
-func (f *Federation) heldHeads(grid core.DID) (headsAnswer, error) {
-	pages := map[core.DID][]core.Score{}
-	for e, err := range scan[pageRecord](f.c.Books, key(keyPage, grid[:]), didSize+core.ScoreSize, recordSizeMax) {
-		if err != nil {
-			return headsAnswer{}, err
-		}
-		if e.value.Sent == 0 && e.value.Aside == 0 {
-			agent := core.DID(e.rest[core.ScoreSize:])
-			pages[agent] = append(pages[agent], core.Score(e.rest[:core.ScoreSize]))
-		}
-	}
-	out := headsAnswer{Heads: []heldHead{}}
-	for e, err := range scan[heldRecord](f.c.Books, key(keyHeld, grid[:]), didSize, headSizeMax) {
-		if err != nil {
-			return headsAnswer{}, err
-		}
-		out.Heads = append(out.Heads, heldHead{Head: e.value.Head, Pages: pages[core.DID(e.rest)]})
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if p := f.partners[grid]; p != nil && !p.empty() {
-		out.Charters = chartersWithin(&p.household, headsChartersMax)
-	}
-	return out, nil
 }

@@ -25,9 +25,11 @@ const (
 	keyProposal = "f/propose/" // + invitation id: proposalRecord, one that we are accepting
 	keySeen     = "f/seen/"    // + agent: seenRecord
 	keyRan      = "f/ran"      // ranRecord: how long this machine has run
-	keyHeld     = "f/held/"    // + grid + agent: heldRecord, the newest head of a partner's machine
-	keyPage     = "f/page/"    // + grid + page + agent: pageRecord, a page of a partner's state
+	keyHeld     = "f/held/"    // + grid + agent: heldRecord, the newest head of another machine
+	keyPage     = "f/page/"    // + grid + page + agent: pageRecord, a page of another machine's state
 	keyRival    = "f/rival/"   // + grid + agent + head: signedRecord, evidence of two heads with one seq
+	keySibling  = "f/sibling/" // + agent: siblingRecord, where another machine of ours can be dialled
+	keyMerged   = "f/merged/"  // + agent: mergedRecord, the state of another machine of ours that is in ours
 	keyState    = "state/"     // + a state record's key (SPEC §4)
 	keyPartner  = "state/p/"   // + grid: partnerRecord
 )
@@ -81,6 +83,18 @@ type seenRecord struct {
 	Time int64 `json:"time"`
 }
 
+type siblingRecord struct {
+	V     uint     `json:"v"`
+	Addrs []string `json:"addrs"`
+}
+
+// mergedRecord says which head of another machine of ours was merged last.
+type mergedRecord struct {
+	V    uint       `json:"v"`
+	Head core.Score `json:"head"`
+	Tree page.Tree  `json:"tree"`
+}
+
 type ackRecord struct {
 	V   uint   `json:"v"`
 	Seq uint64 `json:"seq"`
@@ -106,7 +120,7 @@ type ownPage struct {
 	Died uint64 `json:"died"`
 }
 
-// pageRecord is a page of a partner's state: sent but not yet named by a head
+// pageRecord is a page of another machine's state: sent but not yet named by a head
 // (Sent is when), named by its agent's head (both zero), or set aside (Aside is how
 // many seconds this machine had run then).
 type pageRecord struct {

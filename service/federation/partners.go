@@ -51,7 +51,7 @@ type Partner struct {
 }
 
 // partner is what is known of a household with which we have a pact. It is
-// guarded by Federation.mu, but for what does not change: grid, pact, id, signer, nudge.
+// guarded by Federation.mu, but for what does not change: grid, nudge.
 type partner struct {
 	household
 	record partnerRecord
@@ -196,8 +196,7 @@ func (f *Federation) AddrsOf(agent core.DID) []string { return f.c.Known.Of(agen
 func (f *Federation) Saw(agent core.DID) {
 	now := f.now()
 	f.mu.Lock()
-	p, _ := f.belongs(agent)
-	if p == nil {
+	if p, _ := f.belongs(agent); p == nil && f.siblings[agent] == nil {
 		f.mu.Unlock()
 		return
 	}
@@ -327,8 +326,11 @@ func (f *Federation) rewrite(p *partner) error {
 	return nil
 }
 
-// locate takes in where a partner's machine says it can be dialled.
+// locate takes in where a partner's machine, or one of ours, says it can be dialled.
 func (f *Federation) locate(ctx context.Context, grid, agent core.DID, addrs []string) error {
+	if grid == f.self.Grid {
+		return f.locateOwn(agent, addrs)
+	}
 	before := f.c.Known.Of(agent)
 	f.c.Known.Learn(agent, addrs)
 	if slices.Equal(before, f.c.Known.Of(agent)) {

@@ -30,6 +30,8 @@ type From struct {
 type RecoverOptions struct {
 	// KeepMachines leaves the household's other machines in the charter.
 	KeepMachines bool
+	// add says that none was lost: this machine joins the others.
+	add bool
 	// Progress, if not nil, is told of each step as it begins or of each answer as it comes.
 	Progress func(Progress)
 }
@@ -199,6 +201,11 @@ func (r *recovery) store(report *Report) error {
 	for _, s := range r.chain.All() {
 		out.charter(r.grid, s)
 	}
+	for _, a := range newest.Agents {
+		if addrs := r.c.Known.Of(a.DID); a.DID != agent && len(addrs) > 0 {
+			out.sibling(a.DID, addrs)
+		}
+	}
 	if own, ok := r.newestSeen(agent); ok { // of an earlier run: no seq may be used twice
 		out.set([]byte(keyHead), ownRecord{V: codec.Version, Head: own.signed, Tree: emptyTree(), Rebuild: true})
 	}
@@ -216,8 +223,14 @@ func (r *recovery) next(newest charter.Charter, score core.Score, name string) (
 		return identity.Signed{}, fmt.Errorf("this machine's key was removed by charter %d (recovery %d); begin in an empty directory: %w", newest.Epoch, newest.Recoveries, core.ErrRevoked)
 	}
 	next := newest.Next(score, r.c.Clock.Now().Unix())
-	next.Recoveries++
-	if !r.o.KeepMachines {
+	secrets := r.secrets
+	if !r.o.add {
+		next.Recoveries++
+		var fresh [32]byte
+		seal.Random(fresh[:])
+		secrets = r.secrets.With(next.Epoch, fresh)
+	}
+	if !r.o.KeepMachines && !r.o.add {
 		for _, a := range newest.Agents {
 			// The newest that was seen, even if nobody could give its pages today.
 			last, _ := r.newestSeen(a.DID)
@@ -226,10 +239,7 @@ func (r *recovery) next(newest charter.Charter, score core.Score, name string) (
 			}
 		}
 	}
-	var fresh [32]byte
-	seal.Random(fresh[:])
-	secrets := r.secrets.With(next.Epoch, fresh)
-	sealed, err := charter.SealName(secrets, name)
+	sealed, err := charter.SealName(secrets, label(r.c.Machine, name))
 	if err != nil {
 		return identity.Signed{}, err
 	}
@@ -246,20 +256,18 @@ func (r *recovery) next(newest charter.Charter, score core.Score, name string) (
 	return signed, charter.Follow(newest, score, r.secrets, opened, secrets)
 }
 
-// householdName returns what the household calls itself: the name of its machines.
+// householdName returns what the household calls itself, by the names of its machines.
 func (r *recovery) householdName(newest charter.Charter) string {
 	names, err := newest.Names(r.secrets)
 	if err != nil {
 		return "recovered"
 	}
-	for _, a := range newest.Agents {
-		if _, used := r.used[a.DID]; used && CheckName(names[a.DID]) == nil {
-			return names[a.DID]
-		}
-	}
-	for _, a := range newest.Agents {
-		if CheckName(names[a.DID]) == nil {
-			return names[a.DID]
+	for _, wantUsed := range []bool{true, false} {
+		for _, a := range newest.Agents {
+			_, household := parseLabel(names[a.DID])
+			if _, used := r.used[a.DID]; used == wantUsed && CheckName(household) == nil {
+				return household
+			}
 		}
 	}
 	return "recovered"
@@ -281,7 +289,13 @@ func (f *Federation) settle(ctx context.Context, from From, o RecoverOptions, re
 			return nil // Saved will say what is wrong with it
 		})
 	}
-	if _, known := f.ByAgent(from.Agent); !known {
+	for _, agent := range f.others() {
+		group.Go(func() error {
+			_ = f.handOver(ctx, f.self.Grid, agent) // it hears of it from Run
+			return nil
+		})
+	}
+	if _, known := f.ByAgent(from.Agent); !known && !f.IsOurs(from.Agent) {
 		group.Go(func() error { return f.handOverToNew(ctx, from.Agent) })
 	}
 	if err := group.Wait(); err != nil {
@@ -333,6 +347,9 @@ func (r *recovery) summarise(report *Report) {
 	defer r.mu.Unlock()
 	report.Partners, report.Agree = nil, 0
 	for _, w := range r.witnesses {
+		if w.own {
+			continue
+		}
 		a := r.judge(w)
 		if a.Answer == Agrees {
 			report.Agree++

@@ -59,6 +59,8 @@ type witness struct {
 	lies  error // what in its answer does not verify
 	// slow says that others are to be asked before it.
 	slow bool
+	// own says that it is no partner but a machine of the household itself.
+	own bool
 }
 
 // sighting is a head that has been verified.
@@ -98,7 +100,7 @@ func (r *recovery) collect(ctx context.Context, from From) error {
 		if err := r.openSecrets(); err != nil {
 			return fmt.Errorf("%s: %w", first.name, errors.Join(err, first.lies))
 		}
-		todo = r.meet(ctx)
+		todo = append(r.meet(ctx), r.siblings()...)
 		if len(todo) == 0 {
 			break
 		}
@@ -108,6 +110,38 @@ func (r *recovery) collect(ctx context.Context, from From) error {
 		return err
 	}
 	return r.unite(ctx)
+}
+
+// siblings marks which of those that were asked are machines of the household, and, where
+// none was lost, returns those that were not asked yet.
+func (r *recovery) siblings() []*witness {
+	newest, _ := r.chain.Newest()
+	asked := map[core.DID]bool{r.c.Key.DID(): true}
+	for _, w := range r.witnesses {
+		w.own = len(w.agents) == 1 && newest.Lists(w.agents[0])
+		for _, agent := range w.agents {
+			asked[agent] = true
+		}
+	}
+	var out []*witness
+	for _, a := range newest.Agents {
+		if r.o.add && !asked[a.DID] && len(r.c.Known.Of(a.DID)) > 0 {
+			out = append(out, &witness{name: a.DID.String(), agents: []core.DID{a.DID}, own: true})
+		}
+	}
+	return out
+}
+
+// isNew tells whether none of the household's machines has had anything to save.
+func (r *recovery) isNew() bool {
+	own := false
+	for _, w := range r.witnesses {
+		own = own || w.own && w.err == nil
+		if len(w.heads) > 0 {
+			return false
+		}
+	}
+	return own
 }
 
 // whyNot says why nothing can be had from the first partner.
@@ -159,26 +193,37 @@ func (r *recovery) ask(ctx context.Context, w *witness) error {
 	return err
 }
 
-// heads is admitted to a machine, and gets what it keeps of the household.
+// heads is admitted to a machine, and gets what it keeps of the household. A request of an
+// earlier run, that was cut off and comes late, can take the nonce away: so it tries twice.
 func (r *recovery) heads(ctx context.Context, agent core.DID) (headsAnswer, error) {
-	begun, err := callRecover(ctx, r.c, agent, recoverRequest{})
+	err := r.enter(ctx, agent)
+	if e, ok := errors.AsType[*wire.Error](err); ok && e.Code == wire.CodeUnknown {
+		err = r.enter(ctx, agent)
+	}
 	if err != nil {
 		return headsAnswer{}, err
 	}
+	return callHeads(ctx, r.c, agent)
+}
+
+// enter is admitted to a machine.
+func (r *recovery) enter(ctx context.Context, agent core.DID) error {
+	begun, err := callRecover(ctx, r.c, agent, recoverRequest{})
+	if err != nil {
+		return err
+	}
 	if len(begun.Nonce) != 32 {
-		return headsAnswer{}, fmt.Errorf("%s: a nonce of %d bytes: %w", agent.Short(), len(begun.Nonce), core.ErrInvalid)
+		return fmt.Errorf("%s: a nonce of %d bytes: %w", agent.Short(), len(begun.Nonce), core.ErrInvalid)
 	}
 	signed, err := pact.SignAdmission(r.root, pact.Admission{
 		V: codec.Version, Grid: r.grid, Agent: r.c.Key.DID(), Partner: agent,
 		Nonce: [32]byte(begun.Nonce), Time: r.c.Clock.Now().Unix(),
 	})
 	if err != nil {
-		return headsAnswer{}, err
+		return err
 	}
-	if _, err := callRecover(ctx, r.c, agent, recoverRequest{Admission: &signed}); err != nil {
-		return headsAnswer{}, err
-	}
-	return callHeads(ctx, r.c, agent)
+	_, err = callRecover(ctx, r.c, agent, recoverRequest{Admission: &signed})
+	return err
 }
 
 // hear verifies what a partner answered, and keeps what is true of it.
@@ -194,6 +239,11 @@ func (r *recovery) hear(w *witness, agent core.DID, answer headsAnswer) {
 	for i, s := range answer.Charters {
 		if _, err := r.chain.Add(s); err != nil {
 			lie("charter %d: %w", i, err)
+		}
+	}
+	for _, a := range answer.Machines[:min(len(answer.Machines), charter.AgentsMax)] {
+		if newest, _ := r.chain.Newest(); newest.Lists(a.DID) && len(r.c.Known.Of(a.DID)) == 0 {
+			r.c.Known.Learn(a.DID, a.Addrs)
 		}
 	}
 	for i, held := range answer.Heads {

@@ -11,7 +11,6 @@ import (
 	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/manifest"
 	"github.com/grange-grid/grange/pure/page"
-	"github.com/grange-grid/grange/pure/seal"
 )
 
 // stateSizeMax bounds the records of a household's state that a recovery takes
@@ -45,7 +44,7 @@ func (r *recovery) unite(ctx context.Context) error {
 			r.unreadable[agent] = max(r.unreadable[agent], s.head.Seq)
 		}
 	}
-	if len(r.used) == 0 {
+	if len(r.used) == 0 && (!r.o.add || !r.isNew()) {
 		// Going on would make a household without anything out of one that had something.
 		return fmt.Errorf("no partner gave a state of the household that can be read; begin with another partner: %w",
 			errors.Join(append(errs, core.ErrCorrupt)...))
@@ -146,50 +145,7 @@ func (r *recovery) openPartner(k, value []byte) (*partner, error) {
 
 // open fetches and opens the root of a head's state, and returns how its pages are loaded.
 func (r *recovery) open(ctx context.Context, s sighting) (page.Tree, page.Load, error) {
-	secret, ok := r.secrets.At(s.head.Epoch)
-	if !ok {
-		return page.Tree{}, nil, fmt.Errorf("it is sealed with the secret of epoch %d, which no charter has: %w", s.head.Epoch, core.ErrInvalid)
-	}
-	box, err := r.fetch(ctx, s, s.head.Root)
-	if err != nil {
-		return page.Tree{}, nil, err
-	}
-	if uint64(len(box)) != s.head.Size {
-		return page.Tree{}, nil, fmt.Errorf("a root of %d bytes, and the head says %d: %w", len(box), s.head.Size, core.ErrInvalid)
-	}
-	text, err := seal.OpenState(&secret.Key, &s.head.Salt, box)
-	if err != nil {
-		return page.Tree{}, nil, err
-	}
-	tree, err := page.DecodeTree(text)
-	return tree, func(ref []byte) ([]byte, error) { return r.load(ctx, s, ref) }, err
-}
-
-// load fetches one page and opens it, checking every score.
-func (r *recovery) load(ctx context.Context, s sighting, encoded []byte) ([]byte, error) {
-	ref, err := manifest.ParseRef(encoded)
-	if err != nil {
-		return nil, err
-	}
-	if len(ref.Page) != core.ScoreSize || ref.Size > page.SizeMax {
-		return nil, fmt.Errorf("a reference that is none to a page of the state: %w", core.ErrInvalid)
-	}
-	sealed, err := r.fetch(ctx, s, core.Score(ref.Page))
-	if err != nil {
-		return nil, err
-	}
-	packed, err := seal.OpenChunk(ref.Key, ref.Packed, sealed, nil)
-	if err != nil {
-		return nil, err
-	}
-	plain, err := r.packer.Unpack(nil, packed, int(ref.Size))
-	if err != nil {
-		return nil, err
-	}
-	if core.ScoreOf(plain) != ref.Plain {
-		return nil, fmt.Errorf("page %s: other bytes are in it: %w", ref.Plain.Short(), core.ErrCorrupt)
-	}
-	return plain, nil
+	return stateReader{r.secrets, r.packer, func(score core.Score) ([]byte, error) { return r.fetch(ctx, s, score) }}.open(s.head)
 }
 
 // fetch gets a page of a head from any partner that showed that head: what one does

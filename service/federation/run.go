@@ -40,14 +40,20 @@ func (f *Federation) Run(ctx context.Context) error {
 	group.Go(func() { f.keepSaving(ctx) })
 	group.Go(func() { f.keepSweeping(ctx) })
 	group.Go(func() { f.keepRunning(ctx) })
-	tended := map[core.DID]bool{}
+	tended, tendedOwn := map[*partner]bool{}, map[*sibling]bool{}
 	for {
 		f.mu.Lock()
 		news := f.news
-		for grid, p := range f.partners {
-			if !tended[grid] {
-				tended[grid] = true
-				group.Go(func() { f.tend(ctx, p) })
+		for _, p := range f.partners {
+			if !tended[p] {
+				tended[p] = true
+				group.Go(func() { f.tendPartner(ctx, p) })
+			}
+		}
+		for _, s := range f.siblings {
+			if !tendedOwn[s] {
+				tendedOwn[s] = true
+				group.Go(func() { f.tendOwn(ctx, s) })
 			}
 		}
 		f.mu.Unlock()
@@ -71,18 +77,35 @@ func (f *Federation) Nudge(grid core.DID) {
 	}
 }
 
-// tend greets one partner, for ever.
-func (f *Federation) tend(ctx context.Context, p *partner) {
+// tendPartner greets a partner, for as long as it is one.
+func (f *Federation) tendPartner(ctx context.Context, p *partner) {
+	f.tend(ctx, p.grid, p.nudge, func() (bool, error) {
+		f.mu.Lock()
+		still := f.partners[p.grid] == p
+		f.mu.Unlock()
+		if !still {
+			return false, nil
+		}
+		return true, f.visit(ctx, p.grid)
+	})
+}
+
+// tend visits somebody until there is no more reason to.
+func (f *Federation) tend(ctx context.Context, who core.DID, nudge <-chan struct{}, visit func() (bool, error)) {
 	next := greetFirst
 	for n := uint64(0); ctx.Err() == nil; n++ {
 		wait := greetEvery
-		if err := f.visit(ctx, p.grid); err != nil {
-			f.c.Log.Debug("greet", "partner", p.grid, "err", err)
+		more, err := visit()
+		if !more {
+			return
+		}
+		if err != nil {
+			f.c.Log.Debug("greet", "who", who, "err", err)
 			wait, next = next, min(2*next, greetEvery)
 		} else {
 			next = greetFirst
 		}
-		f.pause(ctx, p.nudge, f.jitter(wait, p.grid, n))
+		f.pause(ctx, nudge, f.jitter(wait, who, n))
 	}
 }
 
@@ -107,30 +130,43 @@ func (f *Federation) jitter(d time.Duration, grid core.DID, n uint64) time.Durat
 	return d - d/4 + time.Duration(binary.BigEndian.Uint64(score[:])%uint64(d/2))
 }
 
-// visit greets a partner, and brings it our newest head if it misses that.
+// visit greets a partner: each of its machines, so that all hear of a newer charter. It
+// brings our newest head to one that misses it, and takes newer heads of our other
+// machines. It is no error that some of its machines are away.
 func (f *Federation) visit(ctx context.Context, grid core.DID) error {
 	var errs []error
+	met, saved := false, false
 	for _, agent := range f.machines(grid) {
 		theirs, err := f.greet(ctx, grid, agent)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		if f.behind(theirs.Heads) {
+		met = true
+		if !saved && f.behind(theirs.Heads) {
 			err = f.pushTo(ctx, grid, agent)
 		}
-		return err
+		saved = saved || err == nil
+		if f.ahead(theirs.Heads) {
+			err = errors.Join(err, f.pull(ctx, agent))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if met {
+		return nil
 	}
 	return errors.Join(errs...)
 }
 
-// greet exchanges charters and addresses with a partner's machine. To one that does
+// greet exchanges charters and addresses with a partner's machine, or one of ours. To one that does
 // not know this machine yet it is introduced by our charter; and a newer charter of
 // ours that the other knows is learned.
 func (f *Federation) greet(ctx context.Context, grid, agent core.DID) (greeting, error) {
 	introduced, corrected := false, false
 	for {
-		mine, err := f.greeting(grid)
+		mine, err := f.greeting(grid, agent)
 		if err != nil {
 			return greeting{}, err
 		}
@@ -141,7 +177,10 @@ func (f *Federation) greet(ctx context.Context, grid, agent core.DID) (greeting,
 		theirs, err := f.callGreet(ctx, agent, mine)
 		if err == nil {
 			err = f.heard(ctx, grid, agent, theirs)
-			return theirs, errors.Join(err, f.compareAck(agent, before, theirs.Heads))
+			if grid != f.self.Grid {
+				err = errors.Join(err, f.compareAck(agent, before, theirs.Heads))
+			}
+			return theirs, err
 		}
 		e, _ := errors.AsType[*wire.Error](err)
 		switch {
@@ -182,6 +221,7 @@ func (f *Federation) heard(ctx context.Context, grid, agent core.DID, in greetin
 		return err
 	}
 	f.hearClock(grid, in.Time)
+	f.hear(in.Machines)
 	f.Saw(agent)
 	return nil
 }
@@ -239,7 +279,7 @@ func (f *Federation) keepSaving(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if len(f.Partners()) == 0 {
+		if len(f.Partners()) == 0 && len(f.others()) == 0 {
 			continue
 		}
 		if _, err := f.SaveHead(ctx); err != nil && ctx.Err() == nil {

@@ -18,6 +18,9 @@ const (
 	clockHeardMax = 7 * daySeconds
 	// clockOffMax is how far two clocks that agree may be apart, in seconds.
 	clockOffMax = daySeconds
+	// clockJumpMax is how far the wall clock may move against the running time between two
+	// steps, in seconds: what was heard before a greater jump counts no more.
+	clockJumpMax = 60 * 60
 )
 
 // ranRecord is how long this machine has run, in seconds.
@@ -46,9 +49,17 @@ func (f *Federation) Ran() int64 {
 
 // keepRunning counts the running time.
 func (f *Federation) keepRunning(ctx context.Context) {
+	f.mu.Lock()
+	f.wall = f.now()
+	f.mu.Unlock()
 	for f.c.Clock.Sleep(ctx, runStep) == nil {
+		now := f.now()
 		f.mu.Lock()
 		f.ran += int64(runStep / time.Second)
+		if f.jumped(now - int64(runStep/time.Second)) {
+			clear(f.clocks)
+		}
+		f.wall = now
 		r := ranRecord{V: codec.Version, Seconds: f.ran}
 		f.mu.Unlock()
 		var c changes
@@ -57,6 +68,13 @@ func (f *Federation) keepRunning(ctx context.Context) {
 			f.c.Log.Warn("note how long this machine has run", "err", err)
 		}
 	}
+}
+
+// jumped tells whether the wall clock is far from where it was at the last step. The
+// caller holds f.mu.
+func (f *Federation) jumped(now int64) bool {
+	off := now - f.wall
+	return f.wall != 0 && (off < -clockJumpMax || off > clockJumpMax)
 }
 
 // hearClock notes what a partner's clock says. What is no date is not heard.
@@ -74,12 +92,15 @@ func (f *Federation) hearClock(grid core.DID, said int64) {
 // ClockTrusted tells whether this machine's clock can be right: a partner was heard
 // in the last 7 days of running time, and the clocks of at least half of those that
 // were are within a day of ours now. Each household has one voice, that of its machine
-// heard last. Partners' clocks that are wrong together, or lie, can take trust away and
+// heard last. After our clock has jumped, they must be heard again. Partners' clocks that are wrong together, or lie, can take trust away and
 // give it: so nothing is dropped by it that was not due by somebody's clock.
 func (f *Federation) ClockTrusted() bool {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.jumped(now) {
+		return false
+	}
 	heard, near := 0, 0
 	for grid, c := range f.clocks {
 		if f.partners[grid] == nil || f.ran-c.ran > clockHeardMax {

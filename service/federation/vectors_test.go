@@ -94,19 +94,21 @@ func (x fixture) messages() map[string]any {
 	list := []identity.Signed{x.signed}
 	sig := x.record.Pact.Acceptor
 	return map[string]any{
-		"accept request":           &acceptRequest{Invitation: make([]byte, 16), Proof: make([]byte, 32), Pact: x.record.Pact.Body, Sig: sig, Charters: list, Name: "bo", Addrs: []string{"/a"}},
-		"accept answer":            &acceptAnswer{Pact: x.record.Pact, Charters: list, Name: "anna", Addrs: []string{}},
-		"recover request, begin":   &recoverRequest{},
-		"recover answer, begun":    &recoverAnswer{Nonce: make([]byte, 32)},
-		"recover request, proof":   &recoverRequest{Admission: &x.signed},
-		"recover request, charter": &recoverRequest{Charter: &x.signed},
-		"recover answer":           &recoverAnswer{Grid: &grid, Charter: &score},
-		"greeting":                 &greeting{Charters: list, Addrs: []string{"/a"}, Name: "bo", Heads: []headSeq{{Agent: x.anna.DID(), Seq: 3}}, Time: 1_700_000_000},
-		"charter request":          &charterRequest{Charters: list},
-		"charter answer":           &charterAnswer{Newest: score},
-		"head request":             &headRequest{Head: x.signed, Base: 2, Add: []core.Score{score}, Drop: []core.Score{}},
-		"head answer":              &headAnswer{Seq: 3},
-		"heads answer":             &headsAnswer{Charters: list, Heads: []heldHead{{Head: x.signed, Pages: []core.Score{score}}}},
+		"accept request":              &acceptRequest{Invitation: make([]byte, 16), Proof: make([]byte, 32), Pact: x.record.Pact.Body, Sig: sig, Charters: list, Name: "bo", Addrs: []string{"/a"}},
+		"accept answer":               &acceptAnswer{Pact: x.record.Pact, Charters: list, Name: "anna", Addrs: []string{}},
+		"recover request, begin":      &recoverRequest{},
+		"recover answer, begun":       &recoverAnswer{Nonce: make([]byte, 32)},
+		"recover request, proof":      &recoverRequest{Admission: &x.signed},
+		"recover request, charter":    &recoverRequest{Charter: &x.signed},
+		"recover answer":              &recoverAnswer{Grid: &grid, Charter: &score},
+		"greeting":                    &greeting{Charters: list, Addrs: []string{"/a"}, Name: "bo", Heads: []headSeq{{Agent: x.anna.DID(), Seq: 3}}, Time: 1_700_000_000},
+		"greeting, with machines":     &greeting{Charters: list, Addrs: []string{"/a"}, Name: "anna", Heads: []headSeq{}, Time: 1_700_000_000, Machines: x.record.Agents},
+		"heads answer, with machines": &headsAnswer{Charters: list, Heads: []heldHead{}, Machines: x.record.Agents},
+		"charter request":             &charterRequest{Charters: list},
+		"charter answer":              &charterAnswer{Newest: score},
+		"head request":                &headRequest{Head: x.signed, Base: 2, Add: []core.Score{score}, Drop: []core.Score{}},
+		"head answer":                 &headAnswer{Seq: 3},
+		"heads answer":                &headsAnswer{Charters: list, Heads: []heldHead{{Head: x.signed, Pages: []core.Score{score}}}},
 	}
 }
 

@@ -70,6 +70,8 @@ type greeting struct {
 	Heads []headSeq `json:"heads"`
 	// Time is what the sender's clock says, in Unix seconds; 0 says nothing.
 	Time int64 `json:"time"`
+	// Machines are the receiver's household's others, where the sender has found them last.
+	Machines []AgentAddrs `json:"machines,omitempty"`
 }
 
 type headSeq struct {
@@ -99,6 +101,8 @@ type headAnswer struct {
 type headsAnswer struct {
 	Charters []identity.Signed `json:"charters"`
 	Heads    []heldHead        `json:"heads"`
+	// Machines are the household's, where they were found last.
+	Machines []AgentAddrs `json:"machines,omitempty"`
 }
 
 type heldHead struct {
@@ -107,11 +111,14 @@ type heldHead struct {
 }
 
 func (f *Federation) routes() []wire.Route {
-	const own = wire.Partner | wire.Admitted
+	const (
+		greeted = wire.Partner | wire.Own
+		own     = wire.Partner | wire.Admitted | wire.Own
+	)
 	return []wire.Route{
 		{Method: "POST", Path: "/accept", Who: wire.Stranger, Limit: acceptLimit, Handler: wire.Handle(f.handleAccept)},
 		{Method: "POST", Path: "/recover", Who: wire.Stranger, Limit: recoverLimit, Handler: wire.Handle(f.handleRecover)},
-		{Method: "POST", Path: "/greet", Who: wire.Partner, Limit: greetLimit, Handler: wire.Handle(f.handleGreet)},
+		{Method: "POST", Path: "/greet", Who: greeted, Limit: greetLimit, Handler: wire.Handle(f.handleGreet)},
 		{Method: "POST", Path: "/charter", Who: own, Limit: charterLimit, Handler: wire.Handle(f.handleCharter)},
 		{Method: "PUT", Path: "/state/{score}", Who: wire.Partner, Limit: pageLimit, Handler: http.HandlerFunc(f.handlePutPage)},
 		{Method: "GET", Path: "/state/{score}", Who: own, Handler: http.HandlerFunc(f.handleGetPage)},
@@ -165,13 +172,13 @@ func (f *Federation) handleRecover(ctx context.Context, in recoverRequest) (reco
 		if err != nil || a.Agent != agent || a.Partner != f.self.Agent || !f.takeNonce(agent, a.Nonce) {
 			return recoverAnswer{}, unknown
 		}
-		if _, ok := f.Partner(a.Grid); !ok {
+		if !f.knows(a.Grid) {
 			return recoverAnswer{}, unknown
 		}
 		grid = a.Grid
 		f.admit(agent, grid)
 	default:
-		if _, ok := f.Partner(in.Charter.By); !ok { // before the dear work
+		if !f.knows(in.Charter.By) { // before the dear work
 			return recoverAnswer{}, unknown
 		}
 		c, err := charter.Open(*in.Charter)
@@ -185,6 +192,13 @@ func (f *Federation) handleRecover(ctx context.Context, in recoverRequest) (reco
 	}
 	newest := f.newestScore(grid)
 	return recoverAnswer{Grid: &grid, Charter: &newest}, nil
+}
+
+// knows tells whether a household is ours or a partner's.
+func (f *Federation) knows(grid core.DID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.householdOf(grid) != nil
 }
 
 // callRecover begins or proves an admission.
@@ -239,7 +253,8 @@ func (f *Federation) newestScore(grid core.DID) core.Score {
 	return score
 }
 
-// handleGreet takes in a partner's charters and addresses, and answers with ours.
+// handleGreet takes in the charters and addresses of a partner's machine, or of one of
+// ours, and answers with ours.
 func (f *Federation) handleGreet(ctx context.Context, in greeting) (greeting, error) {
 	caller := wire.CallerOf(ctx)
 	if err := f.takeCharters(ctx, caller.Grid, in.Charters); err != nil {
@@ -252,22 +267,26 @@ func (f *Federation) handleGreet(ctx context.Context, in greeting) (greeting, er
 		return greeting{}, err
 	}
 	f.hearClock(caller.Grid, in.Time)
+	f.hear(in.Machines)
 	f.Saw(caller.Agent)
-	if f.behind(in.Heads) {
+	switch ahead := f.ahead(in.Heads); {
+	case caller.Class == wire.Own && ahead:
+		f.nudgeOwn(caller.Agent)
+	case caller.Class == wire.Partner && (ahead || f.behind(in.Heads)):
 		f.Nudge(caller.Grid)
 	}
-	return f.greeting(caller.Grid)
+	return f.greeting(caller.Grid, caller.Agent)
 }
 
-// greeting is what we tell a partner.
-func (f *Federation) greeting(grid core.DID) (greeting, error) {
+// greeting is what we tell a machine of a household.
+func (f *Federation) greeting(grid, agent core.DID) (greeting, error) {
 	heads, err := f.heldSeqs(grid)
 	if err != nil {
 		return greeting{}, err
 	}
 	return greeting{
 		Charters: f.ownCharters(greetChartersMax), Addrs: tidyAddrs(f.c.Addrs()), Name: f.self.Name, Heads: heads,
-		Time: f.now(),
+		Time: f.now(), Machines: f.machinesOf(grid, agent),
 	}, nil
 }
 
@@ -334,7 +353,10 @@ func (f *Federation) callHead(ctx context.Context, to core.DID, in headRequest) 
 }
 
 func (f *Federation) handleHeads(ctx context.Context, _ struct{}) (headsAnswer, error) {
-	return f.heldHeads(wire.CallerOf(ctx).Grid)
+	caller := wire.CallerOf(ctx)
+	out, err := f.heldHeads(caller.Grid)
+	out.Machines = f.machinesOf(caller.Grid, caller.Agent)
+	return out, err
 }
 
 func callHeads(ctx context.Context, c Config, to core.DID) (headsAnswer, error) {

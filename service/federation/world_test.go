@@ -47,6 +47,8 @@ type machine struct {
 	f      *federation.Federation
 	// wrap, if set, stands before the handlers.
 	wrap func(http.Handler) http.Handler
+	// called, if set, is told before and after each call that the machine makes.
+	called func()
 }
 
 func seed(name string) [32]byte { return sha256.Sum256([]byte(name)) }
@@ -85,7 +87,10 @@ func (m *machine) grid() core.DID { return identity.RootOf(m.entropy).DID() }
 func (m *machine) config() federation.Config {
 	c := federation.Config{
 		Key: m.key, Seal: m.seal, Books: m.disk.Books(), Blobs: m.disk.Blobs(), Clock: m.w.clock,
-		Wire: m.client, Known: m.known, Addrs: m.peers.Addrs, Policy: "open",
+		Wire: m.client, Known: m.known, Addrs: m.peers.Addrs, Policy: "open", Machine: m.name,
+	}
+	if m.called != nil {
+		c.Wire = toldWire{m.client, m.called}
 	}
 	if os.Getenv("FEDERATION_LOG") != "" {
 		c.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", m.name)
@@ -242,6 +247,36 @@ func (m *machine) call(to *machine, method, path string, in any) (code string, e
 		err = m.client.Call(m.w.t.Context(), to.did(), method, path, in, nil)
 	}
 	return codeOf(err), err
+}
+
+// toldWire tells of calls.
+type toldWire struct {
+	federation.Wire
+	called func()
+}
+
+func (w toldWire) Call(ctx context.Context, to core.DID, method, path string, in, out any) error {
+	w.called()
+	defer w.called()
+	return w.Wire.Call(ctx, to, method, path, in, out)
+}
+
+func (w toldWire) CallLimit(ctx context.Context, to core.DID, method, path string, in, out any, limit int64) error {
+	w.called()
+	defer w.called()
+	return w.Wire.CallLimit(ctx, to, method, path, in, out, limit)
+}
+
+func (w toldWire) Send(ctx context.Context, to core.DID, path string, body []byte) error {
+	w.called()
+	defer w.called()
+	return w.Wire.Send(ctx, to, path, body)
+}
+
+func (w toldWire) Fetch(ctx context.Context, to core.DID, path string, buf []byte, limit int64) ([]byte, error) {
+	w.called()
+	defer w.called()
+	return w.Wire.Fetch(ctx, to, path, buf, limit)
 }
 
 func codeOf(err error) string {

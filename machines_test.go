@@ -1,0 +1,162 @@
+package grange_test
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/core"
+)
+
+// versions are those of a name, as machine names and numbers, the newest first.
+func (m *machine) versions(name string) []grange.Version {
+	m.w.t.Helper()
+	var out []grange.Version
+	for v, err := range m.Versions(m.w.t.Context(), name) {
+		if err != nil {
+			m.w.t.Fatal(err)
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// Two machines that put one name make two versions; both see both, and get takes the newest.
+func TestSimMachines(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		homes := w.households("anna", "bo", "cleo")
+		anna, bo := homes[0], homes[1]
+		first, second, third := randomTree(1, 20_000), randomTree(2, 20_000), randomTree(3, 20_000)
+		anna.put("tree", first)
+		laptop, out := w.add(anna, bo, "laptop")
+		if out.Household != "anna" || len(out.Removed) > 0 || len(out.Failed) > 0 || len(out.Versions) != 1 {
+			t.Errorf("added: %+v", out)
+		}
+		laptop.mustHave("tree", first)
+		laptop.run()
+		w.later(10 * time.Second)
+		anna.hasMachines(2, 0)
+		laptop.hasMachines(2, 0)
+
+		w.later(time.Minute)
+		laptop.put("tree", second)
+		w.later(time.Minute)
+		for _, m := range []*machine{anna, laptop} {
+			if v := m.versions("tree"); len(v) != 2 || v[0].Machine != laptop.did || v[1].Machine != anna.did {
+				t.Fatalf("%s has the versions %+v", m.name, v)
+			}
+			m.mustHave("tree", second)
+		}
+		if check, err := anna.Check(t.Context(), "tree", nil); err != nil || check.Worth.Survives != 1 {
+			t.Errorf("anna checks what the laptop has stored: %+v, %v", check, err)
+		}
+
+		// The first one goes on while the laptop is off; the laptop hears of it by partners.
+		laptop.stop()
+		anna.put("tree", third)
+		w.later(time.Minute)
+		anna.stop()
+		laptop.open()
+		laptop.run()
+		w.later(time.Minute)
+		if v := laptop.versions("tree"); len(v) != 3 || v[0].Machine != anna.did {
+			t.Fatalf("the laptop has the versions %+v", v)
+		}
+		laptop.mustHave("tree", third)
+	})
+}
+
+// hasMachines checks how many machines the household has.
+func (m *machine) hasMachines(listed, removed int) {
+	m.w.t.Helper()
+	list, gone, err := m.Machines(m.w.t.Context())
+	if err != nil || len(list) != listed || gone != removed || !list[0].Self || list[0].ID != m.did || list[0].Name != m.name {
+		m.w.t.Errorf("%s lists %+v, %d removed, %v", m.name, list, gone, err)
+	}
+}
+
+func TestSimRemoveMachine(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		homes := w.households("anna", "bo", "cleo")
+		anna, bo := homes[0], homes[1]
+		laptop, _ := w.add(anna, anna, "laptop")
+		laptop.run()
+		w.later(time.Minute)
+		tree := randomTree(1, 20_000)
+		laptop.put("tree", tree)
+		w.later(time.Minute)
+
+		for _, c := range []struct {
+			what, phrase, which string
+			kind                error
+		}{
+			{"no phrase", "abandon", "laptop", grange.ErrInvalid},
+			{"another's phrase", bo.phrase, "laptop", core.ErrForbidden},
+			{"no such machine", anna.phrase, "desktop", fs.ErrNotExist},
+			{"a partner's machine", anna.phrase, bo.did.String(), fs.ErrNotExist},
+			{"itself", anna.phrase, "anna", grange.ErrInvalid},
+		} {
+			if _, err := anna.RemoveMachine(t.Context(), c.phrase, c.which); !errors.Is(err, c.kind) {
+				t.Errorf("%s: %v, want %v", c.what, err, c.kind)
+			}
+		}
+		out, err := anna.RemoveMachine(t.Context(), anna.phrase, "laptop")
+		if err != nil || out.Machine != laptop.did || out.Already || !slices.Equal(out.Told, []string{"bo", "cleo"}) || len(out.Failed) > 0 {
+			t.Errorf("removed: %+v, %v", out, err)
+		}
+		w.later(10 * time.Minute)
+		status, err := laptop.Status(t.Context(), "")
+		if err != nil || !strings.Contains(status.Revoked, "removed from household anna") {
+			t.Errorf("the laptop says %+v, %v", status, err)
+		}
+		if _, err := laptop.Put(t.Context(), "more", tree.fs(), nil); !errors.Is(err, grange.ErrRevoked) {
+			t.Errorf("the laptop puts: %v", err)
+		}
+		laptop.stop()
+		anna.hasMachines(1, 1)
+		anna.mustHave("tree", tree) // what it has stored stays
+		anna.put("more", randomTree(2, 20_000))
+
+		// A recovery has all of it too, and the machine stays out.
+		anna.stop()
+		again, rec := w.recover(anna, bo, "again")
+		if len(rec.Versions) != 2 || len(rec.Failed) > 0 {
+			t.Errorf("recovered %+v", rec)
+		}
+		again.mustHave("tree", tree)
+	})
+}
+
+// A household without a partner can have two machines, and find a partner later.
+func TestSimMachinesWithoutPartner(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		anna := w.found("anna")
+		anna.run()
+		laptop, out := w.add(anna, anna, "laptop")
+		if out.Asked != 0 || len(out.Failed) > 0 {
+			t.Errorf("added: %+v", out)
+		}
+		laptop.run()
+		w.later(time.Minute)
+		bo := w.found("bo")
+		bo.run()
+		w.befriend(laptop, bo)
+		w.later(10 * time.Minute)
+		anna.pact(bo)
+		tree := randomTree(1, 20_000)
+		anna.put("tree", tree)
+		w.later(time.Minute)
+		dest := filepath.Join(t.TempDir(), "back")
+		if _, err := laptop.Restore(t.Context(), grange.Ref{Name: "tree"}, dest, nil); err != nil {
+			t.Error(err)
+		}
+	})
+}

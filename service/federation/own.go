@@ -1,0 +1,222 @@
+package federation
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/charter"
+	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/pact"
+)
+
+// hintsMax is how many of the addresses of a machine of ours come from partners: those
+// that it says itself keep their place.
+const hintsMax = pact.AddrsMax / 2
+
+// sibling is another machine of our household. Its addrs, those that it said itself, are
+// guarded by Federation.mu.
+type sibling struct {
+	agent core.DID
+	addrs []string
+	// nudge holds a token when it should be greeted now.
+	nudge chan struct{}
+}
+
+// Machine is one of our household's.
+type Machine struct {
+	Agent core.DID
+	// Name is what it is called within the household; it may be empty.
+	Name string
+	// Self says that it is this one.
+	Self bool
+	// Seen is when it was last within reach; zero if that is not known, and of this one.
+	Seen  time.Time
+	Addrs []string
+	// Head is the number of its newest head that is kept here; 0 for none.
+	Head uint64
+}
+
+// Machines returns our household's machines, this one first, then by DID, and how many were removed.
+func (f *Federation) Machines() (list []Machine, removed int, err error) {
+	seqs, err := f.heldSeqs(f.self.Grid)
+	if err != nil {
+		return nil, 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	newest, _ := f.own.chain.Newest()
+	names, err := newest.Names(f.secrets)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, a := range newest.Agents {
+		m := Machine{Agent: a.DID, Self: a.DID == f.self.Agent, Addrs: f.c.Known.Of(a.DID)}
+		m.Name, _ = parseLabel(names[a.DID])
+		if at := f.seen[a.DID].at; at != 0 {
+			m.Seen = time.Unix(at, 0)
+		}
+		if i := slices.IndexFunc(seqs, func(h headSeq) bool { return h.Agent == a.DID }); i >= 0 {
+			m.Head = seqs[i].Seq
+		}
+		list = append(list, m)
+	}
+	slices.SortStableFunc(list, func(a, b Machine) int {
+		switch {
+		case a.Self:
+			return -1
+		case b.Self:
+			return 1
+		}
+		return a.Agent.Compare(b.Agent)
+	})
+	return list, len(newest.Removed), nil
+}
+
+// gather brings the siblings up to what the newest charter lists. The caller holds f.mu.
+func (f *Federation) gather() {
+	newest, _ := f.own.chain.Newest()
+	changed := false
+	maps.DeleteFunc(f.siblings, func(agent core.DID, _ *sibling) bool { return !newest.Lists(agent) })
+	for _, a := range newest.Agents {
+		if a.DID != f.self.Agent && f.siblings[a.DID] == nil {
+			f.siblings[a.DID] = &sibling{agent: a.DID, nudge: make(chan struct{}, 1)}
+			changed = true
+		}
+	}
+	if changed {
+		close(f.news)
+		f.news = make(chan struct{})
+		wake(f.dirty) // a machine that has come needs a head of ours
+	}
+}
+
+// loadSiblings reads where our other machines were last found.
+func (f *Federation) loadSiblings() error {
+	for e, err := range scan[siblingRecord](f.c.Books, []byte(keySibling), didSize, recordSizeMax*4) {
+		if err != nil {
+			return err
+		}
+		if s := f.siblings[core.DID(e.rest)]; s != nil {
+			s.addrs = tidyAddrs(e.value.Addrs)
+			f.c.Known.Learn(s.agent, s.addrs)
+		}
+	}
+	return nil
+}
+
+// IsOurs tells whether an agent is another machine of our household.
+func (f *Federation) IsOurs(agent core.DID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.siblings[agent] != nil
+}
+
+// others returns our other machines, the one seen last first.
+func (f *Federation) others() []core.DID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(f.siblings), func(a, b core.DID) int {
+		return cmp.Or(cmp.Compare(f.seen[b].at, f.seen[a].at), a.Compare(b))
+	})
+}
+
+// nudgeOthers has our other machines greeted now: there is something new.
+func (f *Federation) nudgeOthers() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.siblings {
+		wake(s.nudge)
+	}
+}
+
+// nudgeOwn has one of them greeted now.
+func (f *Federation) nudgeOwn(agent core.DID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.siblings[agent]; s != nil {
+		wake(s.nudge)
+	}
+}
+
+// locateOwn takes in where another machine of ours says it can be dialled.
+func (f *Federation) locateOwn(agent core.DID, addrs []string) error {
+	addrs = tidyAddrs(addrs)
+	f.mu.Lock()
+	s := f.siblings[agent]
+	same := s == nil || len(addrs) == 0 || slices.Equal(s.addrs, addrs)
+	if !same {
+		s.addrs = addrs
+	}
+	f.mu.Unlock()
+	if same {
+		return nil
+	}
+	f.c.Known.Learn(agent, addrs)
+	var c changes
+	c.sibling(agent, addrs)
+	return c.apply(f.c.Books)
+}
+
+func (c *changes) sibling(agent core.DID, addrs []string) {
+	c.set(key(keySibling, agent[:]), siblingRecord{V: codec.Version, Addrs: addrs})
+}
+
+// hear takes in where a partner has found our other machines. It may lie, so what a
+// machine said itself is not forgotten for it.
+func (f *Federation) hear(hints []AgentAddrs) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, h := range hints[:min(len(hints), charter.AgentsMax)] {
+		if s := f.siblings[h.DID]; s != nil {
+			said := s.addrs[:min(len(s.addrs), hintsMax)]
+			f.c.Known.Learn(h.DID, append(slices.Clone(said), h.Addrs[:min(len(h.Addrs), hintsMax)]...))
+		}
+	}
+}
+
+// machinesOf returns where the machines of a household were last found, but for one.
+func (f *Federation) machinesOf(grid, but core.DID) []AgentAddrs {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := f.householdOf(grid)
+	if h == nil {
+		return nil
+	}
+	var out []AgentAddrs
+	newest, _ := h.chain.Newest()
+	for _, a := range newest.Agents {
+		if addrs := f.c.Known.Of(a.DID); a.DID != but && len(addrs) > 0 {
+			out = append(out, AgentAddrs{DID: a.DID, Addrs: addrs})
+		}
+	}
+	return out
+}
+
+// tendOwn greets another machine of ours, for as long as it is one.
+func (f *Federation) tendOwn(ctx context.Context, s *sibling) {
+	f.tend(ctx, s.agent, s.nudge, func() (bool, error) {
+		f.mu.Lock()
+		still := f.siblings[s.agent] == s
+		f.mu.Unlock()
+		if !still {
+			return false, nil
+		}
+		return true, f.visitOwn(ctx, s.agent)
+	})
+}
+
+// visitOwn greets another machine of ours, and takes what newer heads it has.
+func (f *Federation) visitOwn(ctx context.Context, agent core.DID) error {
+	theirs, err := f.greet(ctx, f.self.Grid, agent)
+	if err != nil {
+		return err
+	}
+	if f.ahead(theirs.Heads) {
+		return f.pull(ctx, agent)
+	}
+	return nil
+}
