@@ -135,13 +135,16 @@ func checkRecord(k, value []byte) error {
 }
 
 // takes tells whether another machine's record takes the place of ours. before is what it
-// had when we merged last, nil for nothing. Where both have changed it, each
-// machine decides alike: the later tombstone stands, the version as its maker has it, else the
-// greater bytes.
+// had when we merged last, nil for nothing. A version is as its maker has it: a stolen
+// machine cannot alter what another has stored. Of other records, where both have changed
+// one, each machine decides alike: the later tombstone stands, else the greater bytes.
 func takes(k string, self, by core.DID, mine, before, theirs []byte) bool {
+	maker := makerOf(k)
 	switch {
 	case bytes.Equal(mine, theirs):
 		return false
+	case maker == self || maker == by:
+		return maker == by
 	case before != nil && bytes.Equal(mine, before):
 		return true
 	case before != nil && bytes.Equal(theirs, before):
@@ -157,12 +160,17 @@ func takes(k string, self, by core.DID, mine, before, theirs []byte) bool {
 			return t.Time > m.Time
 		}
 	}
-	if strings.HasPrefix(k, manifest.VersionPrefix) {
-		if _, maker, _, err := manifest.ParseVersionKey([]byte(k)); err == nil && (maker == self || maker == by) {
-			return maker == by
-		}
-	}
 	return bytes.Compare(theirs, mine) > 0
+}
+
+// makerOf returns the machine that made the version of a record of the state; zero of any
+// other record.
+func makerOf(k string) core.DID {
+	if !strings.HasPrefix(k, manifest.VersionPrefix) {
+		return core.DID{}
+	}
+	_, maker, _, _ := manifest.ParseVersionKey([]byte(k)) // a key that is none has no maker
+	return maker
 }
 
 // mergePartner takes in a partner that another machine of ours has.

@@ -82,16 +82,21 @@ func (r *recovery) take(ctx context.Context, s sighting) error {
 	r.bytes = size
 	for _, record := range list {
 		k := string(record.Key)
-		if old, ok := r.state[k]; !ok || stands(k, united{record.Value, s}, old) {
+		if old, ok := r.state[k]; !ok || r.stands(k, united{record.Value, s}, old) {
 			r.state[k] = united{record.Value, s}
 		}
 	}
 	return nil
 }
 
-// stands tells whether a stands over b, of two records with one key (SPEC §4): the
-// later tombstone, else the one from the later head, then from the higher DID.
-func stands(k string, a, b united) bool {
+// stands tells whether a stands over b, of two records with one key (SPEC §4): the version
+// as a maker that is still listed has it, the later tombstone, else the one from the later
+// head, then from the higher DID.
+func (r *recovery) stands(k string, a, b united) bool {
+	newest, _ := r.chain.Newest()
+	if maker := makerOf(k); newest.Lists(maker) && (a.from.head.Agent == maker || b.from.head.Agent == maker) {
+		return a.from.head.Agent == maker
+	}
 	if strings.HasPrefix(k, manifest.TombstonePrefix) {
 		at, errA := manifest.DecodeTombstone(a.value)
 		bt, errB := manifest.DecodeTombstone(b.value)
