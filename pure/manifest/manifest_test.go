@@ -142,7 +142,7 @@ func TestRoundTrips(t *testing.T) {
 	roundTrip(t, DecodeEntry, aFile(), aFile(1, 2, chunk.SizeMax), aDir(), aLink())
 	roundTrip(t, DecodeMore, More{Chunks: aFile(1, 2).Chunks})
 	roundTrip(t, DecodeVersion, aVersion(t))
-	roundTrip(t, DecodeTombstone, Tombstone{V: 1, Time: 1_700_000_000}, Tombstone{V: 1, Undone: true})
+	roundTrip(t, DecodeTombstone, Tombstone{V: 1, Time: 1_700_000_000}, Tombstone{V: 1, Undone: true}, Tombstone{V: 1, Time: TombstoneTimeMax, Thinned: true})
 }
 
 func TestRefsAreBounded(t *testing.T) {
@@ -300,6 +300,9 @@ func TestVersionsAreBounded(t *testing.T) {
 		"a tree of such": version(func(v *Version) { v.Tree.V = 2 }),
 	})
 	refusals(t, DecodeTombstone, core.ErrVersion, map[string]Tombstone{"version 2": {V: 2}})
+	refusals(t, DecodeTombstone, core.ErrInvalid, map[string]Tombstone{
+		"before 1970": {V: 1, Time: -1}, "after 9999": {V: 1, Time: TombstoneTimeMax + 1},
+	})
 }
 
 func TestNames(t *testing.T) {

@@ -146,6 +146,7 @@ func makeVectors(t *testing.T) vectors {
 	add("more", More{Chunks: aFile(100, 200).Chunks})
 	add("version", aVersion(t))
 	add("tombstone", Tombstone{V: 1, Time: 1_700_000_000})
+	add("tombstone", Tombstone{V: 1, Time: 1_700_000_001, Thinned: true})
 	refuse("ref", "a sealed length that is not padded", change(aRef(3000), func(r *Ref) { r.Sealed = 4001 }))
 	refuse("ref", "an offset past any segment", change(aRef(3000), func(r *Ref) { r.Offset = 10 << 20 }))
 	refuse("ref", "a segment and a page", change(aPageRef(), func(r *Ref) { r.Segment = segmentID(7) }))

@@ -113,10 +113,23 @@ type Tombstone struct {
 	// Time is in seconds since 1970.
 	Time   int64 `json:"time"`
 	Undone bool  `json:"undone"`
+	// Thinned says that a rule removed it, because newer versions had come, and no person.
+	Thinned bool `json:"thinned,omitempty"`
 }
 
-// Check tells whether t is of a version that is known. Errors: core.ErrVersion.
-func (t Tombstone) Check() error { return checkVersion("tombstone", t.V) }
+// TombstoneTimeMax is the last second of the year 9999.
+const TombstoneTimeMax = 253402300799
+
+// Check bounds everything in t. Errors: core.ErrVersion, core.ErrInvalid.
+func (t Tombstone) Check() error {
+	if err := checkVersion("tombstone", t.V); err != nil {
+		return err
+	}
+	if t.Time < 0 || t.Time > TombstoneTimeMax {
+		return invalid("tombstone", "time %d, want 0 to %d", t.Time, int64(TombstoneTimeMax))
+	}
+	return nil
+}
 
 // Marshal returns the strict CBOR of t. Errors: those of Check.
 func (t Tombstone) Marshal() ([]byte, error) { return marshal(t) }
@@ -155,6 +168,9 @@ func VersionKey(name string, agent core.DID, seq uint64) []byte {
 func TombstoneKey(name string, agent core.DID, seq uint64) []byte {
 	return versionKey(TombstonePrefix, name, agent, seq)
 }
+
+// TombstonesOf returns what the keys of all tombstones of a name begin with, and no other keys.
+func TombstonesOf(name string) []byte { return append([]byte(TombstonePrefix+name), 0) }
 
 // NamePrefix returns what the keys of all versions of a name begin with, and no other keys.
 func NamePrefix(name string) []byte { return append([]byte(VersionPrefix+name), 0) }
