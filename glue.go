@@ -82,7 +82,11 @@ func (p placer) Place(ctx context.Context, expect int64) (vault.Placement, error
 // household is federation as the vault sees it.
 type household struct{ f *federation.Federation }
 
-func (h household) Agent() core.DID   { return h.f.Self().Agent }
+func (h household) Agent() core.DID { return h.f.Self().Agent }
+func (h household) Lists(agent core.DID) bool {
+	return h.f.ListsAgent(h.f.Self().Grid, agent)
+}
+func (h household) Alone() bool       { return h.f.Alone() }
 func (h household) Secret() [32]byte  { return h.f.Secrets().Newest().Key }
 func (h household) Chunker() [32]byte { return h.f.Secrets().Chunker }
 

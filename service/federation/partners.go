@@ -188,6 +188,14 @@ func (f *Federation) ListsAgent(grid, agent core.DID) bool {
 	return p != nil && p.lists(agent)
 }
 
+// Alone tells whether our newest charter lists no machine but this one.
+func (f *Federation) Alone() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	newest, _ := f.own.chain.Newest()
+	return len(newest.Agents) == 1 && newest.Lists(f.self.Agent)
+}
+
 // AddrsOf returns the addresses at which a machine can be dialled, none if they are not known.
 func (f *Federation) AddrsOf(agent core.DID) []string { return f.c.Known.Of(agent) }
 

@@ -25,6 +25,7 @@ func TestRecoverKeepsMachines(t *testing.T) {
 	if !m.f.ListsAgent(m.grid(), l.anna.did()) || !m.f.ListsAgent(m.grid(), m.did()) {
 		t.Fatal("the charter does not list both")
 	}
+	want(t, "alone", [2]bool{m.f.Alone(), l.bo.f.Alone()}, [2]bool{false, true})
 	if err := l.anna.f.Visit(t.Context(), l.bo.grid()); err != nil { // hears of its household's new charter
 		t.Fatal(err)
 	}

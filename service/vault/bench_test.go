@@ -17,7 +17,7 @@ import (
 func benchFixture(b *testing.B) *fixture {
 	b.Helper()
 	m := newMarket(2)
-	f := &fixture{m: m, home: &ourHome{m: m, secret: [32]byte{1}}, books: sim.NewBooks()}
+	f := &fixture{m: m, home: &ourHome{m: m, secret: [32]byte{1}}, books: sim.NewBooks(), clock: sim.NewClock(1)}
 	f.open()
 	return f
 }

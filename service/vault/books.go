@@ -17,6 +17,9 @@ import (
 var (
 	statePrefix = []byte("state/")
 	chunkPrefix = []byte("v/chunk/") // + plain score: the Ref of a chunk that is placed
+	openPrefix  = []byte("v/open/")  // + segment id: the table of one that is being placed
+	minePrefix  = []byte("v/mine/")  // + segment id: it was placed, or taken over, here; when a put last used it
+	gonePrefix  = []byte("v/gone/")  // + segment id: since when its pieces are given up
 	seqKey      = []byte("v/seq")    // the last sequence number of a version of ours
 	usesPrefix  = []byte("v/uses/")  // + a version's key: the segments it consists of
 	filePrefix  = []byte("v/file/")  // + name ‖ 0x00 ‖ a manifest's key: what a file was when it was last read
@@ -35,6 +38,12 @@ func chunkKey(plain core.Score) []byte { return append(bytes.Clone(chunkPrefix),
 func filePrefixOf(name string) []byte {
 	return append(append(bytes.Clone(filePrefix), name...), 0)
 }
+
+func openKey(segment []byte) []byte { return append(bytes.Clone(openPrefix), segment...) }
+
+func mineKey(segment []byte) []byte { return append(bytes.Clone(minePrefix), segment...) }
+
+func goneKey(segment []byte) []byte { return append(bytes.Clone(gonePrefix), segment...) }
 
 func usesKey(version []byte) []byte { return append(bytes.Clone(usesPrefix), version...) }
 
@@ -106,12 +115,14 @@ func (v *Vault) nextSeq() (uint64, core.Change, error) {
 // lastSeq returns the greatest number of any version in the state, removed ones among them.
 func (v *Vault) lastSeq() (uint64, error) {
 	var last uint64
-	for c, err := range v.c.Books.Scan(stateKey([]byte(manifest.VersionPrefix)), nil) {
-		if err != nil {
-			return 0, fmt.Errorf("read the last version's number: %w", err)
-		}
-		if _, _, seq, err := manifest.ParseVersionKey(c.Key[len(statePrefix):]); err == nil {
-			last = max(last, seq)
+	for _, prefix := range []string{manifest.VersionPrefix, manifest.TombstonePrefix} {
+		for c, err := range v.c.Books.Scan(stateKey([]byte(prefix)), nil) {
+			if err != nil {
+				return 0, fmt.Errorf("read the last version's number: %w", err)
+			}
+			if _, _, seq, err := manifest.ParseVersionKey(c.Key[len(statePrefix):]); err == nil {
+				last = max(last, seq)
+			}
 		}
 	}
 	return last, nil

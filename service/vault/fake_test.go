@@ -21,7 +21,8 @@ type market struct {
 	mu     sync.Mutex
 	homes  map[core.DID]*fakeHome
 	leased map[core.Score]map[core.DID]bool
-	sent   int64 // bytes ever placed
+	aside  map[core.Score]map[core.DID]bool // released, and kept still
+	sent   int64                            // bytes ever placed
 	// fetched counts fetches of pieces.
 	fetched int
 }
@@ -40,7 +41,7 @@ func did(n int) core.DID {
 }
 
 func newMarket(n int) *market {
-	m := &market{homes: map[core.DID]*fakeHome{}, leased: map[core.Score]map[core.DID]bool{}}
+	m := &market{homes: map[core.DID]*fakeHome{}, leased: map[core.Score]map[core.DID]bool{}, aside: map[core.Score]map[core.DID]bool{}}
 	for i := range n {
 		m.homes[did(i)] = &fakeHome{pieces: map[core.Score][]byte{}, room: -1}
 	}
@@ -109,6 +110,56 @@ func (m *market) Forget(hs ...core.Holding) error {
 		delete(m.leased[h.Score], h.Grid)
 	}
 	return nil
+}
+
+func (m *market) Release(_ context.Context, hs []core.Holding) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, h := range hs {
+		if m.leased[h.Score][h.Grid] {
+			m.move(h.Score, h.Grid, m.leased, m.aside)
+		}
+	}
+	return nil
+}
+
+func (m *market) Renew(_ context.Context, pieces []core.Score) (missing []core.Score, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, piece := range pieces {
+		for grid := range m.aside[piece] {
+			if m.homes[grid].away {
+				err = core.ErrUnreachable
+			} else {
+				m.move(piece, grid, m.aside, m.leased)
+			}
+		}
+		if len(m.leased[piece]) == 0 && len(m.aside[piece]) == 0 {
+			missing = append(missing, piece)
+		}
+	}
+	return missing, err
+}
+
+// move takes a piece from one list to another. The caller holds m.mu.
+func (m *market) move(piece core.Score, grid core.DID, from, to map[core.Score]map[core.DID]bool) {
+	delete(from[piece], grid)
+	if to[piece] == nil {
+		to[piece] = map[core.DID]bool{}
+	}
+	to[piece][grid] = true
+}
+
+// reclaim drops what is set aside.
+func (m *market) reclaim() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for piece, grids := range m.aside {
+		for grid := range grids {
+			delete(m.homes[grid].pieces, piece)
+		}
+	}
+	clear(m.aside)
 }
 
 // grids returns the households, in order.
@@ -231,9 +282,16 @@ type ourHome struct {
 	secret [32]byte
 	saves  int
 	deaf   bool // nobody can be told of a head
+
+	machine int        // we are a new machine when it rises
+	others  []core.DID // the household's other machines
 }
 
-func (h *ourHome) Agent() core.DID   { return did(99) }
+func (h *ourHome) Agent() core.DID { return did(99 + h.machine) }
+func (h *ourHome) Lists(agent core.DID) bool {
+	return agent == h.Agent() || slices.Contains(h.others, agent)
+}
+func (h *ourHome) Alone() bool       { return len(h.others) == 0 }
 func (h *ourHome) Secret() [32]byte  { return h.secret }
 func (h *ourHome) Chunker() [32]byte { return [32]byte{7} }
 
@@ -257,19 +315,20 @@ type fixture struct {
 	home  *ourHome
 	books core.Books
 	v     *Vault
+	clock *sim.Clock
 }
 
 func newFixture(t *testing.T, n int) *fixture {
 	t.Helper()
 	m := newMarket(n)
-	f := &fixture{t: t, m: m, home: &ourHome{m: m, secret: [32]byte{1}}, books: sim.NewBooks()}
+	f := &fixture{t: t, m: m, home: &ourHome{m: m, secret: [32]byte{1}}, books: sim.NewBooks(), clock: sim.NewClock(1)}
 	f.open()
 	return f
 }
 
 // open makes a vault over the same books, as after a restart.
 func (f *fixture) open() {
-	f.v = New(Config{Books: f.books, Clock: sim.NewClock(1), Barter: f.m, Household: f.home})
+	f.v = New(Config{Books: f.books, Clock: f.clock, Barter: f.m, Household: f.home, Releaser: f.m})
 }
 
 func (f *fixture) put(src Source) *Put {

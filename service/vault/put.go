@@ -122,6 +122,7 @@ type put struct {
 	chunks   int              // of those
 	lost     int              // segments that found too few holders
 	stored   uint64           // bytes of pieces that were leased
+	touched  []core.Change    // notes that segments of ours are used still
 	lastSave time.Time
 
 	checkpointing sync.Mutex // one at a time; held across I/O on purpose

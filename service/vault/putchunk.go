@@ -76,7 +76,7 @@ func (p *put) known(plain core.Score, isPage bool) (manifest.Ref, bool, error) {
 	size64, seen := p.usable[id]
 	p.mu.Unlock()
 	if !seen {
-		if size64, err = p.v.readableBytes(id); err != nil {
+		if size64, err = p.usableBytes(id); err != nil {
 			return ref, false, err
 		}
 		p.mu.Lock()
@@ -86,9 +86,29 @@ func (p *put) known(plain core.Score, isPage bool) (manifest.Ref, bool, error) {
 	return ref, ref.Offset+ref.Sealed <= size64, nil
 }
 
-// readableBytes returns how long the string of a segment is that enough leases are
+// usableBytes returns how long the string of a segment is that a put may build on; 0 for any other.
+func (p *put) usableBytes(id segmentID) (uint64, error) {
+	if gone, err := p.v.given(id[:]); gone || err != nil {
+		return 0, err
+	}
+	size, err := p.v.heldBytes(id)
+	if err != nil || size == 0 {
+		return 0, err
+	}
+	used, ours, err := p.v.timeOfKey(mineKey(id[:]))
+	if err != nil || !ours || p.v.c.Clock.Now().Unix()-used < daySeconds {
+		return size, err
+	}
+	change, err := p.v.nowAt(mineKey(id[:])) // or what a put has left is given up before it is done
+	p.mu.Lock()
+	p.touched = append(p.touched, change)
+	p.mu.Unlock()
+	return size, err
+}
+
+// heldBytes returns how long the string of a segment is that enough leases are
 // held on to read it; 0 for any other.
-func (v *Vault) readableBytes(id segmentID) (uint64, error) {
+func (v *Vault) heldBytes(id segmentID) (uint64, error) {
 	s, err := v.segment(id[:])
 	if errors.Is(err, errNoSegment) {
 		return 0, nil

@@ -137,7 +137,7 @@ func TestPutBrokenOffAnywhere(t *testing.T) {
 			} else if err == nil && !cancelled && b.left.Load() <= 0 { // a coin may make it one call fewer
 				t.Errorf("call %d failed and the put did not", at)
 			}
-			f := &fixture{t: t, m: m, home: home, books: books}
+			f := &fixture{t: t, m: m, home: home, books: books, clock: sim.NewClock(1)}
 			if versions, _ := v.Versions(""); err != nil && out == nil && len(versions) > 0 {
 				t.Errorf("call %d: an error without outcome, and a version", at)
 			}
@@ -146,6 +146,12 @@ func TestPutBrokenOffAnywhere(t *testing.T) {
 				t.Fatalf("the put after a failure at call %d: %v", at, err)
 			}
 			f.sameTree(want)
+			f.remove(0)
+			f.days(15)
+			f.collect()
+			if f.m.held() != 0 {
+				t.Errorf("call %d: %d pieces are held for nothing", at, f.m.held())
+			}
 		})
 	}
 	run(0, false)
@@ -215,7 +221,7 @@ func TestMemoryOfAPutIsFlat(t *testing.T) {
 	peak := func(size int64) uint64 {
 		var peak uint64
 		m := newMarket(2)
-		f := &fixture{t: t, m: m, home: &ourHome{m: m, secret: [32]byte{1}}, books: sim.NewBooks()}
+		f := &fixture{t: t, m: m, home: &ourHome{m: m, secret: [32]byte{1}}, books: sim.NewBooks(), clock: sim.NewClock(1)}
 		v := New(Config{Books: f.books, Clock: sim.NewClock(1), Barter: peakBarter{m, &peak}, Household: f.home})
 		if _, err := v.Put(t.Context(), "film", stream{size}, PutOptions{}); err != nil {
 			t.Fatal(err)

@@ -161,9 +161,13 @@ func (p *put) placeOne(coder *erasure.Coder, s *openSegment, parity []byte) erro
 		return err
 	}
 	segment := s.record(p.shape, pieces)
+	if err := p.begin(segment); err != nil {
+		return err
+	}
 	want := holders{}.lacking(segment, len(p.placing.Households()))
 	unplaced, err := p.placing.Segment(p.ctx, segment, pieces, want, nil)
 	if err != nil {
+		p.placing.Drop(segment.ID)
 		return err
 	}
 	stored := len(want) - len(unplaced)

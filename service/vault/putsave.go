@@ -30,9 +30,15 @@ func (p *put) checkpoint(ctx context.Context, last bool) error {
 	p.checkpointing.Lock()
 	defer p.checkpointing.Unlock()
 	p.mu.Lock()
-	ready := p.ready
-	p.ready, p.chunks, p.lastSave = nil, 0, p.v.c.Clock.Now()
+	ready, touched := p.ready, p.touched
+	p.ready, p.touched, p.chunks, p.lastSave = nil, nil, 0, p.v.c.Clock.Now()
 	p.mu.Unlock()
+	if len(touched) > 0 {
+		if err := p.v.c.Books.Apply(touched...); err != nil {
+			p.keep(ready)
+			return fmt.Errorf("note what is used still: %w", err)
+		}
+	}
 
 	failed := p.placing.Commit(ctx, last)
 	if err := ownFault(failed); err != nil {
@@ -58,9 +64,6 @@ func (p *put) checkpoint(ctx context.Context, last bool) error {
 		p.mu.Lock()
 		p.lost++
 		p.mu.Unlock()
-		if err := p.v.forget(s.segment); err != nil {
-			return err
-		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,6 +84,19 @@ func ownFault(failed map[core.DID]error) error {
 	return nil
 }
 
+// begin notes that a segment is being placed: between its lease and its record a machine can stop,
+// and somebody must know then what to give up.
+func (p *put) begin(s manifest.Segment) error {
+	value, err := s.Marshal()
+	if err != nil {
+		return fmt.Errorf("write segment: %w", err)
+	}
+	if err := p.v.c.Books.Apply(core.Change{Key: openKey(s.ID), Value: value}); err != nil {
+		return fmt.Errorf("note a segment: %w", err)
+	}
+	return nil
+}
+
 // keep leaves segments to the next checkpoint.
 func (p *put) keep(segments []*placedSegment) {
 	p.mu.Lock()
@@ -89,23 +105,6 @@ func (p *put) keep(segments []*placedSegment) {
 	for _, s := range segments {
 		p.chunks += len(s.jobs)
 	}
-}
-
-// forget strikes out the pieces of a segment that is of no use, so that their leases
-// are not renewed.
-func (v *Vault) forget(s manifest.Segment) error {
-	var all []core.Holding
-	for i := range s.Total() {
-		held, err := v.c.Barter.Held(s.Piece(i))
-		if err != nil {
-			return err
-		}
-		all = append(all, held...)
-	}
-	if len(all) == 0 {
-		return nil
-	}
-	return v.c.Barter.Forget(all...)
 }
 
 // saveSegment writes down a segment and its chunks in one change of the books, if
@@ -119,8 +118,12 @@ func (p *put) saveSegment(s *placedSegment) (saved bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("write segment: %w", err)
 	}
-	changes := make([]core.Change, 0, 1+len(s.jobs))
-	changes = append(changes, core.Change{Key: stateKey(s.segment.Key()), Value: value})
+	mine, err := p.v.nowAt(mineKey(s.segment.ID))
+	if err != nil {
+		return false, err
+	}
+	changes := make([]core.Change, 0, 3+len(s.jobs))
+	changes = append(changes, core.Change{Key: stateKey(s.segment.Key()), Value: value}, mine, core.Change{Key: openKey(s.segment.ID)})
 	for _, j := range s.jobs {
 		raw, err := j.ref.Marshal()
 		if err != nil {

@@ -172,7 +172,7 @@ func (w *world) restorable(t *rapid.T) {
 func TestWhatIsPromisedComesBack(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newMarket(rapid.IntRange(1, 4).Draw(rt, "households"))
-		w := &world{f: &fixture{t: t, m: m, home: &ourHome{m: m, secret: [32]byte{1}}, books: sim.NewBooks()}, tree: tree{}, next: 10}
+		w := &world{f: &fixture{t: t, m: m, home: &ourHome{m: m, secret: [32]byte{1}}, books: sim.NewBooks(), clock: sim.NewClock(1)}, tree: tree{}, next: 10}
 		w.f.open()
 		damaged := false
 		rt.Repeat(map[string]func(*rapid.T){

@@ -42,10 +42,24 @@ type Placement interface {
 	Refusals() map[core.DID]error
 }
 
+// Releaser gives pieces up and takes them back; service/barter does.
+type Releaser interface {
+	// Release gives holdings up: Held does not tell them any more, and their holders set the
+	// pieces aside, for two weeks at the least. What is not held is passed over.
+	Release(ctx context.Context, holdings []core.Holding) error
+	// Renew brings pieces back wherever they were released to. missing are those that nobody has any
+	// more; the error says who could not be asked.
+	Renew(ctx context.Context, pieces []core.Score) (missing []core.Score, err error)
+}
+
 // Household is ours, as far as the vault needs it; service/federation has it.
 type Household interface {
 	// Agent is this machine.
 	Agent() core.DID
+	// Lists tells whether a machine is one of the household's now, Alone whether there is no
+	// other than this one.
+	Lists(agent core.DID) bool
+	Alone() bool
 	// Secret is the newest vault secret, Chunker the chunker key.
 	Secret() [32]byte
 	Chunker() [32]byte
@@ -131,12 +145,14 @@ type Progress struct {
 	Placed int64 `json:"placed,omitempty"`
 }
 
-// Config is what a Vault needs; all but Name and Log is required.
+// Config is what a Vault needs; all but Releaser, Name and Log is required.
 type Config struct {
 	Books     core.Books
 	Clock     core.Clock
 	Barter    Barter
 	Household Household
+	// Releaser may be nil: then nothing is ever given up, and Collect refuses.
+	Releaser Releaser
 	// Name returns what a person calls a household.
 	Name func(core.DID) string
 	Log  *slog.Logger
@@ -150,6 +166,9 @@ type Vault struct {
 	// writing serializes puts and mendings: they share the dedup index and would
 	// place the same bytes twice.
 	writing chan struct{}
+	// collecting keeps what is given up apart from what is brought back. Who has both has writing first.
+	collecting chan struct{}
+	removing   sync.Mutex // over removals and their undoing; held across I/O on purpose
 
 	mu     sync.Mutex
 	coders map[erasure.Shape]*erasure.Coder
@@ -169,8 +188,8 @@ func New(c Config) *Vault {
 	return &Vault{
 		c:       c,
 		packer:  chunk.NewPacker(),
-		writing: make(chan struct{}, 1),
-		coders:  map[erasure.Shape]*erasure.Coder{},
+		writing: make(chan struct{}, 1), collecting: make(chan struct{}, 1),
+		coders: map[erasure.Shape]*erasure.Coder{},
 	}
 }
 
@@ -190,9 +209,12 @@ func (v *Vault) coder(s erasure.Shape) (*erasure.Coder, error) {
 }
 
 // lock waits for other puts and mendings to end.
-func (v *Vault) lock(ctx context.Context) (unlock func(), err error) {
-	if err := send(ctx, v.writing, struct{}{}); err != nil {
+func (v *Vault) lock(ctx context.Context) (unlock func(), err error) { return take(ctx, v.writing) }
+
+// take waits for a lock that only one has.
+func take(ctx context.Context, lock chan struct{}) (unlock func(), err error) {
+	if err := send(ctx, lock, struct{}{}); err != nil {
 		return nil, err
 	}
-	return func() { <-v.writing }, nil
+	return func() { <-lock }, nil
 }

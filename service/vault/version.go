@@ -54,22 +54,27 @@ func newerFirst(a, b manifest.Version) int {
 	return cmp.Or(cmp.Compare(a.Name, b.Name), -cmp.Compare(a.Time, b.Time), -a.Agent.Compare(b.Agent), -cmp.Compare(a.Seq, b.Seq))
 }
 
-// removed tells whether a tombstone stands for a version. One that cannot be read does not
-// count: rather too much is shown than too little.
 func (v *Vault) removed(version manifest.Version) (bool, error) {
+	_, removed, err := v.removedAt(version)
+	return removed, err
+}
+
+// removedAt tells whether a tombstone stands for a version, and since when. One that cannot be read does not
+// count: rather too much is shown than too little.
+func (v *Vault) removedAt(version manifest.Version) (since int64, removed bool, err error) {
 	raw, err := v.c.Books.Get(stateKey(manifest.TombstoneKey(version.Name, version.Agent, version.Seq)))
 	if errors.Is(err, core.ErrNotExist) {
-		return false, nil
+		return 0, false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for a tombstone: %w", err)
+		return 0, false, fmt.Errorf("look for a tombstone: %w", err)
 	}
 	t, err := manifest.DecodeTombstone(raw)
 	if err != nil {
 		v.c.Log.Warn("a tombstone is broken", "name", version.Name, "version", version.Seq, "err", err)
-		return false, nil
+		return 0, false, nil
 	}
-	return !t.Undone, nil
+	return t.Time, !t.Undone, nil
 }
 
 // Find returns the newest version of a name, or with seq the newest that has
@@ -152,15 +157,27 @@ func (v *Vault) TakeOver(ctx context.Context, progress func(Progress)) error {
 
 const takeBatch = 1 << 10 // records of chunks in one change of the books
 
-// takeOver walks one manifest and writes down its chunks, its pages and the
-// segments it uses.
+// takeOver walks one manifest and writes down the segments it uses. Where they are this machine's, or
+// were a machine's that is none of ours any more, its chunks and pages are what puts build on from now on.
 func (v *Vault) takeOver(ctx context.Context, version manifest.Version) (segmentSet, error) {
 	r, done := v.reader()
 	defer done()
-	uses := segmentSet{}
+	uses, given := segmentSet{}, segmentSet{}
+	ours := version.Agent == v.c.Household.Agent() || !v.c.Household.Lists(version.Agent)
 	var changes []core.Change
 	note := func(ref manifest.Ref) error {
-		uses.add(ref.Segment)
+		if !uses.has(ref.Segment) {
+			uses.add(ref.Segment)
+			id := segmentID(ref.Segment)
+			if gone, err := v.given(id[:]); err != nil {
+				return err
+			} else if gone {
+				given.add(id[:])
+			}
+		}
+		if !ours || given.has(ref.Segment) {
+			return nil
+		}
 		raw, err := ref.Marshal()
 		if err != nil {
 			return err
@@ -195,11 +212,38 @@ func (v *Vault) takeOver(ctx context.Context, version manifest.Version) (segment
 			}
 		}
 	}
+	if ours {
+		adopted, err := v.adopt(uses)
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, adopted...)
+	}
 	changes = append(changes, core.Change{Key: usesKey(version.Key()), Value: encodeUses(uses)})
 	if err := v.c.Books.Apply(changes...); err != nil {
 		return nil, fmt.Errorf("record what version %d consists of: %w", version.Seq, err)
 	}
 	return uses, nil
+}
+
+// adopt returns the changes by which segments are this machine's to give up.
+func (v *Vault) adopt(uses segmentSet) ([]core.Change, error) {
+	var changes []core.Change
+	for id := range uses {
+		_, known, err := v.timeOfKey(mineKey(id[:]))
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			continue
+		}
+		change, err := v.nowAt(mineKey(id[:]))
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, change)
+	}
+	return changes, nil
 }
 
 // PieceSizes returns the size of every piece that the segment tables name: what
