@@ -6,6 +6,8 @@ FUZZTIME ?= 10s
 SEEDS ?= 500
 POINTS ?= 100
 DIR ?=
+# What the benchmark measures, as: BENCH='-mb 4000 -rounds 1'.
+BENCH ?=
 
 # One static binary, the same bytes from any folder.
 BUILD = CGO_ENABLED=0 $(GO) build -trimpath
@@ -14,7 +16,7 @@ BUILD = CGO_ENABLED=0 $(GO) build -trimpath
 holding = $$(grep -rlE --include='*_test.go' '$(1)' . | xargs -r -n 1 dirname | sort -u)
 
 .DEFAULT_GOAL := build
-.PHONY: build test lint test-race test-big trial demo fuzz bench sim vectors clean help
+.PHONY: build test lint test-race test-big trial demo fuzz bench bench-parts sim vectors clean help
 
 build: ## build bin/grange
 	$(BUILD) -o bin/grange ./cmd/grange
@@ -63,7 +65,10 @@ fuzz: ## every fuzz target, FUZZTIME (10s) each
 		done; \
 	done
 
-bench: ## every benchmark
+bench: build ## put, get, start and memory in a table, beside cp, and restic if it is installed; BENCH has its flags
+	@$(GO) run ./internal/bench -bin bin/grange $(BENCH)
+
+bench-parts: ## every benchmark of a part of the program
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 sim: ## the simulation, with SEEDS (500) seeds

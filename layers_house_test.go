@@ -19,23 +19,28 @@ type houseLayer struct {
 	sideways bool
 	// tests says that only tests import it: then it is test code itself.
 	tests bool
-	why   string
+	// outside says that it drives the program as a person does, and no part of the program imports
+	// it: it may look at the clock.
+	outside bool
+	why     string
 }
 
 var houseLayers = map[string]houseLayer{
-	"core":            {why: "core holds the nouns that every room speaks of: what it imported, all would"},
-	"core/seamtest":   {may: []string{"core"}, tests: true, why: "a conformance suite knows the seam alone, so that any implementation can be held against it"},
-	"pure":            {may: []string{"core"}, sideways: true, why: "rules without a world can be tested and read alone: whatever they need of it comes as an argument"},
-	"internal/wire":   {may: []string{"core", "pure"}, why: "HTTP bodies, limits and errors are shared by all services, so they know none"},
-	"internal/golden": {may: []string{"core"}, tests: true, why: "every room reads its vectors with it, so it knows none"},
-	"internal/sim":    {may: []string{"core", "pure", "internal/wire"}, tests: true, why: "the simulated world stands in for the edges under any service, so it knows none"},
-	"internal/trial":  {tests: true, why: "the trials judge the program from outside, as a process: what they knew of its inside could not surprise them"},
-	"internal/demo":   {may: []string{"core", "pure", "edge"}, why: "the demo shows the program from outside, and looks at what comes back with an edge at most: what it did by itself would show nothing"},
-	"edge":            {may: []string{"core", "pure"}, why: "an edge touches one piece of the world and can be replaced whole: it knows neither another edge nor who uses it"},
-	"service":         {may: []string{"core", "pure", "internal/wire"}, why: "a service declares the small interface that it needs of another or of the world; package grange fits them together"},
-	"grange":          {may: []string{"core", "pure", "internal/wire", "edge", "service"}, why: "package grange is what faces import, so it knows none"},
-	"face":            {may: []string{"core", "pure", "internal/wire", "grange"}, sideways: true, why: "faces reach an agent through package grange, which owns every lifetime: a face that went around it would own some too"},
-	"cmd":             {may: []string{"core", "pure", "grange", "face"}, why: "the program is made of faces and package grange, and wires nothing itself: else there were a second place that does"},
+	"core":             {why: "core holds the nouns that every room speaks of: what it imported, all would"},
+	"core/seamtest":    {may: []string{"core"}, tests: true, why: "a conformance suite knows the seam alone, so that any implementation can be held against it"},
+	"pure":             {may: []string{"core"}, sideways: true, why: "rules without a world can be tested and read alone: whatever they need of it comes as an argument"},
+	"internal/wire":    {may: []string{"core", "pure"}, why: "HTTP bodies, limits and errors are shared by all services, so they know none"},
+	"internal/golden":  {may: []string{"core"}, tests: true, why: "every room reads its vectors with it, so it knows none"},
+	"internal/sim":     {may: []string{"core", "pure", "internal/wire"}, tests: true, why: "the simulated world stands in for the edges under any service, so it knows none"},
+	"internal/trial":   {tests: true, why: "the trials judge the program from outside, as a process: what they knew of its inside could not surprise them"},
+	"internal/village": {outside: true, why: "it runs the program from outside: what it knew of its inside could not surprise it"},
+	"internal/demo":    {may: []string{"core", "pure", "edge", "internal/village"}, outside: true, why: "the demo shows the program from outside, and looks at what comes back with an edge at most: what it did by itself would show nothing"},
+	"internal/bench":   {may: []string{"internal/village"}, outside: true, why: "the benchmark times the program as people run it, beside others that it knows as little of"},
+	"edge":             {may: []string{"core", "pure"}, why: "an edge touches one piece of the world and can be replaced whole: it knows neither another edge nor who uses it"},
+	"service":          {may: []string{"core", "pure", "internal/wire"}, why: "a service declares the small interface that it needs of another or of the world; package grange fits them together"},
+	"grange":           {may: []string{"core", "pure", "internal/wire", "edge", "service"}, why: "package grange is what faces import, so it knows none"},
+	"face":             {may: []string{"core", "pure", "internal/wire", "grange"}, sideways: true, why: "faces reach an agent through package grange, which owns every lifetime: a face that went around it would own some too"},
+	"cmd":              {may: []string{"core", "pure", "grange", "face"}, why: "the program is made of faces and package grange, and wires nothing itself: else there were a second place that does"},
 }
 
 // layerOf names the layer of a package, by its folder in the module.
@@ -141,7 +146,7 @@ var libraries = map[string]library{
 	"golang.org/x/sync":                      {[]string{"", "service/barter", "service/federation", "service/vault"}, "errgroup"},
 	"github.com/alecthomas/kong":             {[]string{"cmd/grange"}, "the command line"},
 	"github.com/BurntSushi/toml":             {[]string{""}, "config.toml"},
-	"golang.org/x/term":                      {[]string{"cmd/grange", "internal/demo"}, "terminals, and asking without echo"},
+	"golang.org/x/term":                      {[]string{"cmd/grange", "internal/village"}, "terminals, and asking without echo"},
 	"rsc.io/qr":                              {[]string{"cmd/grange"}, "invitations to scan"},
 	"github.com/rogpeppe/go-internal":        {nil, "testscript"},
 	"pgregory.net/rapid":                     {nil, "properties"},
@@ -153,7 +158,7 @@ var clockNames = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc"
 // clockMay tells whether a package may use a name of package time.
 func clockMay(rel, name string) bool {
 	switch layer := layerOf(rel); {
-	case !slices.Contains(clockNames, name), rel == "edge/clock", houseLayers[layer].tests, layer == "internal/demo":
+	case !slices.Contains(clockNames, name), rel == "edge/clock", houseLayers[layer].tests, houseLayers[layer].outside:
 		return true
 	default:
 		return layer == "cmd" && (name == "Now" || name == "Since") // how long a command took, for display

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/grange-grid/grange/edge/files"
+	"github.com/grange-grid/grange/internal/village"
 )
 
 func main() {
@@ -40,10 +41,11 @@ func main() {
 
 // story is the state of the demo.
 type story struct {
-	bin, root, dir string
-	began          time.Time
-	homes          map[string]*home
-	leftOut        map[string]bool // what could not be stored
+	village *village.Village
+	dir     string
+	began   time.Time
+	homes   map[string]*village.Home
+	leftOut map[string]bool // what could not be stored
 }
 
 func tell(ctx context.Context, bin, dir string, keep bool) (err error) {
@@ -51,9 +53,6 @@ func tell(ctx context.Context, bin, dir string, keep bool) (err error) {
 		if dir, err = goSource(ctx); err != nil {
 			return err
 		}
-	}
-	if bin, err = filepath.Abs(bin); err != nil {
-		return err
 	}
 	if rest, home := strings.CutPrefix(dir, "~/"); home { // make's shell leaves it
 		dir = filepath.Join(os.Getenv("HOME"), rest)
@@ -64,24 +63,24 @@ func tell(ctx context.Context, bin, dir string, keep bool) (err error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return fmt.Errorf("%s is not a directory to store", dir)
 	}
-	root, err := os.MkdirTemp("", "grange-demo-")
+	v, err := village.New(bin, "", "grange-demo-")
 	if err != nil {
 		return err
 	}
-	s := &story{bin: bin, root: root, dir: dir, began: time.Now(), homes: map[string]*home{}, leftOut: map[string]bool{}}
+	s := &story{village: v, dir: dir, began: time.Now(), homes: map[string]*village.Home{}, leftOut: map[string]bool{}}
 	defer func() {
-		s.stopAll()
+		v.Stop()
 		if keep {
-			s.say("Left behind: %s", root)
+			s.say("Left behind: %s", v.Root)
 		} else {
-			err = errors.Join(err, makeWritable(root), os.RemoveAll(root))
+			err = errors.Join(err, v.Remove())
 		}
 	}()
 	for _, chapter := range []func(context.Context) error{s.meet, s.store, s.lose, s.recover, s.mend} {
 		if err := chapter(ctx); err != nil {
 			// A Ctrl-C reaches the program too, which may end before this one hears of it.
 			command, failed := errors.AsType[*exec.ExitError](err)
-			if ctx.Err() != nil || failed && command.ExitCode() == exitInterrupted {
+			if ctx.Err() != nil || failed && command.ExitCode() == village.ExitInterrupted {
 				return errors.New("interrupted; everything is cleaned up")
 			}
 			return err
@@ -90,9 +89,6 @@ func tell(ctx context.Context, bin, dir string, keep bool) (err error) {
 	s.say("Done.")
 	return nil
 }
-
-// exitInterrupted is the program's exit code when it is interrupted.
-const exitInterrupted = 130
 
 // say prints one line of the story, with the time since it began.
 func (s *story) say(format string, args ...any) {
@@ -108,21 +104,18 @@ var friends = []string{"bo", "cleo", "dan", "eve"}
 func (s *story) meet(ctx context.Context) error {
 	s.say("Five households on this machine, each with a directory and a process of its own:")
 	for _, name := range append([]string{"anna"}, friends...) {
-		h, err := s.found(ctx, name)
+		h, err := s.village.Found(ctx, name)
 		if err != nil {
 			return err
 		}
-		if err := h.start(ctx); err != nil {
+		s.homes[name] = h
+		if err := h.Start(ctx); err != nil {
 			return err
 		}
-		s.say("  %-4s runs at %s", name, h.addr)
+		s.say("  %-4s runs at %s", name, h.Addr)
 	}
 	for _, name := range friends {
-		var inv struct{ Code string }
-		if err := s.homes["anna"].json(ctx, &inv, "invite", "--give", "2GB", "--want", "2GB"); err != nil {
-			return err
-		}
-		if err := s.homes[name].json(ctx, nil, "accept", "--yes", inv.Code); err != nil {
+		if err := s.homes["anna"].Befriend(ctx, s.homes[name], "2GB"); err != nil {
 			return err
 		}
 	}
@@ -156,7 +149,7 @@ func (s *story) store(ctx context.Context) error {
 		Problems, Special    []problem
 	}
 	began := time.Now()
-	err := s.homes["anna"].json(ctx, &puts, "put", s.dir, "--name", "tree")
+	err := s.homes["anna"].JSON(ctx, &puts, "put", s.dir, "--name", "tree")
 	put := puts[0]
 	if err != nil && len(put.Problems) == 0 {
 		return err
@@ -180,12 +173,12 @@ func (s *story) store(ctx context.Context) error {
 // lose kills two partners and destroys anna's machine.
 func (s *story) lose(context.Context) error {
 	for _, name := range []string{"cleo", "dan"} {
-		s.homes[name].kill()
+		s.homes[name].Kill()
 	}
 	s.say("cleo and dan vanish (kill -9).")
 	anna := s.homes["anna"]
-	anna.kill()
-	if err := os.RemoveAll(anna.dir); err != nil {
+	anna.Kill()
+	if err := os.RemoveAll(anna.Dir); err != nil {
 		return err
 	}
 	s.say("anna's machine is gone: its process is killed, its whole directory deleted. What is left is 24 words on paper.")
@@ -195,24 +188,24 @@ func (s *story) lose(context.Context) error {
 // recover makes a new machine from the words, and compares what comes back.
 func (s *story) recover(ctx context.Context) error {
 	anna := s.homes["anna"]
-	anna.dir = filepath.Join(s.root, "anna-new")
+	anna.Dir = filepath.Join(s.village.Root, "anna-new")
 	began := time.Now()
 	var rec struct {
 		Agree, Asked, Pieces int
 		Versions             []struct{ Name string }
 	}
-	if err := anna.json(ctx, &rec, "recover", "--phrase-file", anna.phrase, "--from", s.homes["bo"].addr); err != nil {
+	if err := anna.JSON(ctx, &rec, "recover", "--phrase-file", anna.Phrase, "--from", s.homes["bo"].Addr); err != nil {
 		return err
 	}
 	s.say("A new machine, the 24 words and bo's address: %d of %d partners agree, %d pieces found, in %.1f s.",
 		rec.Agree, rec.Asked, rec.Pieces, time.Since(began).Seconds())
-	if err := anna.start(ctx); err != nil {
+	if err := anna.Start(ctx); err != nil {
 		return err
 	}
-	back := filepath.Join(s.root, "back")
+	back := filepath.Join(s.village.Root, "back")
 	var got struct{ Files, Bytes int64 }
 	began = time.Now()
-	if err := anna.json(ctx, &got, "get", "tree", back); err != nil {
+	if err := anna.JSON(ctx, &got, "get", "tree", back); err != nil {
 		return err
 	}
 	s.say("Restored from bo and eve alone: %d files, %s, in %.1f s.", got.Files, size(got.Bytes), time.Since(began).Seconds())
@@ -276,7 +269,7 @@ func (s *story) mend(ctx context.Context) error {
 		Mended struct{ Pieces, Segments, Whole int }
 	}
 	began := time.Now()
-	if err := s.homes["anna"].json(ctx, &check, "check", "--mend", "--now"); err != nil {
+	if err := s.homes["anna"].JSON(ctx, &check, "check", "--mend", "--now"); err != nil {
 		return err
 	}
 	s.say("  %d pieces made again for %d segments in %.1f s; %d are whole. What two households can give:",
@@ -286,4 +279,23 @@ func (s *story) mend(ctx context.Context) error {
 		return errors.New("not every segment could be mended")
 	}
 	return nil
+}
+
+// goSource is where Go's own source tree is.
+func goSource(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", fmt.Errorf("find Go's source tree: %w", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), "src"), nil
+}
+
+func size(n int64) string {
+	switch {
+	case n >= 1e9:
+		return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+	case n >= 1e6:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	}
+	return fmt.Sprintf("%.1f kB", float64(n)/1e3)
 }
