@@ -21,6 +21,7 @@ import (
 	"github.com/grange-grid/grange/pure/seal"
 	"github.com/grange-grid/grange/service/barter"
 	"github.com/grange-grid/grange/service/federation"
+	"github.com/grange-grid/grange/service/keep"
 	"github.com/grange-grid/grange/service/vault"
 )
 
@@ -34,9 +35,11 @@ type Agent struct {
 	federation *federation.Federation
 	barter     *barter.Barter
 	vault      *vault.Vault
+	keeper     *keep.Keeper
 	network    *network
 
-	events *feed
+	events   *feed
+	arrivals *arrivals
 
 	mu   sync.Mutex // of life's end, and the beginning of a Run
 	life context.Context
@@ -91,6 +94,7 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 	a.network.saw = func(agent core.DID) {
 		a.federation.Saw(agent)
 		a.barter.Saw(agent)
+		a.arrivals.note(agent)
 	}
 	a.barter, err = barter.New(barter.Config{
 		Key: machine.key, Grid: a.federation.Self().Grid, Books: store.Books(), Blobs: store.Blobs(), Clock: c.Clock,
@@ -102,6 +106,13 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 	a.vault = vault.New(vault.Config{
 		Books: store.Books(), Clock: c.Clock, Barter: placer{a.barter}, Household: household{a.federation}, Name: a.nameOf, Log: c.Log.With("room", "vault"),
 	})
+	a.keeper, err = keep.New(keep.Config{
+		Books: store.Books(), Clock: c.Clock, Put: a.keepNow, Alarm: a.keepAlarm, Log: c.Log.With("room", "keep"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.arrivals = &arrivals{gate: a.federation, came: a.keeper.Retry, here: map[core.DID]bool{}}
 	return a, nil
 }
 
@@ -166,7 +177,9 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	g.Go(func() error { return a.serve(inner) })
 	g.Go(func() error { return a.barter.Run(inner) })
 	g.Go(func() error { return a.federation.Run(inner) })
+	g.Go(func() error { return a.keeper.Run(inner) })
 	g.Go(func() error { return a.watch(inner) })
+	g.Go(func() error { return a.welcome(inner) })
 	g.Go(func() error { return a.learn(inner) })
 	g.Go(func() error { return a.together(inner) })
 	if ready != nil {
@@ -185,7 +198,7 @@ const stopGrace = 5 * time.Second
 // serve answers partners over the connections that the network accepts.
 func (a *Agent) serve(ctx context.Context) error {
 	routes := slices.Concat(a.federation.Routes(), a.barter.Routes())
-	server := wire.NewServer(a.key.DID(), a.federation, routes, a.c.Clock, a.c.Log.With("room", "wire"))
+	server := wire.NewServer(a.key.DID(), a.arrivals, routes, a.c.Clock, a.c.Log.With("room", "wire"))
 	peers, _, err := a.network.use()
 	if err != nil {
 		return err
@@ -227,6 +240,7 @@ func (a *Agent) watch(ctx context.Context) error {
 		if path.Up {
 			a.events.send(Event{Time: a.c.Clock.Now(), Kind: "seen", Partner: p.Name, Text: p.Name + " is here"})
 		} else {
+			a.arrivals.gone(path.Peer)
 			a.events.send(Event{Time: a.c.Clock.Now(), Kind: "away", Partner: p.Name, Text: p.Name + " went out of reach"})
 		}
 	}

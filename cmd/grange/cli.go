@@ -22,9 +22,10 @@ type cli struct {
 	Invite inviteCommand `cmd:"" group:"Start" help:"make a code for one friend"`
 	Accept acceptCommand `cmd:"" group:"Start" help:"see the terms, then agree"`
 
-	Put putCommand `cmd:"" group:"Files" help:"store files or directories, each as a new version"`
-	Ls  lsCommand  `cmd:"" group:"Files" help:"what is stored"`
-	Get getCommand `cmd:"" group:"Files" help:"restore a version, or a part of one"`
+	Keep keepCommand `cmd:"" group:"Files" help:"store a file or directory by itself, again and again"`
+	Put  putCommand  `cmd:"" group:"Files" help:"store files or directories, each as a new version"`
+	Ls   lsCommand   `cmd:"" group:"Files" help:"what is stored"`
+	Get  getCommand  `cmd:"" group:"Files" help:"restore a version, or a part of one"`
 
 	Status statusCommand `cmd:"" group:"Trust" help:"what is safe: local, instant"`
 	Check  checkCommand  `cmd:"" group:"Trust" help:"every holder proves it; rebuild what is missing (--now: count those away as lost)"`

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -33,6 +34,7 @@ func TestMain(m *testing.M) {
 //	start NAME REGEXP COMMAND...  start a command, and wait until what it writes matches
 //	ctrlc NAME CODE          interrupt that command: it must exit with CODE; its output is NAME.out
 //	ends NAME CODE           wait for that command
+//	says NAME REGEXP         wait until what it has written matches
 //	exits CODE COMMAND...    run a command that must exit with CODE
 //	save VAR                 keep the last stdout, trimmed, in $VAR
 //	save VAR NAME REGEXP     keep what matches of what that command has written
@@ -63,6 +65,7 @@ func TestScripts(t *testing.T) {
 			"start":  plainly(startCmd, 3),
 			"ctrlc":  plainly(ctrlcCmd, 2),
 			"ends":   plainly(endsCmd, 2),
+			"says":   plainly(saysCmd, 2),
 			"exits":  plainly(exitsCmd, 2),
 			"save":   plainly(saveCmd, 1),
 			"garble": plainly(garbleCmd, 1),
@@ -201,6 +204,27 @@ func endsCmd(ts *testscript.TestScript, args []string) {
 	code, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	find(ts, args[0]).end(ts, args[0], code)
+}
+
+// saysMax is how long a script waits for what should come at once, until it says what came instead.
+const saysMax = time.Minute
+
+func saysCmd(ts *testscript.TestScript, args []string) {
+	j := find(ts, args[0])
+	want, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	seen := make(chan struct{})
+	j.mu.Lock()
+	j.want, j.seen = want, seen
+	j.mu.Unlock()
+	_, _ = j.Write(nil) // it may be there already
+	select {
+	case <-seen:
+	case <-j.done:
+		ts.Fatalf("%s has ended with %v before it wrote %s:\n%s", args[0], j.err, args[1], j.text())
+	case <-time.After(saysMax):
+		ts.Fatalf("%s has not written %s:\n%s", args[0], args[1], j.text())
+	}
 }
 
 func signalCmd(s syscall.Signal, ends bool) func(*testscript.TestScript, []string) {

@@ -103,13 +103,18 @@ func (f *Federation) forgetInvites(c *changes, now int64) error {
 	return nil
 }
 
+// News returns a channel that is closed when the next partner joins.
+func (f *Federation) News() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.news
+}
+
 // WaitJoined blocks until somebody has accepted the invitation with that id, and
 // returns who. Errors: core.ErrNotExist where there is none, ErrExpired, core.ErrRevoked, ctx's.
 func (f *Federation) WaitJoined(ctx context.Context, id [16]byte) (Partner, error) {
 	for {
-		f.mu.Lock()
-		news := f.news
-		f.mu.Unlock()
+		news := f.News()
 		p, left, err := f.joined(ctx, id)
 		if err != nil || !p.Grid.IsZero() {
 			return p, err

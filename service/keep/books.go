@@ -24,12 +24,14 @@ type taskRecord struct {
 	Last          int      `json:"last"`
 	Daily         int      `json:"daily"`
 	Monthly       int      `json:"monthly"`
-	Exclude       []string `json:"exclude,omitempty"`
+	Exclude       [][]byte `json:"exclude,omitempty"`
 	OneFileSystem bool     `json:"one_file_system,omitempty"`
 }
 
 type stateRecord struct {
 	V uint `json:"v"`
+	// Unchanged says of Version that it was there before it was last stored.
+	Unchanged bool `json:"unchanged,omitempty"`
 	// Tried and Stored are dates, zero for never; Fails counts failures since Stored, the
 	// first at Failed.
 	Tried   int64  `json:"tried"`
@@ -64,9 +66,12 @@ func (k *Keeper) load() error {
 			return fmt.Errorf("read how %q is kept: %w", name, err)
 		}
 		job := &job{task: Task{
-			Name: name, Path: r.Path, Every: seconds(r.Every), Exclude: r.Exclude, OneFileSystem: r.OneFileSystem,
+			Name: name, Path: r.Path, Every: seconds(r.Every), OneFileSystem: r.OneFileSystem,
 			Rule: retain.Rule{Last: r.Last, Daily: r.Daily, Monthly: r.Monthly},
 		}}
+		for _, pattern := range r.Exclude {
+			job.task.Exclude = append(job.task.Exclude, string(pattern))
+		}
 		raw, err := k.c.Books.Get([]byte(statePrefix + name))
 		if err == nil {
 			err = codec.Unmarshal(raw, &job.state, recordSizeMax)
@@ -81,8 +86,12 @@ func (k *Keeper) load() error {
 }
 
 func (t Task) record() taskRecord {
-	return taskRecord{
-		V: codec.Version, Path: t.Path, Every: int64(t.Every / second), Exclude: t.Exclude, OneFileSystem: t.OneFileSystem,
+	r := taskRecord{
+		V: codec.Version, Path: t.Path, Every: int64(t.Every / second), OneFileSystem: t.OneFileSystem,
 		Last: t.Rule.Last, Daily: t.Rule.Daily, Monthly: t.Rule.Monthly,
 	}
+	for _, pattern := range t.Exclude {
+		r.Exclude = append(r.Exclude, []byte(pattern))
+	}
+	return r
 }

@@ -47,6 +47,8 @@ type Report struct {
 	// then was; zero for never.
 	Stored  time.Time
 	Version uint64
+	// Unchanged says that the version was there before.
+	Unchanged bool
 	// Tried is when that was last tried, Next when it will be.
 	Tried, Next time.Time
 	// Trouble says what keeps it from being stored, "" if nothing does; Since when.
@@ -58,17 +60,24 @@ type Report struct {
 	Busy bool
 }
 
+// Result is what storing a path came to.
+type Result struct {
+	// Version is the newest, zero for none; Unchanged says that it was there before.
+	Version   uint64
+	Unchanged bool
+}
+
 // ErrGone says that what is to be kept is not there, or empty where something was.
 var ErrGone = errors.New("what is to be kept is gone")
 
-// Config is what a Keeper needs; all but Wait, Alarm and Log is required.
+// Config is what a Keeper needs; all but Thin, Wait, Alarm and Log is required.
 type Config struct {
 	Books core.Books
 	Clock core.Clock
-	// Put stores a task's path and returns the newest version, also where nothing had changed.
-	// Errors: ErrGone.
-	Put func(context.Context, Task) (version uint64, err error)
-	// Thin removes the versions that the rule does not keep.
+	// Put stores a task's path. Errors: ErrGone; core.ErrPartly where there is a version,
+	// but not of all.
+	Put func(context.Context, Task) (Result, error)
+	// Thin removes the versions that the rule does not keep; nil is none.
 	Thin func(context.Context, Task) error
 	// Wait says why nothing is to be stored just now, such as "quiet until 07:00"; "" is go on.
 	Wait func() string
@@ -92,13 +101,17 @@ type job struct {
 	state stateRecord
 	// stop ends the put under way; nil while there is none.
 	stop context.CancelFunc
-	now  bool // it is due whatever the date
+	// now says that it is due whatever the date; retry the same, while it is in trouble.
+	now, retry bool
 }
 
 // New reads the books. It starts nothing.
 func New(c Config) (*Keeper, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Thin == nil {
+		c.Thin = func(context.Context, Task) error { return nil }
 	}
 	if c.Wait == nil {
 		c.Wait = func() string { return "" }
@@ -115,7 +128,7 @@ func New(c Config) (*Keeper, error) {
 func (k *Keeper) Start(t Task) error {
 	switch {
 	case t.Every < EveryMin || t.Every > EveryMax:
-		return fmt.Errorf("every %v: it is %v to %v: %w", t.Every, EveryMin, EveryMax, core.ErrInvalid)
+		return fmt.Errorf("every %v: it is a minute to 366 days: %w", t.Every, core.ErrInvalid)
 	case len(t.Path) == 0 || t.Path[0] != '/':
 		return fmt.Errorf("the path %q is not absolute: %w", t.Path, core.ErrInvalid)
 	}
@@ -177,9 +190,7 @@ func (k *Keeper) Retry() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, j := range k.jobs {
-		if j.state.Fails > 0 {
-			j.now = true
-		}
+		j.retry = true
 	}
 	k.wake()
 }
@@ -194,7 +205,7 @@ func (k *Keeper) wake() {
 func (j *job) report(now time.Time) Report {
 	s := j.state
 	return Report{
-		Task: j.task, Version: s.Version, Stored: date(s.Stored), Tried: date(s.Tried), Next: j.due(now),
+		Task: j.task, Version: s.Version, Unchanged: s.Unchanged, Stored: date(s.Stored), Tried: date(s.Tried), Next: j.due(now),
 		Trouble: s.Trouble, Since: date(s.Failed), Alarm: s.Alarm, Busy: j.stop != nil,
 	}
 }

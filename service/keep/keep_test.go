@@ -5,11 +5,13 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/sim"
@@ -67,7 +69,7 @@ func (h *house) open() {
 	}
 	k, err := New(Config{
 		Books: h.books, Clock: &h.clock,
-		Put: func(ctx context.Context, task Task) (uint64, error) {
+		Put: func(ctx context.Context, task Task) (Result, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			takes := h.takes
@@ -76,10 +78,10 @@ func (h *house) open() {
 			h.mu.Lock()
 			if err != nil {
 				h.puts = append(h.puts, task.Name+" broken off")
-				return 0, err
+				return Result{}, err
 			}
 			h.puts = append(h.puts, task.Name+" "+time.Since(h.begun).String())
-			return uint64(len(h.puts)), h.err
+			return Result{Version: uint64(len(h.puts)), Unchanged: len(h.puts) > 1}, h.err
 		},
 		Thin: func(_ context.Context, task Task) error {
 			h.now(func() { h.thins = append(h.thins, task.Name) })
@@ -160,7 +162,7 @@ func TestStoredAtOnceAndThenEveryHour(t *testing.T) {
 			t.Errorf("thinned %v, alarms %v", h.thins, h.alarms)
 		}
 		r := h.task("docs")
-		if r.Trouble != "" || r.Version == 0 || !r.Stored.Equal(h.begun.Add(2*time.Hour)) || !r.Next.Equal(h.begun.Add(3*time.Hour)) {
+		if r.Trouble != "" || r.Version == 0 || !r.Unchanged || !r.Stored.Equal(h.begun.Add(2*time.Hour)) || !r.Next.Equal(h.begun.Add(3*time.Hour)) {
 			t.Errorf("%+v", r)
 		}
 		h.start("docs", 2*time.Hour) // changed: at once
@@ -174,7 +176,7 @@ func TestKeptAcrossARestart(t *testing.T) {
 	inBubble(t, func(h *house) {
 		task := Task{
 			Name: "docs", Path: []byte("/d\xff"), Every: time.Hour, Rule: retain.Rule{Last: 1, Daily: 2, Monthly: 3},
-			Exclude: []string{"*.o"}, OneFileSystem: true,
+			Exclude: []string{"*.o", "\xff"}, OneFileSystem: true,
 		}
 		if err := h.Start(task); err != nil {
 			t.Fatal(err)
@@ -229,6 +231,22 @@ func TestTroubleIsTriedAgainLessAndLess(t *testing.T) {
 	})
 }
 
+// A partner that comes while a put is under way may have come too late for it.
+func TestRetryDuringAPut(t *testing.T) {
+	for why, want := range map[error][]string{
+		nil:                      {"docs 10m0s"},
+		errors.New("no partner"): {"docs 10m0s", "docs 20m0s"},
+	} {
+		inBubble(t, func(h *house) {
+			h.now(func() { h.takes, h.err = 10*time.Minute, why })
+			h.start("docs", 24*time.Hour)
+			h.Retry()
+			h.later(20 * time.Minute)
+			h.did(want...)
+		})
+	}
+}
+
 func TestWhatIsGoneIsAnAlarmAtOnce(t *testing.T) {
 	inBubble(t, func(h *house) {
 		h.start("docs", time.Hour)
@@ -266,6 +284,18 @@ func TestNothingIsStoredWhileItHasToWait(t *testing.T) {
 		h.later(11 * time.Minute)
 		if len(h.puts) != 1 || h.puts[0] == "docs broken off" {
 			t.Errorf("after the wait %q", h.puts)
+		}
+	})
+}
+
+// What a path is called may be no text; what is written down is.
+func TestTroubleIsText(t *testing.T) {
+	inBubble(t, func(h *house) {
+		h.now(func() { h.err = errors.New("\xff" + strings.Repeat("ä", troubleSizeMax)) })
+		h.start("docs", time.Hour)
+		h.open()
+		if got := h.task("docs").Trouble; !strings.HasPrefix(got, "?ä") || len(got) > troubleSizeMax || !utf8.ValidString(got) {
+			t.Errorf("after a restart %.20q, %d bytes", got, len(got))
 		}
 	})
 }

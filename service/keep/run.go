@@ -3,6 +3,7 @@ package keep
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -11,9 +12,11 @@ import (
 )
 
 const (
-	lookEvery  = time.Minute    // at the least: the date may jump, and a disk come back
-	retryFirst = time.Minute    // after the first failure; twice that after the second, and so on
-	retryMax   = time.Hour      // or Every, whichever is less
+	lookEvery      = time.Minute // at the least: the date may jump, and a disk come back
+	retryFirst     = time.Minute // after the first failure; twice that after the second, and so on
+	retryMax       = time.Hour   // or Every, whichever is less
+	troubleSizeMax = 2 << 10     // bytes of its text
+
 	alarmAfter = 24 * time.Hour // of trouble: whoever relies on it should know
 )
 
@@ -47,7 +50,7 @@ func (k *Keeper) sleep(ctx context.Context) {
 func (j *job) due(now time.Time) time.Time {
 	s := j.state
 	tried := date(s.Tried)
-	if j.now || tried.IsZero() || tried.After(now) { // a date that is not yet was a clock's fault
+	if j.now || j.retry && s.Fails > 0 || tried.IsZero() || tried.After(now) { // a date that is not yet was a clock's fault
 		return now
 	}
 	wait := j.task.Every
@@ -81,12 +84,12 @@ func (k *Keeper) one(ctx context.Context, j *job) {
 	defer cancel()
 	k.mu.Lock()
 	task := j.task
-	j.stop, j.now = cancel, false
+	j.stop, j.now, j.retry = cancel, false, false
 	k.mu.Unlock()
 	watch := k.watch(cancel)
-	version, err := k.c.Put(inner, task)
+	result, err := k.c.Put(inner, task)
 	paused := watch()
-	if err == nil || errors.Is(err, core.ErrPartly) && version > 0 {
+	if err == nil || errors.Is(err, core.ErrPartly) && result.Version > 0 {
 		if err := k.c.Thin(inner, task); err != nil && inner.Err() == nil {
 			k.c.Log.Warn("thin out versions", "name", task.Name, "err", err)
 		}
@@ -102,7 +105,12 @@ func (k *Keeper) one(ctx context.Context, j *job) {
 		return
 	}
 	alarmed := j.state.Alarm
-	j.note(k.c.Clock.Now(), version, err)
+	j.note(k.c.Clock.Now(), result, err)
+	if err == nil {
+		k.c.Log.Info("stored", "name", task.Name, "version", result.Version, "unchanged", result.Unchanged)
+	} else {
+		k.c.Log.Info("not stored", "name", task.Name, "trouble", j.state.Trouble)
+	}
 	if err := k.save(statePrefix, task.Name, j.state); err != nil {
 		k.c.Log.Error("write down how it went", "err", err)
 	}
@@ -144,11 +152,11 @@ func (k *Keeper) watch(breakOff func()) (end func() bool) {
 }
 
 // note changes the state by an outcome.
-func (j *job) note(now time.Time, version uint64, err error) {
+func (j *job) note(now time.Time, result Result, err error) {
 	s := &j.state
 	s.V, s.Tried = codec.Version, now.Unix()
-	if version > 0 {
-		s.Version = version
+	if result.Version > 0 {
+		s.Version, s.Unchanged = result.Version, result.Unchanged
 	}
 	if err == nil {
 		s.Stored, s.Fails, s.Failed, s.Trouble, s.Alarm = now.Unix(), 0, 0, "", false
@@ -157,6 +165,9 @@ func (j *job) note(now time.Time, version uint64, err error) {
 	if s.Fails++; s.Fails == 1 || s.Failed > now.Unix() {
 		s.Failed = now.Unix()
 	}
-	s.Trouble = err.Error()
+	s.Trouble = strings.ToValidUTF8(err.Error(), "?")
+	if len(s.Trouble) > troubleSizeMax {
+		s.Trouble = strings.ToValidUTF8(s.Trouble[:troubleSizeMax], "")
+	}
 	s.Alarm = s.Alarm || errors.Is(err, ErrGone) || now.Sub(date(s.Failed)) >= alarmAfter
 }
