@@ -201,8 +201,8 @@ type RestoreOptions struct {
 	Progress func(Progress)
 }
 
-// Restore writes a version, or a part of it, to dest, which must not exist or be
-// an empty directory. Nothing is ever written outside dest. With ErrPartly the result
+// Restore writes a version, or a part of it, to dest, which must not exist, be
+// an empty directory, or have what a restore of the same that was cut off has left: that is gone on with. Nothing is ever written outside dest. With ErrPartly the result
 // names the files that could not be restored; all others are whole.
 func (a *Agent) Restore(ctx context.Context, r Ref, dest string, o *RestoreOptions) (RestoreResult, error) {
 	if o == nil {
@@ -214,8 +214,8 @@ func (a *Agent) Restore(ctx context.Context, r Ref, dest string, o *RestoreOptio
 	}
 	out := RestoreResult{Version: versionOf(v), Dest: Path(dest)}
 	var into *files.Sink
-	restored, err := a.vault.Restore(ctx, v, vault.RestoreOptions{Path: r.Path, Progress: progressOf(o.Progress)}, func(single bool) (vault.Sink, error) {
-		into, err = files.NewSink(dest, files.SinkOptions{Single: single, Skip: func(p files.Problem) {
+	restored, err := a.vault.Restore(ctx, v, vault.RestoreOptions{Path: r.Path, Progress: progressOf(o.Progress)}, func(single bool, id core.Score) (vault.Sink, error) {
+		into, err = files.NewSink(dest, files.SinkOptions{Single: single, ID: id, Skip: func(p files.Problem) {
 			out.Problems = append(out.Problems, problemOf(p.Path, p.Err))
 		}})
 		if err != nil {

@@ -13,6 +13,7 @@
 // What is kept of an entry is its name as bytes, its kind, permission bits,
 // modification time and contents, or a symlink's target. Owners, extended
 // attributes, ACLs, hard links as such, holes in sparse files, sockets, FIFOs
-// and devices are not. Nothing is synced to the disk: a restore that was cut off,
-// of which files named .grange-*.part may be left, is run again elsewhere.
+// and devices are not. Nothing is synced to the disk. A restore that was cut off leaves
+// files named .grange-*; run again to the same place it finds what is there
+// already, whose bytes are checked, and overwrites nothing but those.
 package files

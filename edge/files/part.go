@@ -1,12 +1,10 @@
 package files
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/manifest"
@@ -23,6 +21,8 @@ type Part struct {
 	dir   *os.Root
 	file  *os.File
 	wrote uint64
+	old   bool // an earlier restore has begun it
+	whole bool // it stands under its name already: there is no file
 	ended bool
 }
 
@@ -39,6 +39,7 @@ func (s *Sink) File(path []byte, e manifest.Entry) (*Part, error) {
 		}
 	}
 	if err != nil {
+		s.fault()
 		return nil, fmt.Errorf("restore file %q: %w", path, err)
 	}
 	return p, nil
@@ -52,20 +53,17 @@ func (s *Sink) forget(path string) {
 }
 
 func (p *Part) open() (err error) {
-	parent, name := splitPath(p.path)
-	p.name = name
-	if p.sink.single {
-		p.name = filepath.Base(p.sink.dest)
-	}
-	// The dot makes it open a directory or nothing, as in openDir.
-	if p.dir, err = p.sink.root.OpenRoot(filepath.Join(".", parent) + "/."); err != nil {
+	if p.dir, p.name, err = p.sink.dirOf(p.path); err != nil {
 		return err
 	}
-	if _, err = p.dir.Lstat(p.name); err == nil {
+	info, err := p.dir.Lstat(p.name)
+	switch {
+	case err == nil && p.sink.resumed && isWhole(info, p.entry):
+		p.whole = true
+	case err == nil:
 		err = errTaken
-	} else if errors.Is(err, fs.ErrNotExist) {
-		p.temp = ".grange-" + rand.Text() + ".part"
-		p.file, err = p.dir.OpenFile(p.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	case errors.Is(err, fs.ErrNotExist):
+		err = p.openPart()
 	}
 	if err != nil {
 		p.dir.Close()
@@ -78,7 +76,10 @@ func (p *Part) Write(b []byte) (int, error) {
 	if uint64(len(b)) > p.entry.Size-p.wrote {
 		return 0, fmt.Errorf("restore file %q: more than its %d bytes: %w", p.path, p.entry.Size, core.ErrCorrupt)
 	}
-	n, err := p.file.Write(b)
+	if p.whole {
+		return 0, fmt.Errorf("restore file %q: %w", p.path, errTaken)
+	}
+	n, err := p.file.WriteAt(b, int64(p.wrote))
 	p.wrote += uint64(n)
 	if err != nil {
 		return n, fmt.Errorf("restore file %q: %w", p.path, err)
@@ -106,6 +107,17 @@ func (p *Part) commit() error {
 	if p.wrote != p.entry.Size {
 		return fmt.Errorf("%d bytes of %d: %w", p.wrote, p.entry.Size, core.ErrCorrupt)
 	}
+	if p.whole {
+		if err := p.dir.Chmod(p.name, fileMode(p.entry)); err != nil {
+			p.sink.problem(p.path, fmt.Errorf("set mode: %w", err))
+		}
+		return nil
+	}
+	if p.old {
+		if err := p.file.Truncate(int64(p.entry.Size)); err != nil {
+			return err
+		}
+	}
 	if err := p.file.Chmod(fileMode(p.entry)); err != nil {
 		p.sink.problem(p.path, fmt.Errorf("set mode: %w", err))
 	}
@@ -132,7 +144,8 @@ func (p *Part) rename() error {
 	return p.dir.Rename(p.temp, p.name)
 }
 
-// Abort leaves nothing of the file. After Commit or Abort it does nothing.
+// Abort leaves nothing of the file, or where the restore can be gone on with, what has been written.
+// After Commit or Abort it does nothing.
 func (p *Part) Abort() error {
 	if p.ended {
 		return nil
@@ -143,10 +156,16 @@ func (p *Part) Abort() error {
 func (p *Part) abort() error {
 	p.ended = true
 	p.sink.forget(p.path)
-	_ = p.file.Close() // what was written goes anyway; Commit may have closed it
-	err := p.dir.Remove(p.temp)
-	_ = p.dir.Close()
-	if err != nil {
+	p.sink.fault()
+	defer p.dir.Close()
+	if p.whole {
+		return nil
+	}
+	_ = p.file.Close() // Commit may have closed it
+	if p.sink.goesOn && (p.old || p.wrote > 0) {
+		return nil
+	}
+	if err := p.dir.Remove(p.temp); err != nil {
 		return fmt.Errorf("remove unfinished file %q: %w", p.path, err)
 	}
 	return nil

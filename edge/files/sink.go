@@ -2,6 +2,7 @@ package files
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,6 +23,9 @@ type SinkOptions struct {
 	// Single says that one file is restored, under the destination's own name:
 	// whatever name the manifest gives it is not used.
 	Single bool
+	// ID tells what is restored from all else. Where it is set, a restore that was cut off is gone on
+	// with by another to the same place with the same ID.
+	ID core.Score
 	// Skip, if set, is told of each thing that was restored but for its mode or
 	// time, and of each symlink that Finish could not make. Files that are
 	// committed at once call it at once.
@@ -45,16 +49,21 @@ type Sink struct {
 	dest   string
 	made   bool // dest is ours to remove
 	single bool
+	id     core.Score // of SinkOptions, or random
+	goesOn bool       // another restore may go on with this one
 	skip   func(Problem)
+	// resumed says that an earlier restore of the same was cut off.
+	resumed bool
 
 	naming sync.Mutex // see Part.rename; held across I/O on purpose
 
-	mu    sync.Mutex
-	ended bool
-	dirs  map[string]dirState
-	links map[string]string // path to target
-	parts map[string]*Part  // files that are being written
-	taken bool              // the file of a single restore was declared
+	mu     sync.Mutex
+	ended  bool
+	faulty bool // something is missing that another restore could bring
+	dirs   map[string]dirState
+	links  map[string]string // path to target
+	parts  map[string]*Part  // files that are being written
+	taken  bool              // the file of a single restore was declared
 }
 
 // dirState is what is known of a declared directory.
@@ -64,8 +73,8 @@ type dirState struct {
 	known bool  // its entry was declared: only the root can lack one
 }
 
-// NewSink prepares a destination: a directory that does not exist, or is empty;
-// for a single file, a name that does not exist. What is above it must exist.
+// NewSink prepares a destination: a directory that does not exist, is empty, or has what an
+// unfinished restore with the same ID has left; for a single file, a name that does not exist. What is above it must exist.
 // Errors: fs.ErrExist.
 func NewSink(dest string, o SinkOptions) (*Sink, error) {
 	abs, err := filepath.Abs(dest)
@@ -73,10 +82,13 @@ func NewSink(dest string, o SinkOptions) (*Sink, error) {
 		return nil, fmt.Errorf("restore to %s: %w", dest, err)
 	}
 	s := &Sink{
-		dest: abs, single: o.Single, skip: o.Skip,
+		dest: abs, single: o.Single, skip: o.Skip, id: o.ID, goesOn: !o.ID.IsZero(),
 		dirs:  map[string]dirState{"": {}},
 		links: map[string]string{},
 		parts: map[string]*Part{},
+	}
+	if !s.goesOn {
+		_, _ = rand.Read(s.id[:]) // it does not fail
 	}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("restore to %s: %w", dest, err)
@@ -89,7 +101,10 @@ func (s *Sink) open() (err error) {
 		if _, err := os.Lstat(s.dest); err == nil {
 			return fmt.Errorf("a file or directory is there already: %w", fs.ErrExist)
 		}
-		s.root, err = os.OpenRoot(filepath.Dir(s.dest))
+		if s.root, err = os.OpenRoot(filepath.Dir(s.dest)); err == nil && s.goesOn {
+			_, none := s.root.Lstat(s.partName(""))
+			s.resumed = none == nil
+		}
 		return err
 	}
 	if err := os.Mkdir(s.dest, 0o700); err == nil {
@@ -108,8 +123,8 @@ func (s *Sink) open() (err error) {
 		return err
 	}
 	names, err := readNames(s.root)
-	if err == nil && len(names) > 0 {
-		err = fmt.Errorf("the directory is not empty: %w", fs.ErrExist)
+	if err == nil {
+		err = s.begin(names)
 	}
 	if err != nil {
 		s.root.Close()
@@ -121,6 +136,7 @@ func (s *Sink) open() (err error) {
 // and time of e. The empty path is the root, which need not be declared.
 func (s *Sink) Dir(path []byte, e manifest.Entry) error {
 	if err := s.dir(string(path), e); err != nil {
+		s.fault()
 		return fmt.Errorf("make directory %q: %w", path, err)
 	}
 	return nil
@@ -140,6 +156,9 @@ func (s *Sink) dir(path string, e manifest.Entry) error {
 		return err
 	}
 	err := s.root.Mkdir(path, 0o700)
+	if s.resumed && errors.Is(err, fs.ErrExist) {
+		err = enter(s.root, path)
+	}
 	s.mu.Lock()
 	s.dirs[path] = dirState{entry: e, known: true, lost: err}
 	s.mu.Unlock()
@@ -152,11 +171,12 @@ func (s *Sink) Link(path []byte, e manifest.Entry) error {
 	name := string(path)
 	err := s.declare(name, manifest.KindLink, func() { s.links[name] = string(e.Target) })
 	if err == nil {
-		if _, there := s.root.Lstat(name); there == nil {
+		if _, there := s.root.Lstat(name); there == nil && !s.linked(name, string(e.Target)) {
 			err = errTaken
 		}
 	}
 	if err != nil {
+		s.fault()
 		return fmt.Errorf("make symlink %q: %w", path, err)
 	}
 	return nil
@@ -213,6 +233,13 @@ func (s *Sink) declare(path string, kind manifest.Kind, record func()) error {
 	return nil
 }
 
+// fault notes that something is missing.
+func (s *Sink) fault() {
+	s.mu.Lock()
+	s.faulty = true
+	s.mu.Unlock()
+}
+
 // live returns an error once the sink has ended. The caller holds mu.
 func (s *Sink) live() error {
 	if s.ended {
@@ -247,6 +274,9 @@ func (s *Sink) finish(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if s.linked(path, s.links[path]) {
+			continue
+		}
 		if err := s.root.Symlink(s.links[path], path); err != nil {
 			s.problem(path, fmt.Errorf("make symlink: %w", err))
 		}
@@ -254,6 +284,11 @@ func (s *Sink) finish(ctx context.Context) error {
 	for _, path := range s.deepestFirst() {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if path == "" && s.goesOn && !s.single && !s.faulty {
+			if err := s.root.Remove(s.mark()); err != nil { // before the root is given its time
+				return err
+			}
 		}
 		if d := s.dirs[path]; d.known && d.lost == nil && !s.single {
 			s.finishDir(path, d.entry)
@@ -301,8 +336,8 @@ const (
 	mtimeMin = -mtimeMax
 )
 
-// Abort ends the restore. It removes the files that are being written, the
-// directories that hold nothing, and the destination if it was made and is empty;
+// Abort ends the restore. It removes the files that are being written, unless the restore
+// can be gone on with, the directories that hold nothing, and the destination if it was made and is empty;
 // what was committed stays. After Finish or Abort it does nothing.
 func (s *Sink) Abort() error {
 	s.mu.Lock()
@@ -321,6 +356,9 @@ func (s *Sink) Abort() error {
 		if d := s.dirs[path]; path != "" && d.lost == nil {
 			_ = s.root.Remove(path) // one that holds something stays
 		}
+	}
+	if s.goesOn && !s.single {
+		errs = append(errs, s.leave())
 	}
 	errs = append(errs, s.root.Close())
 	if s.made {

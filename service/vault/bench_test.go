@@ -6,6 +6,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/sim"
 	"github.com/grange-grid/grange/pure/manifest"
 )
@@ -88,7 +89,7 @@ func BenchmarkRestore(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				f.open()
-				_, err := f.v.Restore(context.Background(), version, RestoreOptions{}, func(bool) (Sink, error) { return drain{}, nil })
+				_, err := f.v.Restore(context.Background(), version, RestoreOptions{}, func(bool, core.Score) (Sink, error) { return drain{}, nil })
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -116,8 +117,10 @@ type drain struct{}
 func (drain) Dir([]byte, manifest.Entry) error              { return nil }
 func (drain) Link([]byte, manifest.Entry) error             { return nil }
 func (drain) File([]byte, manifest.Entry) (SinkFile, error) { return drainFile{io.Discard}, nil }
+func (drain) Found([]byte, manifest.Entry) io.ReadCloser    { return nil }
 
 type drainFile struct{ io.Writer }
 
-func (drainFile) Commit() error { return nil }
-func (drainFile) Abort()        {}
+func (drainFile) Pass(uint64) error { return nil }
+func (drainFile) Commit() error     { return nil }
+func (drainFile) Abort()            {}

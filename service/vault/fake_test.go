@@ -348,7 +348,7 @@ func (f *fixture) get(path string) (tree, *Restored, error) {
 		f.t.Fatal(err)
 	}
 	s := &shelf{got: tree{}}
-	out, err := f.v.Restore(f.t.Context(), version, RestoreOptions{Path: path}, func(bool) (Sink, error) { return s, nil })
+	out, err := f.v.Restore(f.t.Context(), version, RestoreOptions{Path: path}, func(bool, core.Score) (Sink, error) { return s, nil })
 	return s.got, out, err
 }
 

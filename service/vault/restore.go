@@ -38,6 +38,7 @@ type step struct {
 	entry *manifest.Entry // begin this
 	nth   int64           // number of the file, from 1
 	chunk *ahead          // write this to the file at hand
+	pass  uint64          // or so many bytes of it are there already
 }
 
 // ahead is a chunk that is being fetched.
@@ -50,19 +51,23 @@ type ahead struct {
 // Restored counts what a restore wrote: whole files only.
 type Restored struct {
 	Files, Bytes int64
-	Problems     []Problem
+	// Kept is how many bytes had been restored before.
+	Kept     int64
+	Problems []Problem
 }
 
-// Restore writes a version, or a part of it, into a sink. A file that cannot be
+// Restore writes a version, or a part of it, into a sink; what the sink has of it already is not
+// fetched. open is told whether one file is restored, and a score of what is restored, which is equal for what is
+// equal. A file that cannot be
 // had or written is a problem, and the others go on; then the error is core.ErrPartly.
-func (v *Vault) Restore(ctx context.Context, version manifest.Version, o RestoreOptions, open func(single bool) (Sink, error)) (*Restored, error) {
+func (v *Vault) Restore(ctx context.Context, version manifest.Version, o RestoreOptions, open func(single bool, id core.Score) (Sink, error)) (*Restored, error) {
 	r, done := v.reader()
 	defer done()
 	prefix, single, err := v.rootOf(ctx, r, version, o.Path)
 	if err != nil {
 		return nil, err
 	}
-	sink, err := open(single)
+	sink, err := open(single, core.ScoreOf(append(bytes.Clone(version.Tree.Root), o.Path...)))
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +81,7 @@ func (v *Vault) Restore(ctx context.Context, version manifest.Version, o Restore
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(w.steps)
+		defer w.found.close()
 		return w.walk(gctx, version.Tree)
 	})
 	g.Go(func() error { return w.write(gctx) })
@@ -127,6 +133,7 @@ type restoring struct {
 	slots   chan struct{}
 	spare   chan []byte // buffers of chunks
 	fetches sync.WaitGroup
+	found   leftover     // of walk alone
 	without atomic.Int64 // the number of the last file that was given up: its chunks need not be fetched
 
 	// Of write alone: the file at hand. left is what is still to come of it; nil sink when it was given up.
@@ -159,12 +166,21 @@ func (w *restoring) walk(ctx context.Context, t page.Tree) error {
 			if err := send(ctx, w.steps, step{path: path, entry: &e, nth: files}); err != nil {
 				return err
 			}
+			w.found.close()
+			if isFile {
+				w.found.ReadCloser = w.sink.Found(path, e)
+			}
 		}
 		for _, ref := range row.Chunks {
 			if w.without.Load() == files {
 				break
 			}
-			if err := w.ask(ctx, ref); err != nil {
+			if w.found.has(ref) {
+				err = send(ctx, w.steps, step{pass: ref.Size})
+			} else {
+				err = w.ask(ctx, ref)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -224,6 +240,10 @@ func (w *restoring) write(ctx context.Context) error {
 			w.begin(s)
 			continue
 		}
+		if s.chunk == nil {
+			w.pass(s.pass)
+			continue
+		}
 		if _, _, err := receive(ctx, s.chunk.done); err != nil {
 			return err
 		}
@@ -266,19 +286,32 @@ func (w *restoring) begin(s step) {
 }
 
 func (w *restoring) append(b []byte) {
+	w.add(uint64(len(b)), func() error { _, err := w.file.Write(b); return err })
+}
+
+// pass goes on behind n bytes that are there already.
+func (w *restoring) pass(n uint64) {
+	if w.add(n, func() error { return w.file.Pass(n) }) {
+		w.out.Kept += int64(n)
+	}
+}
+
+// add has the next n bytes of the file at hand written somehow.
+func (w *restoring) add(n uint64, write func() error) (done bool) {
 	if w.file == nil {
-		return // given up
+		return false // given up
 	}
-	if uint64(len(b)) > w.left {
+	if n > w.left {
 		w.giveUp(fmt.Errorf("more bytes than its size says: %w", core.ErrCorrupt))
-		return
+		return false
 	}
-	if _, err := w.file.Write(b); err != nil {
+	if err := write(); err != nil {
 		w.giveUp(err)
-		return
+		return false
 	}
-	w.left -= uint64(len(b))
-	w.meter.bytes(int64(len(b)))
+	w.left -= n
+	w.meter.bytes(int64(n))
+	return true
 }
 
 // giveUp leaves out the file at hand. Only the first reason is told.

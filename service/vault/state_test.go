@@ -153,7 +153,7 @@ func (w *world) restorable(t *rapid.T) {
 		}
 		w.f.open()
 		s := &shelf{got: tree{}}
-		_, err := w.f.v.Restore(t.Context(), p.version, RestoreOptions{}, func(bool) (Sink, error) { return s, nil })
+		_, err := w.f.v.Restore(t.Context(), p.version, RestoreOptions{}, func(bool, core.Score) (Sink, error) { return s, nil })
 		if err != nil {
 			t.Fatalf("version %d is worth %+v, and with %d away: %v", p.version.Seq, worth.Worth, len(away), err)
 		}

@@ -79,6 +79,8 @@ func (f *memFile) Changed() (bool, error) {
 type shelf struct {
 	got   tree
 	fails string // a path that cannot be written
+	left  tree   // what was there before
+	shut  int    // how many of those were looked at and closed
 }
 
 func (s *shelf) Dir(path []byte, _ manifest.Entry) error {
@@ -100,6 +102,21 @@ func (s *shelf) File(path []byte, _ manifest.Entry) (SinkFile, error) {
 	return &shelfFile{s: s, path: string(path), b: []byte{}}, nil
 }
 
+func (s *shelf) Found(path []byte, _ manifest.Entry) io.ReadCloser {
+	b, there := s.left[string(path)]
+	if !there {
+		return nil
+	}
+	return leftFile{bytes.NewReader(b), s}
+}
+
+type leftFile struct {
+	*bytes.Reader
+	s *shelf
+}
+
+func (f leftFile) Close() error { f.s.shut++; return nil }
+
 type shelfFile struct {
 	s    *shelf
 	path string
@@ -107,8 +124,13 @@ type shelfFile struct {
 }
 
 func (f *shelfFile) Write(b []byte) (int, error) { f.b = append(f.b, b...); return len(b), nil }
-func (f *shelfFile) Commit() error               { f.s.got[f.path] = f.b; return nil }
-func (f *shelfFile) Abort()                      {}
+func (f *shelfFile) Pass(n uint64) error {
+	f.b = append(f.b, f.s.left[f.path][len(f.b):][:n]...)
+	return nil
+}
+
+func (f *shelfFile) Commit() error { f.s.got[f.path] = f.b; return nil }
+func (f *shelfFile) Abort()        {}
 
 // noise returns n bytes that do not compress, the same for one seed.
 func noise(seed uint64, n int) []byte {

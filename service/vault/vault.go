@@ -117,11 +117,16 @@ type Sink interface {
 	Link(path []byte, e manifest.Entry) error
 	// File may be called while other files are open.
 	File(path []byte, e manifest.Entry) (SinkFile, error)
+	// Found opens what an earlier restore has left of a file that File will be called for: all or
+	// the beginning of it, or what somebody else put there. Nil is nothing.
+	Found(path []byte, e manifest.Entry) io.ReadCloser
 }
 
 // SinkFile is a file that is being restored.
 type SinkFile interface {
 	io.Writer
+	// Pass says that the next n bytes are there already, and right: none was written before.
+	Pass(n uint64) error
 	// Commit makes the file appear under its name, Abort forgets it.
 	Commit() error
 	Abort()

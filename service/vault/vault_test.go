@@ -240,7 +240,7 @@ func TestRestoreGoesOnBehindAFileThatCannotBeWritten(t *testing.T) {
 	f.put(tree{"a": noise(1, 3<<20), "b": noise(2, 3<<20), "c": []byte("c")})
 	version, _ := f.v.Find("docs", 0)
 	s := &shelf{got: tree{}, fails: "b"}
-	out, err := f.v.Restore(t.Context(), version, RestoreOptions{}, func(bool) (Sink, error) { return s, nil })
+	out, err := f.v.Restore(t.Context(), version, RestoreOptions{}, func(bool, core.Score) (Sink, error) { return s, nil })
 	if !errors.Is(err, core.ErrPartly) || len(out.Problems) != 1 || string(out.Problems[0].Path) != "b" {
 		t.Fatalf("restore: %+v, %v", out, err)
 	}
