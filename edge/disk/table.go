@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	tableCacheSize = 8 << 20
+	tableCacheSize = 32 << 20
 	memTableSize   = 4 << 20
 	openTablesMax  = 256
 	bloomBits      = 10
