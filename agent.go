@@ -40,6 +40,7 @@ type Agent struct {
 
 	events   *feed
 	arrivals *arrivals
+	removed  chan struct{} // holds a token when versions were removed
 
 	mu   sync.Mutex // of life's end, and the beginning of a Run
 	life context.Context
@@ -75,7 +76,7 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{c: c, store: store, key: machine.key, events: newFeed()}
+	a := &Agent{c: c, store: store, key: machine.key, events: newFeed(), removed: make(chan struct{}, 1)}
 	a.life, a.end = context.WithCancel(context.Background())
 	a.network = newNetwork(c, machine.key)
 	fc := machine.federation(c, store, a.network)
@@ -104,10 +105,10 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 		return nil, err
 	}
 	a.vault = vault.New(vault.Config{
-		Books: store.Books(), Clock: c.Clock, Barter: placer{a.barter}, Household: household{a.federation}, Name: a.nameOf, Log: c.Log.With("room", "vault"),
+		Books: store.Books(), Clock: c.Clock, Barter: placer{a.barter}, Releaser: a.barter, Household: household{a.federation}, Name: a.nameOf, Log: c.Log.With("room", "vault"),
 	})
 	a.keeper, err = keep.New(keep.Config{
-		Books: store.Books(), Clock: c.Clock, Put: a.keepNow, Alarm: a.keepAlarm, Log: c.Log.With("room", "keep"),
+		Books: store.Books(), Clock: c.Clock, Put: a.keepNow, Thin: a.keepThin, Alarm: a.keepAlarm, Log: c.Log.With("room", "keep"),
 	})
 	if err != nil {
 		return nil, err
@@ -180,6 +181,7 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	g.Go(func() error { return a.keeper.Run(inner) })
 	g.Go(func() error { return a.watch(inner) })
 	g.Go(func() error { return a.welcome(inner) })
+	g.Go(func() error { return a.tidy(inner) })
 	g.Go(func() error { return a.learn(inner) })
 	g.Go(func() error { return a.together(inner) })
 	if ready != nil {

@@ -163,6 +163,13 @@ func (a *Agent) keepNow(ctx context.Context, t keep.Task) (keep.Result, error) {
 	return keep.Result{Version: out.Number, Unchanged: out.Unchanged}, keepTrouble(out, err)
 }
 
+// keepThin removes what the rule does not keep, as Keeper's Thin.
+func (a *Agent) keepThin(ctx context.Context, t keep.Task) error {
+	gone, err := a.vault.Thin(ctx, t.Name, t.Rule)
+	a.tidySoon(len(gone))
+	return err
+}
+
 // present refuses to store a path that has vanished, or has no file left: a disk that is
 // not mounted leaves such a directory behind. A person who means it puts it by hand.
 func (a *Agent) present(ctx context.Context, t keep.Task) error {

@@ -1,6 +1,7 @@
 package grange_test
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -197,4 +198,31 @@ func TestWhatCannotBeKept(t *testing.T) {
 	if k := anna.kept(); k.EverySeconds != 3600 || k.Last != 7 {
 		t.Errorf("what was kept has become %+v", k)
 	}
+}
+
+func TestKeepThinsOut(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		dir := filepath.Join(t.TempDir(), "docs")
+		must(t, os.Mkdir(dir, 0o755))
+		anna := w.households("anna", "bo")[0]
+		_, err := anna.Keep(t.Context(), grange.Keeping{Path: grange.Path(dir), Last: 2})
+		must(t, err)
+		for i := range 5 {
+			must(t, os.WriteFile(filepath.Join(dir, "a"), bytes.Repeat([]byte{byte(i)}, 1000+i), 0o644))
+			w.later(time.Hour)
+		}
+		var numbers []uint64
+		for v, err := range anna.Versions(t.Context(), "docs") {
+			must(t, err)
+			numbers = append(numbers, v.Number)
+		}
+		if newest := anna.kept().Version; len(numbers) != 2 || numbers[0] != newest || numbers[1] != newest-1 || newest < 5 {
+			t.Errorf("versions %d are left, the newest is %d", numbers, newest)
+		}
+		out, err := anna.Undo(t.Context(), "")
+		if err != nil || out.Name != "docs" || len(out.Versions) != 1 || out.Versions[0].Number != numbers[1]-1 {
+			t.Errorf("what a rule removed comes back as %+v, %v", out, err)
+		}
+	})
 }

@@ -26,6 +26,8 @@ type cli struct {
 	Put  putCommand  `cmd:"" group:"Files" help:"store files or directories, each as a new version"`
 	Ls   lsCommand   `cmd:"" group:"Files" help:"what is stored"`
 	Get  getCommand  `cmd:"" group:"Files" help:"restore a version, or a part of one"`
+	Rm   rmCommand   `cmd:"" group:"Files" help:"forget; set aside for 14 days"`
+	Undo undoCommand `cmd:"" group:"Files" help:"bring back what was removed last"`
 
 	Status statusCommand `cmd:"" group:"Trust" help:"what is safe: local, instant"`
 	Check  checkCommand  `cmd:"" group:"Trust" help:"every holder proves it; rebuild what is missing (--now: count those away as lost)"`

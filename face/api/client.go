@@ -225,6 +225,11 @@ func (c *Client) one(ctx context.Context, req *http.Request, out any) error {
 	if err := json.NewDecoder(resp.Body).Decode(&l); err != nil || l.Error == nil {
 		return gone(ctx, fmt.Errorf("answer %d without an error that can be read", resp.StatusCode))
 	}
+	if l.Result != nil {
+		if err := json.Unmarshal(l.Result, out); err != nil {
+			return gone(ctx, err)
+		}
+	}
 	return l.Error
 }
 

@@ -64,6 +64,8 @@ func Handler(a *grange.Agent) http.Handler {
 		{"POST", "/v1/put", nil, "store a file or directory as a new version", (*owner).put},
 		{"POST", "/v1/keep", nil, "store a path by itself from now on, or no more", (*owner).keep},
 		{"POST", "/v1/get", nil, "restore a version, or a part of one", (*owner).get},
+		{"POST", "/v1/rm", nil, "forget a version, or all of a name", (*owner).remove},
+		{"POST", "/v1/undo", nil, "bring back what was removed last", (*owner).undo},
 		{"POST", "/v1/check", nil, "have every holder prove what it keeps; mend", (*owner).check},
 		{"POST", "/v1/offer", nil, "set what this machine gives", (*owner).setOffer},
 		{"POST", "/v1/invite", nil, "make a code for one friend", (*owner).invite},

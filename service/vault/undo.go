@@ -96,6 +96,21 @@ func (v *Vault) index(ctx context.Context, versions []manifest.Version) {
 	}
 }
 
+// LastRemoved returns the name of which Undo would undo the newest removal of all names.
+// Errors: core.ErrNotExist if nothing was removed.
+func (v *Vault) LastRemoved() (string, error) {
+	graves, err := v.graves("")
+	if err != nil {
+		return "", err
+	}
+	last := lastRemoval(graves)
+	if len(last) == 0 {
+		return "", fmt.Errorf("nothing was removed: %w", core.ErrNotExist)
+	}
+	name, _, _, err := manifest.ParseVersionKey(last[0].version)
+	return name, err
+}
+
 // lastRemoval returns the tombstones of the newest removal that is not undone.
 func lastRemoval(graves []grave) []grave {
 	for _, thinned := range []bool{false, true} {
