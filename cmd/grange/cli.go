@@ -16,11 +16,12 @@ type cli struct {
 	Quiet bool   `short:"q" help:"No progress, and no words beyond what was asked for."`
 	Yes   bool   `short:"y" help:"Agree to what would be asked."`
 
-	Init   initCommand   `cmd:"" group:"Start" help:"your household; shows 24 recovery words once"`
-	Run    runCommand    `cmd:"" group:"Start" help:"this machine, in the foreground; prints \"ready ADDRESS\""`
-	Offer  offerCommand  `cmd:"" group:"Start" help:"what this machine gives, in total"`
-	Invite inviteCommand `cmd:"" group:"Start" help:"make a code for one friend"`
-	Accept acceptCommand `cmd:"" group:"Start" help:"see the terms, then agree"`
+	Init    initCommand    `cmd:"" group:"Start" help:"your household; shows 24 recovery words once"`
+	Run     runCommand     `cmd:"" group:"Start" help:"this machine, in the foreground; prints \"ready ADDRESS\""`
+	Service serviceCommand `cmd:"" group:"Start" help:"start at boot (systemd user unit, LaunchAgent)"`
+	Offer   offerCommand   `cmd:"" group:"Start" help:"what this machine gives, in total"`
+	Invite  inviteCommand  `cmd:"" group:"Start" help:"make a code for one friend"`
+	Accept  acceptCommand  `cmd:"" group:"Start" help:"see the terms, then agree"`
 
 	Keep keepCommand `cmd:"" group:"Files" help:"store a file or directory by itself, again and again"`
 	Put  putCommand  `cmd:"" group:"Files" help:"store files or directories, each as a new version"`

@@ -105,7 +105,7 @@ func (c *initCommand) welcome(ctx context.Context, a *app, agent *grange.Agent, 
 		a.tell("The 24 words are in %s. Without them a lost machine stays lost.", clean(c.PhraseFile))
 	}
 	a.tell("Ready. Giving up to %s of %s free.", amount(s.Offer), amount(s.Free))
-	a.tell("Next: grange run, then grange invite")
+	a.tell("Next: grange service install, then grange invite")
 	return nil
 }
 

@@ -82,11 +82,11 @@ func (a *app) begun(ctx context.Context, s *session, k grange.Kept) error {
 	const waits = "It will start by itself. Next: "
 	switch {
 	case len(pacts) == 0 && !s.running:
-		a.tell("Not stored yet: no partner. %sgrange run, then grange invite", waits)
+		a.tell("Not stored yet: no partner. %sgrange service install, then grange invite", waits)
 	case len(pacts) == 0:
 		a.tell("Not stored yet: no partner. %sgrange invite", waits)
 	case !s.running:
-		a.tell("Not stored yet: no agent is running. %sgrange run", waits)
+		a.tell("Not stored yet: no agent is running. %sgrange service install", waits)
 	default:
 		a.tell("%s is kept: it is stored now, and then every %s. grange keep shows how it goes.", clean(k.Name), every(k.EverySeconds))
 	}

@@ -64,13 +64,18 @@ func (a *app) connect(ctx context.Context) (*session, error) {
 		if try == lockTries || !errors.Is(err, grange.ErrLocked) {
 			return nil, a.explain(ctx, err)
 		}
-		pause, cancel := context.WithTimeout(ctx, lockEvery)
-		<-pause.Done()
-		cancel()
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		if err := pause(ctx); err != nil {
+			return nil, err
 		}
 	}
+}
+
+// pause waits until the next try.
+func pause(ctx context.Context) error {
+	rest, cancel := context.WithTimeout(ctx, lockEvery)
+	defer cancel()
+	<-rest.Done()
+	return ctx.Err()
 }
 
 // explain says of a directory that cannot be opened what matters to a person.
