@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -33,17 +32,11 @@ type Collected struct {
 	Bytes                                       int64
 }
 
-// errNoReleaser says that nothing can be given up.
-var errNoReleaser = errors.New("nothing can be given up here")
-
 // Collect gives up the pieces of segments that no version uses, whoever made it, and takes back what was
 // given up and is used again. It gives up only what this machine has placed, or has taken over from a
 // machine that was removed, and nothing while it cannot be sure what any version consists of, or while no
 // partner knows what was removed. It may be broken off anywhere, and goes on the next time.
 func (v *Vault) Collect(ctx context.Context) (*Collected, error) {
-	if v.c.Releaser == nil {
-		return nil, errNoReleaser
-	}
 	for _, lock := range []chan struct{}{v.writing, v.collecting} {
 		unlock, err := take(ctx, lock)
 		if err != nil {

@@ -326,21 +326,6 @@ func TestATableThatLiesCostsNoPiece(t *testing.T) {
 	f.sameTree(want)
 }
 
-func TestCollectWithoutAnyoneToGiveUpTo(t *testing.T) {
-	f := newFixture(t, 2)
-	f.versions(2)
-	v := New(Config{Books: f.books, Clock: f.clock, Barter: f.m, Household: f.home})
-	if _, err := v.Remove(t.Context(), "docs", 1); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := v.Collect(t.Context()); !errors.Is(err, errNoReleaser) {
-		t.Errorf("%v", err)
-	}
-	if out, err := v.Undo(t.Context(), "docs"); err != nil || len(out.Versions) != 1 {
-		t.Errorf("%+v, %v", out, err)
-	}
-}
-
 // TestCollectBrokenOffAnywhere makes each call that a collection, or an undoing, makes fail at some time, or the
 // machine stop there. The next one ends it; and nothing that is used is given up meanwhile.
 func TestCollectBrokenOffAnywhere(t *testing.T) {
@@ -359,7 +344,6 @@ func TestCollectBrokenOffAnywhere(t *testing.T) {
 		b.left.Store(at)
 		v := New(Config{
 			Books: bombBooks{f.books, b}, Clock: f.clock, Barter: bombMarket{f.m, b}, Household: f.home,
-			Releaser: bombMarket{f.m, b},
 		})
 		var err error
 		if undo {

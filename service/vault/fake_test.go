@@ -328,7 +328,7 @@ func newFixture(t *testing.T, n int) *fixture {
 
 // open makes a vault over the same books, as after a restart.
 func (f *fixture) open() {
-	f.v = New(Config{Books: f.books, Clock: f.clock, Barter: f.m, Household: f.home, Releaser: f.m})
+	f.v = New(Config{Books: f.books, Clock: f.clock, Barter: f.m, Household: f.home})
 }
 
 func (f *fixture) put(src Source) *Put {

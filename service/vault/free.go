@@ -59,7 +59,7 @@ func (c *collecting) free(ctx context.Context, segments []manifest.Segment) erro
 			all = append(all, held...)
 			c.out.Bytes += int64(s.Size) * int64(len(held))
 		}
-		if err := c.v.c.Releaser.Release(ctx, all); err != nil {
+		if err := c.v.c.Barter.Release(ctx, all); err != nil {
 			return fmt.Errorf("give up pieces: %w", err)
 		}
 	}

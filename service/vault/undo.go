@@ -224,8 +224,8 @@ func (v *Vault) reviveBatch(ctx context.Context, ids [][]byte) (back [][]byte, e
 	}
 	var missing []core.Score
 	var unasked error
-	if len(given) > 0 && v.c.Releaser != nil {
-		missing, unasked = v.c.Releaser.Renew(ctx, given)
+	if len(given) > 0 {
+		missing, unasked = v.c.Barter.Renew(ctx, given)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

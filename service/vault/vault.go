@@ -13,7 +13,7 @@ import (
 	"github.com/grange-grid/grange/pure/manifest"
 )
 
-// Barter places, fetches and audits pieces; service/barter does.
+// Barter places, fetches, audits and gives up pieces; service/barter does.
 type Barter interface {
 	// Place begins a placement of about expect bytes of pieces.
 	Place(ctx context.Context, expect int64) (Placement, error)
@@ -26,6 +26,12 @@ type Barter interface {
 	Audit(ctx context.Context, pieces []core.Piece, found func(core.Finding)) error
 	// Forget strikes out placements that are no more.
 	Forget(holdings ...core.Holding) error
+	// Release gives holdings up: Held does not tell them any more, and their holders set the
+	// pieces aside, for two weeks at the least. What is not held is passed over.
+	Release(ctx context.Context, holdings []core.Holding) error
+	// Renew brings pieces back wherever they were released to. missing are those that nobody has any
+	// more; the error says who could not be asked.
+	Renew(ctx context.Context, pieces []core.Score) (missing []core.Score, err error)
 }
 
 // Placement is one placement under way.
@@ -40,16 +46,6 @@ type Placement interface {
 	Commit(ctx context.Context, done bool) map[core.DID]error
 	// Refusals says why partners took less than they were asked to.
 	Refusals() map[core.DID]error
-}
-
-// Releaser gives pieces up and takes them back; service/barter does.
-type Releaser interface {
-	// Release gives holdings up: Held does not tell them any more, and their holders set the
-	// pieces aside, for two weeks at the least. What is not held is passed over.
-	Release(ctx context.Context, holdings []core.Holding) error
-	// Renew brings pieces back wherever they were released to. missing are those that nobody has any
-	// more; the error says who could not be asked.
-	Renew(ctx context.Context, pieces []core.Score) (missing []core.Score, err error)
 }
 
 // Household is ours, as far as the vault needs it; service/federation has it.
@@ -150,14 +146,12 @@ type Progress struct {
 	Placed int64 `json:"placed,omitempty"`
 }
 
-// Config is what a Vault needs; all but Releaser, Name and Log is required.
+// Config is what a Vault needs; all but Name and Log is required.
 type Config struct {
 	Books     core.Books
 	Clock     core.Clock
 	Barter    Barter
 	Household Household
-	// Releaser may be nil: then nothing is ever given up, and Collect refuses.
-	Releaser Releaser
 	// Name returns what a person calls a household.
 	Name func(core.DID) string
 	Log  *slog.Logger
