@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -31,6 +32,60 @@ func (h holders) without(other holders) holders {
 	return out
 }
 
+// with returns how many households there are with those that hold pieces and the takers.
+func (h holders) with(takers []core.DID) int {
+	n := len(h)
+	for _, grid := range takers {
+		if h[grid] == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// spare returns what can be given up because a household that is here holds it too, so
+// that holdings come out as even as can be. Copies of a segment of one data piece are no spares.
+func (h holders) spare(s manifest.Segment, here []core.DID) holders {
+	if s.K == 1 {
+		return nil
+	}
+	kept, spare := holders{}, holders{}
+	for i := range s.Total() { // those that one alone holds come first
+		if at := h.at(i); len(at) == 1 {
+			kept[at[0]] |= 1 << i
+		}
+	}
+	for i := range s.Total() {
+		at := h.at(i)
+		keepers := slices.DeleteFunc(slices.Clone(at), func(grid core.DID) bool { return !slices.Contains(here, grid) })
+		if len(at) < 2 || len(keepers) == 0 {
+			continue
+		}
+		keeper := slices.MinFunc(keepers, func(a, b core.DID) int { return cmp.Compare(kept[a].len(), kept[b].len()) })
+		kept[keeper] |= 1 << i
+		for _, grid := range at {
+			if grid != keeper {
+				spare[grid] |= 1 << i
+			}
+		}
+	}
+	if place.WorthOf(int(s.K), h.without(spare).counts()).Survives < place.WorthOf(int(s.K), h.counts()).Survives {
+		return nil
+	}
+	return spare
+}
+
+// at returns who holds a piece, by rising DID.
+func (h holders) at(i int) []core.DID {
+	var out []core.DID
+	for _, grid := range slices.SortedFunc(maps.Keys(h), core.DID.Compare) {
+		if h[grid].has(i) {
+			out = append(out, grid)
+		}
+	}
+	return out
+}
+
 // crowded returns what households hold beyond an even share over all that hold pieces or would
 // take some, if the segment survives more when others hold that.
 func (h holders) crowded(s manifest.Segment, takers []core.DID) holders {
@@ -38,13 +93,7 @@ func (h holders) crowded(s manifest.Segment, takers []core.DID) holders {
 		return nil
 	}
 	once := h.once()
-	households := len(once)
-	for _, grid := range takers {
-		if h[grid] == 0 {
-			households++
-		}
-	}
-	share := place.Share(s.Total(), households)
+	share := place.Share(s.Total(), once.with(takers))
 	over := holders{}
 	for grid, set := range once {
 		if all := set.list(); len(all) > share {

@@ -96,7 +96,7 @@ func (f *filling) batch(ctx context.Context, ids [][]byte, last bool) (err error
 		}
 	}
 	for _, t := range tasks {
-		if err := f.settle(t); err != nil {
+		if err := f.settle(ctx, t); err != nil {
 			return err
 		}
 	}
@@ -143,6 +143,11 @@ func (f *filling) begin(ctx context.Context, tasks []*task) error {
 	if expect == 0 {
 		return nil
 	}
+	return f.ask(ctx, expect)
+}
+
+// ask finds out who could take about so many bytes of pieces.
+func (f *filling) ask(ctx context.Context, expect int64) error {
 	placing, err := f.v.c.Barter.Place(ctx, expect)
 	switch {
 	case ctx.Err() != nil:
@@ -185,13 +190,7 @@ func (f *filling) one(ctx context.Context, t *task) error {
 	if len(takers) == 0 {
 		return nil
 	}
-	households := len(t.held)
-	for _, grid := range takers {
-		if t.held[grid] == 0 {
-			households++
-		}
-	}
-	want := t.held.lacking(t.segment, households)
+	want := t.held.lacking(t.segment, t.held.with(takers))
 	lacking := len(want) > 0
 	if f.found != nil { // a put leaves what others hold where it is
 		t.crowded = t.held.crowded(t.segment, takers)
@@ -200,7 +199,11 @@ func (f *filling) one(ctx context.Context, t *task) error {
 	if len(want) == 0 {
 		return nil
 	}
-	pieces, err := f.v.rebuild(ctx, t.segment, t.held.pieces(), want)
+	there, err := f.v.heldOf(t.segment, f.found.unproven)
+	if err != nil {
+		return err
+	}
+	pieces, err := f.pieces(ctx, t, want, there.pieces())
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -210,7 +213,7 @@ func (f *filling) one(ctx context.Context, t *task) error {
 		t.crowded = nil
 	}
 	// Also where it cannot be mended: the next put of the same bytes must not rely on it.
-	if err := f.strikeOut(t, f.found.dead); err != nil {
+	if err := f.strikeOut(ctx, t, f.found.dead); err != nil {
 		return err
 	}
 	if err != nil {
@@ -226,30 +229,54 @@ func (f *filling) one(ctx context.Context, t *task) error {
 	return nil
 }
 
-// strikeOut forgets those holdings of a segment that which names.
-func (f *filling) strikeOut(t *task, which func(core.Holding) bool) error {
+// pieces returns those pieces of a segment that are wanted, by index: themselves, if all of them are
+// there, or else made from others.
+func (f *filling) pieces(ctx context.Context, t *task, want []int, there pieceSet) ([][]byte, error) {
+	pieces := make([][]byte, t.segment.Total())
+	if !slices.ContainsFunc(want, func(i int) bool { return !there.has(i) }) {
+		if failed := f.v.fetchBatch(ctx, t.segment, want, pieces, false); len(failed) == 0 {
+			return pieces, nil
+		}
+	}
+	if err := f.v.fetchAny(ctx, t.segment, pieces, t.held.pieces()); err != nil {
+		return nil, err
+	}
+	return pieces, f.v.make(t.segment, pieces, want)
+}
+
+// strikeOut gives up those holdings of a segment that which names. Dead ones are forgotten, because the
+// holder has nothing to give back.
+func (f *filling) strikeOut(ctx context.Context, t *task, which func(core.Holding) bool) error {
 	if f.found == nil {
 		return nil
 	}
-	var gone []core.Holding
+	var dead, gone []core.Holding
 	for i := range t.segment.Total() {
 		held, err := f.v.c.Barter.Held(t.segment.Piece(i))
 		if err != nil {
 			return err
 		}
 		for _, h := range held {
-			if which(h) {
+			switch {
+			case !which(h):
+			case f.found.dead(h):
+				dead = append(dead, h)
+			default:
 				gone = append(gone, h)
 			}
 		}
 	}
-	if len(gone) == 0 {
-		return nil
+	if len(gone) > 0 {
+		if err := f.v.c.Barter.Release(ctx, gone); err != nil {
+			return err
+		}
 	}
-	if err := f.v.c.Barter.Forget(gone...); err != nil {
-		return err
+	if len(dead) > 0 {
+		if err := f.v.c.Barter.Forget(dead...); err != nil {
+			return err
+		}
 	}
-	for _, h := range gone {
+	for _, h := range slices.Concat(dead, gone) {
 		f.found.struck(h)
 	}
 	return nil
@@ -257,8 +284,8 @@ func (f *filling) strikeOut(t *task, which func(core.Holding) bool) error {
 
 // settle counts what became of a segment, from the leases, and strikes out lost
 // holdings whose pieces are held elsewhere now.
-func (f *filling) settle(t *task) error {
-	moved, after, err := f.settleMoves(t)
+func (f *filling) settle(ctx context.Context, t *task) error {
+	moved, after, err := f.settleMoves(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -283,12 +310,12 @@ func (f *filling) settle(t *task) error {
 		f.out.Unreadable++
 	}
 	there := after.pieces()
-	return f.strikeOut(t, func(h core.Holding) bool { return f.found.lost(h) && there.has(t.segment.Index(h.Score)) })
+	return f.strikeOut(ctx, t, func(h core.Holding) bool { return f.found.lost(h) && there.has(t.segment.Index(h.Score)) })
 }
 
 // settleMoves strikes out what others hold now in the place of a household that held too much. It
 // returns how many pieces those are, and who holds the segment then.
-func (f *filling) settleMoves(t *task) (moved int, after holders, err error) {
+func (f *filling) settleMoves(ctx context.Context, t *task) (moved int, after holders, err error) {
 	if t.placed == 0 {
 		return 0, t.held, nil
 	}
@@ -296,7 +323,7 @@ func (f *filling) settleMoves(t *task) (moved int, after holders, err error) {
 		return 0, after, err
 	}
 	elsewhere := after.without(t.crowded).pieces()
-	err = f.strikeOut(t, func(h core.Holding) bool {
+	err = f.strikeOut(ctx, t, func(h core.Holding) bool {
 		i := t.segment.Index(h.Score)
 		return t.crowded[h.Grid].has(i) && elsewhere.has(i)
 	})

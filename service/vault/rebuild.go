@@ -11,16 +11,6 @@ import (
 	"github.com/grange-grid/grange/pure/manifest"
 )
 
-// rebuild returns the pieces of a segment by index: those in want at the least,
-// made from any k others that can be fetched, of those in held first.
-func (v *Vault) rebuild(ctx context.Context, s manifest.Segment, held pieceSet, want []int) ([][]byte, error) {
-	pieces := make([][]byte, s.Total())
-	if err := v.fetchAny(ctx, s, pieces, held); err != nil {
-		return nil, err
-	}
-	return pieces, v.make(s, pieces, want)
-}
-
 // make makes those pieces in want that are not there, and checks that they are what they should be:
 // a table that is wrong shows only here.
 func (v *Vault) make(s manifest.Segment, pieces [][]byte, want []int) error {

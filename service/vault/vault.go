@@ -6,6 +6,7 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/chunk"
@@ -165,6 +166,7 @@ type Vault struct {
 	// writing serializes puts and mendings: they share the dedup index and would
 	// place the same bytes twice.
 	writing chan struct{}
+	waiting atomic.Int32 // for it
 	// collecting keeps what is given up apart from what is brought back. Who has both has writing first.
 	collecting chan struct{}
 	removing   sync.Mutex // over removals and their undoing; held across I/O on purpose
@@ -208,7 +210,11 @@ func (v *Vault) coder(s erasure.Shape) (*erasure.Coder, error) {
 }
 
 // lock waits for other puts and mendings to end.
-func (v *Vault) lock(ctx context.Context) (unlock func(), err error) { return take(ctx, v.writing) }
+func (v *Vault) lock(ctx context.Context) (unlock func(), err error) {
+	v.waiting.Add(1)
+	defer v.waiting.Add(-1)
+	return take(ctx, v.writing)
+}
 
 // take waits for a lock that only one has.
 func take(ctx context.Context, lock chan struct{}) (unlock func(), err error) {
