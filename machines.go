@@ -10,6 +10,7 @@ import (
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/service/federation"
 )
 
 // Machine is one of this household's.
@@ -27,7 +28,8 @@ type Machine struct {
 	Here  bool      `json:"here"`
 	Away  bool      `json:"away,omitempty"`
 	Addrs []string  `json:"addrs,omitempty"`
-	// Head is the number of its newest state that is known here; 0 for none.
+	// Head is the number of its newest state that is known here, or, of one that was
+	// removed, of the last that counts; 0 for none.
 	Head uint64 `json:"head"`
 }
 
@@ -58,14 +60,20 @@ func AddMachine(ctx context.Context, c Config, phrase string, o AddOptions) (Rec
 	return Recover(ctx, c, phrase, RecoverOptions{From: o.From, KeepMachines: true, Progress: o.Progress, add: true})
 }
 
-// Machines returns this household's machines, this one first, and how many were removed.
-func (a *Agent) Machines(context.Context) (list []Machine, removed int, err error) {
-	known, removed, err := a.federation.Machines()
+// Machines returns this household's machines, this one first, and those that were removed.
+func (a *Agent) Machines(context.Context) (list, removed []Machine, err error) {
+	known, gone, err := a.federation.Machines()
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
+	}
+	machineOf := func(m federation.Machine) Machine {
+		return Machine{ID: m.Agent, Short: m.Agent.Short(), Name: m.Name, Self: m.Self, Seen: m.Seen, Addrs: m.Addrs, Head: m.Head}
+	}
+	for _, m := range gone {
+		removed = append(removed, machineOf(m))
 	}
 	for _, m := range known {
-		out := Machine{ID: m.Agent, Short: m.Agent.Short(), Name: m.Name, Self: m.Self, Seen: m.Seen, Addrs: m.Addrs, Head: m.Head}
+		out := machineOf(m)
 		if m.Self {
 			out.Here, out.Addrs = true, a.network.Addrs()
 		} else {
@@ -109,17 +117,22 @@ func (a *Agent) machine(ctx context.Context, which string) (DID, error) {
 	if did, err := core.ParseDID(which); err == nil {
 		return did, nil
 	}
-	list, _, err := a.Machines(ctx)
+	list, removed, err := a.Machines(ctx)
 	if err != nil {
 		return DID{}, err
 	}
 	var found []DID
-	for _, m := range list {
-		if m.Short == which {
-			return m.ID, nil
+	for _, group := range [][]Machine{list, removed} {
+		for _, m := range group {
+			if m.Short == which {
+				return m.ID, nil
+			}
+			if m.Name == which {
+				found = append(found, m.ID)
+			}
 		}
-		if m.Name == which {
-			found = append(found, m.ID)
+		if len(found) > 0 {
+			break // a name that a machine has now is that one's
 		}
 	}
 	switch len(found) {

@@ -76,8 +76,8 @@ func TestSimMachines(t *testing.T) {
 func (m *machine) hasMachines(listed, removed int) {
 	m.w.t.Helper()
 	list, gone, err := m.Machines(m.w.t.Context())
-	if err != nil || len(list) != listed || gone != removed || !list[0].Self || list[0].ID != m.did || list[0].Name != m.name {
-		m.w.t.Errorf("%s lists %+v, %d removed, %v", m.name, list, gone, err)
+	if err != nil || len(list) != listed || len(gone) != removed || !list[0].Self || list[0].ID != m.did || list[0].Name != m.name {
+		m.w.t.Errorf("%s lists %+v, %d removed, %v", m.name, list, len(gone), err)
 	}
 }
 
@@ -121,7 +121,11 @@ func TestSimRemoveMachine(t *testing.T) {
 		}
 		laptop.stop()
 		anna.hasMachines(1, 1)
-		anna.mustHave("tree", tree) // what it has stored stays
+		anna.mustHave("tree", tree)                                         // what it has stored stays
+		same, err := anna.RemoveMachine(t.Context(), anna.phrase, "laptop") // by its name, still
+		if err != nil || same.Machine != laptop.did || !same.Already {
+			t.Errorf("removed again: %+v, %v", same, err)
+		}
 		anna.put("more", randomTree(2, 20_000))
 
 		// A recovery has all of it too, and the machine stays out.

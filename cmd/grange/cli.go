@@ -34,6 +34,8 @@ type cli struct {
 	Check  checkCommand  `cmd:"" group:"Trust" help:"every holder proves it; rebuild what is missing (--now: count those away as lost)"`
 	Pacts  pactsCommand  `cmd:"" group:"Trust" help:"what there is with each partner"`
 
+	Machine machineCommand `cmd:"" group:"Trust" help:"your household's machines"`
+
 	Recover recoverCommand `cmd:"" group:"Trouble" help:"become the machine you lost"`
 
 	Version    versionCommand    `cmd:"" group:"Other" help:"which grange this is"`
@@ -175,8 +177,13 @@ func (checkCommand) detail() string {
 
 type pactsCommand struct{}
 
+// phraseFlag is of commands that need the words.
+type phraseFlag struct {
+	PhraseFile string `placeholder:"F" help:"A file with the 24 words; - is stdin. Else they are asked for."`
+}
+
 type recoverCommand struct {
-	PhraseFile   string `placeholder:"F" help:"A file with the 24 words; - is stdin. Else they are asked for."`
+	phraseFlag
 	From         string `required:"" placeholder:"CODE|ADDRESS" help:"One partner: its address, as its 'grange run' shows it, or a code of its 'grange invite'."`
 	KeepMachines bool   `help:"Keep your household's other machines in it. Else they are removed: they may be stolen."`
 }

@@ -14,12 +14,21 @@ const slogan = "grange: your files on friends' disks, theirs on yours. Sealed. N
 // summaryWidth is the column at which the overview says what a command does.
 const summaryWidth = 44
 
-// help writes what --help asks for: of a command, or of all.
+// help writes what --help asks for: of a command, of those that begin with one word,
+// or of all.
 func help(w io.Writer, width int, ctx *kong.Context) error {
-	if node := ctx.Selected(); node != nil {
+	node := ctx.Selected()
+	switch {
+	case node == nil:
+		overview(w, width, ctx.Model.Node)
+	case node.Leaf():
 		return commandHelp(w, width, node)
+	default:
+		fmt.Fprintf(w, "%s.\n\n", strings.ToUpper(node.Help[:1])+node.Help[1:])
+		for _, c := range leaves(node) {
+			writeItem(w, width, summaryWidth, synopsis(c, false), c.Help)
+		}
 	}
-	overview(w, width, ctx.Model.Node)
 	return nil
 }
 
@@ -39,9 +48,17 @@ func groups(root *kong.Node) (out []group) {
 			out = append(out, group{title: c.Group.Title})
 		}
 		last := &out[len(out)-1]
-		last.commands = append(last.commands, c)
+		last.commands = append(last.commands, leaves(c)...)
 	}
 	return out
+}
+
+// leaves returns a command, or those that begin with its word.
+func leaves(c *kong.Node) []*kong.Node {
+	if c.Leaf() {
+		return []*kong.Node{c}
+	}
+	return c.Children
 }
 
 // overview lists the commands, a line each where it fits.
@@ -71,8 +88,10 @@ func commandHelp(w io.Writer, width int, node *kong.Node) error {
 		}
 	}
 	fmt.Fprintln(w)
-	for _, f := range append(node.Flags, node.Parent.Flags...) {
-		writeItem(w, width, column, flagText(f), f.Help)
+	for n := node; n != nil; n = n.Parent {
+		for _, f := range n.Flags {
+			writeItem(w, width, column, flagText(f), f.Help)
+		}
 	}
 	return nil
 }
@@ -89,7 +108,7 @@ func paragraphs(node *kong.Node) []string {
 // synopsis returns "get NAME[/PATH] [DEST] [--version V]", with all flags or with
 // those for every day.
 func synopsis(node *kong.Node, all bool) string {
-	parts := []string{node.Name}
+	parts := []string{node.Path()}
 	for _, p := range node.Positional {
 		text := p.Tag.PlaceHolder
 		if p.IsSlice() {

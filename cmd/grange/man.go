@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,11 +30,14 @@ func manPages(root *kong.Node) map[string]string {
 	pages := map[string]string{"grange.1": mainPage(root)}
 	for _, g := range groups(root) {
 		for _, c := range g.commands {
-			pages["grange-"+c.Name+".1"] = commandPage(root, c)
+			pages[pageOf(c)+".1"] = commandPage(root, c)
 		}
 	}
 	return pages
 }
+
+// pageOf returns the name of a command's page.
+func pageOf(c *kong.Node) string { return "grange-" + strings.ReplaceAll(c.Path(), " ", "-") }
 
 // roff writes a man page; see man(7).
 type roff struct{ strings.Builder }
@@ -121,7 +123,7 @@ func mainPage(root *kong.Node) string {
 
 func commandPage(root, c *kong.Node) string {
 	var r roff
-	r.begin("GRANGE-"+strings.ToUpper(c.Name), "grange-"+c.Name, c.Help)
+	r.begin(strings.ToUpper(pageOf(c)), pageOf(c), c.Help)
 	r.text("grange " + synopsis(c, true))
 	if text := paragraphs(c); len(text) > 0 {
 		r.macro("SH", "DESCRIPTION")
@@ -141,7 +143,7 @@ func commandPage(root, c *kong.Node) string {
 	r.flags(c, root)
 	r.exits()
 	r.macro("SH", "SEE ALSO")
-	r.text(seeAlso(root, c.Name))
+	r.text(seeAlso(root, pageOf(c)))
 	return r.String()
 }
 
@@ -161,8 +163,8 @@ func seeAlso(root *kong.Node, but string) string {
 	}
 	for _, g := range groups(root) {
 		for _, c := range g.commands {
-			if c.Name != but {
-				all = append(all, fmt.Sprintf("grange-%s(1)", c.Name))
+			if page := pageOf(c); page != but {
+				all = append(all, page+"(1)")
 			}
 		}
 	}

@@ -21,16 +21,12 @@ const phraseWords = 24
 const phraseSizeMax = 4 << 10
 
 func (c *recoverCommand) run(ctx context.Context, a *app) error {
-	if err := grange.CheckFrom(c.From); err != nil {
-		return usage("--from: "+api.ErrorOf(err).Message,
-			"an ADDRESS as their 'grange run' shows it, /ip4/192.0.2.7/tcp/4726/p2p/12D3..., or the whole CODE of a 'grange invite'")
-	}
-	phrase, err := c.phrase(ctx, a)
-	if err != nil {
+	if err := checkFrom(c.From); err != nil {
 		return err
 	}
-	if _, err := identity.ParsePhrase(phrase); err != nil {
-		return usage(api.ErrorOf(err).Message, "the words are those that 'grange init' showed, in their order")
+	phrase, err := c.read(ctx, a)
+	if err != nil {
+		return err
 	}
 	bar := a.progress()
 	out, err := grange.Recover(ctx, a.config(), phrase, grange.RecoverOptions{
@@ -45,22 +41,42 @@ func (c *recoverCommand) run(ctx context.Context, a *app) error {
 	return nil
 }
 
+// checkFrom refuses what is neither an address nor a code.
+func checkFrom(from string) error {
+	if err := grange.CheckFrom(from); err != nil {
+		return usage("--from: "+api.ErrorOf(err).Message,
+			"an ADDRESS as their 'grange run' shows it, /ip4/192.0.2.7/tcp/4726/p2p/12D3..., or the whole CODE of a 'grange invite'")
+	}
+	return nil
+}
+
 // unrecovered says why there was no recovery: what helps a household that is there
 // does not help here.
 func (a *app) unrecovered(ctx context.Context, err error) error {
 	e := a.explain(ctx, err)
 	switch e.Code {
 	case api.CodeUnreachable:
-		e.Message = "the partner that --from names could not be reached"
-		e.Hint = "check the address; that partner's 'grange run' must be on; then the same command again"
+		e.Message = "the machine that --from names could not be reached"
+		e.Hint = "check the address; its 'grange run' must be on; then the same command again"
 	case api.CodeExists:
 		e.Hint = "--dir names another directory"
 	}
 	return e
 }
 
-// phrase reads the words from the file, or asks for them.
-func (c *recoverCommand) phrase(ctx context.Context, a *app) (string, error) {
+// read reads the words from the file, or asks for them, and checks them.
+func (c phraseFlag) read(ctx context.Context, a *app) (string, error) {
+	phrase, err := c.words(ctx, a)
+	if err != nil {
+		return "", err
+	}
+	if _, err := identity.ParsePhrase(phrase); err != nil {
+		return "", usage(api.ErrorOf(err).Message, "the words are those that 'grange init' showed, in their order")
+	}
+	return phrase, nil
+}
+
+func (c phraseFlag) words(ctx context.Context, a *app) (string, error) {
 	switch {
 	case c.PhraseFile == "-":
 		return readPhrase(ctx, a.in)
@@ -109,22 +125,34 @@ func unnumbered(text string) string {
 }
 
 func (a *app) recovered(out grange.RecoverResult, kept bool) {
-	news := ""
-	if !out.Newest.IsZero() {
-		news = "; newest " + age(a.now().Sub(out.Newest)) + " old"
-	}
-	agree := "" // an earlier call that was cut short had asked everybody
-	if out.Asked > 0 {
-		agree = fmt.Sprintf(" %d of %s%s.", out.Agree, count(int64(out.Asked), "partner agrees", "partners agree"), news)
-	}
-	a.say("%s is back.%s", clean(out.Household), agree)
+	a.say("%s is back.%s", clean(out.Household), a.agreed(out))
 	troubles(out.Failed, a.note)
 	if n := len(out.Removed); n > 0 && !kept {
 		a.say("%s removed from the household.", count(int64(n), "other machine was", "other machines were"))
 	}
+	if a.found(out) {
+		a.tell("Next: grange get %s, then grange check --mend --now", clean(out.Versions[0].Name))
+	}
+}
+
+// agreed says how many partners had the same to say; nothing where an earlier call, that
+// was cut short, had asked them.
+func (a *app) agreed(out grange.RecoverResult) string {
+	if out.Asked == 0 {
+		return ""
+	}
+	news := ""
+	if !out.Newest.IsZero() {
+		news = "; newest " + age(a.now().Sub(out.Newest)) + " old"
+	}
+	return fmt.Sprintf(" %d of %s%s.", out.Agree, count(int64(out.Asked), "partner agrees", "partners agree"), news)
+}
+
+// found shows the versions that there are, and tells whether there are any.
+func (a *app) found(out grange.RecoverResult) bool {
 	if len(out.Versions) == 0 {
 		a.say("Nothing was stored.")
-		return
+		return false
 	}
 	rows := [][]string{{"NAME", "VERSION", "FILES", "SIZE", "STORED", "WORTH"}}
 	for _, v := range out.Versions {
@@ -136,5 +164,5 @@ func (a *app) recovered(out grange.RecoverResult, kept bool) {
 	if len(out.Failed) > 0 {
 		a.tell("What only partners hold who were away is found when they are back, while this machine runs.")
 	}
-	a.tell("Next: grange get %s, then grange check --mend --now", clean(out.Versions[0].Name))
+	return true
 }

@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 //	ends NAME CODE           wait for that command
 //	says NAME REGEXP         wait until what it has written matches
 //	exits CODE COMMAND...    run a command that must exit with CODE
+//	until REGEXP COMMAND...  run a command again and again until what it writes to stdout matches
 //	save VAR                 keep the last stdout, trimmed, in $VAR
 //	save VAR NAME REGEXP     keep what matches of what that command has written
 //	garble VAR               change one character in the middle of $VAR
@@ -67,6 +68,7 @@ func TestScripts(t *testing.T) {
 			"ends":   plainly(endsCmd, 2),
 			"says":   plainly(saysCmd, 2),
 			"exits":  plainly(exitsCmd, 2),
+			"until":  plainly(untilCmd, 2),
 			"save":   plainly(saveCmd, 1),
 			"garble": plainly(garbleCmd, 1),
 			"random": plainly(randomCmd, 2),
@@ -252,6 +254,21 @@ func exitsCmd(ts *testscript.TestScript, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// untilTries bounds how often until runs its command.
+const untilTries = 500
+
+func untilCmd(ts *testscript.TestScript, args []string) {
+	want, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for range untilTries {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("%d times it did not match %s", untilTries, args[0])
 }
 
 func saveCmd(ts *testscript.TestScript, args []string) {

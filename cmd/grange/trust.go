@@ -277,22 +277,22 @@ func (a *app) pacts(pacts []grange.Pact, since bool) {
 		if since {
 			row = append(row, date(p.Since, a.now()))
 		}
-		rows = append(rows, append(row, a.seen(p)))
+		rows = append(rows, append(row, a.seen(p.Here, p.Away, p.Seen)))
 	}
 	a.table(rows...)
 }
 
-// seen says whether a partner is within reach.
-func (a *app) seen(p grange.Pact) string {
+// seen says whether a partner or a machine is within reach, and when it was.
+func (a *app) seen(here, away bool, at time.Time) string {
 	switch {
-	case p.Here:
+	case here:
 		return "here"
-	case p.Seen.IsZero() && p.Away:
+	case at.IsZero() && away:
 		return "away"
-	case p.Seen.IsZero():
+	case at.IsZero():
 		return "never"
-	case p.Away:
-		return "away (seen " + age(a.now().Sub(p.Seen)) + " ago)"
+	case away:
+		return "away (seen " + age(a.now().Sub(at)) + " ago)"
 	}
-	return age(a.now().Sub(p.Seen)) + " ago"
+	return age(a.now().Sub(at)) + " ago"
 }

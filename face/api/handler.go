@@ -58,6 +58,7 @@ func Handler(a *grange.Agent) http.Handler {
 		{"GET", "/v1/ls", []string{"name", "version", "path"}, "one directory of a version", (*owner).list},
 		{"GET", "/v1/keep", nil, "what is stored by itself, and how that goes", (*owner).kept},
 		{"GET", "/v1/pacts", nil, "what there is with each partner", (*owner).pacts},
+		{"GET", "/v1/machines", nil, "the machines of this household", (*owner).machines},
 		{"GET", "/v1/offer", nil, "what this machine gives", (*owner).offer},
 		{"GET", "/v1/joined", []string{"id"}, "wait until an invitation is accepted", (*owner).joined},
 		{"GET", "/v1/events", nil, "what happens from now on", (*owner).events},
@@ -71,6 +72,7 @@ func Handler(a *grange.Agent) http.Handler {
 		{"POST", "/v1/invite", nil, "make a code for one friend", (*owner).invite},
 		{"POST", "/v1/terms", nil, "read what a code offers", (*owner).terms},
 		{"POST", "/v1/accept", nil, "agree to a code's terms", (*owner).accept},
+		{"POST", "/v1/revoke", nil, "shut a machine out of this household", (*owner).revoke},
 	}}
 }
 

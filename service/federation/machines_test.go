@@ -123,8 +123,8 @@ func TestAddMachine(t *testing.T) {
 				}
 			}
 			list, removed, err := x.anna.f.Machines()
-			if err != nil || removed != 0 || len(list) != 2 {
-				t.Fatalf("machines %+v, %d removed, %v", list, removed, err)
+			if err != nil || len(removed) != 0 || len(list) != 2 {
+				t.Fatalf("machines %+v, %v removed, %v", list, removed, err)
 			}
 			want(t, "this one is first", list[0].Self, true)
 			want(t, "its name", list[0].Name, "anna")
@@ -289,6 +289,10 @@ func TestRemoveMachine(t *testing.T) {
 	want(t, "told", fmt.Sprint(out.Told), fmt.Sprint([]core.DID{x.bo.grid()}))
 	want(t, "not told", len(out.Failed), 1)
 	want(t, "a new secret", x.anna.f.Secrets().Newest().Epoch, 3)
+	_, removed, err := x.anna.f.Machines()
+	if err != nil || len(removed) != 1 || removed[0].Name != "second" || removed[0].Agent != x.second.did() || removed[0].Head != 2 {
+		t.Errorf("removed machines %+v, %v", removed, err)
+	}
 	x.anna.has("what it had saved stays", x.state)
 
 	// It is let in nowhere that has heard of it, and learns why.

@@ -36,22 +36,24 @@ type Machine struct {
 	// Seen is when it was last within reach; zero if that is not known, and of this one.
 	Seen  time.Time
 	Addrs []string
-	// Head is the number of its newest head that is kept here; 0 for none.
+	// Head is the number of its newest head that is kept here, or, of one that was removed,
+	// of the last that counts; 0 for none.
 	Head uint64
 }
 
-// Machines returns our household's machines, this one first, then by DID, and how many were removed.
-func (f *Federation) Machines() (list []Machine, removed int, err error) {
+// Machines returns our household's machines, this one first, then by DID, and those that
+// were removed, of which nothing but name and head is known.
+func (f *Federation) Machines() (list, removed []Machine, err error) {
 	seqs, err := f.heldSeqs(f.self.Grid)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	newest, _ := f.own.chain.Newest()
 	names, err := newest.Names(f.secrets)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	for _, a := range newest.Agents {
 		m := Machine{Agent: a.DID, Self: a.DID == f.self.Agent, Addrs: f.c.Known.Of(a.DID)}
@@ -73,14 +75,53 @@ func (f *Federation) Machines() (list []Machine, removed int, err error) {
 		}
 		return a.Agent.Compare(b.Agent)
 	})
-	return list, len(newest.Removed), nil
+	earlier := f.earlierNames(newest)
+	for _, r := range newest.Removed {
+		removed = append(removed, Machine{Agent: r.DID, Name: earlier[r.DID], Head: r.Seq})
+	}
+	return list, removed, nil
+}
+
+// earlierNames returns what the machines that a charter removes were called, as far as the
+// charters that are kept here tell. The caller holds f.mu.
+func (f *Federation) earlierNames(newest charter.Charter) map[core.DID]string {
+	out := map[core.DID]string{}
+	for _, s := range slices.Backward(f.own.chain.All()) {
+		if len(out) == len(newest.Removed) {
+			break
+		}
+		c, err := charter.Open(s)
+		if err != nil {
+			continue // all of them were opened when they came
+		}
+		then := f.secrets // as they were
+		for len(then.Vault) > 0 && then.Newest().Epoch > c.Epoch {
+			then.Vault = then.Vault[:len(then.Vault)-1]
+		}
+		names, err := c.Names(then)
+		if err != nil {
+			continue // of a charter that lost against another: its secrets are not ours
+		}
+		for _, a := range c.Agents {
+			if _, removed := newest.RemovedAgent(a.DID); removed && out[a.DID] == "" {
+				out[a.DID], _ = parseLabel(names[a.DID])
+			}
+		}
+	}
+	return out
 }
 
 // gather brings the siblings up to what the newest charter lists. The caller holds f.mu.
 func (f *Federation) gather() {
 	newest, _ := f.own.chain.Newest()
 	changed := false
-	maps.DeleteFunc(f.siblings, func(agent core.DID, _ *sibling) bool { return !newest.Lists(agent) })
+	maps.DeleteFunc(f.siblings, func(agent core.DID, s *sibling) bool {
+		if newest.Lists(agent) {
+			return false
+		}
+		wake(s.nudge) // so that it is told
+		return true
+	})
 	for _, a := range newest.Agents {
 		if a.DID != f.self.Agent && f.siblings[a.DID] == nil {
 			f.siblings[a.DID] = &sibling{agent: a.DID, nudge: make(chan struct{}, 1)}
@@ -196,14 +237,16 @@ func (f *Federation) machinesOf(grid, but core.DID) []AgentAddrs {
 	return out
 }
 
-// tendOwn greets another machine of ours, for as long as it is one.
+// tendOwn greets another machine of ours, for as long as it is one, and once more when it
+// has been removed: it learns why nobody answers it.
 func (f *Federation) tendOwn(ctx context.Context, s *sibling) {
 	f.tend(ctx, s.agent, s.nudge, func() (bool, error) {
 		f.mu.Lock()
 		still := f.siblings[s.agent] == s
 		f.mu.Unlock()
 		if !still {
-			return false, nil
+			_, err := f.greet(ctx, f.self.Grid, s.agent)
+			return false, err
 		}
 		return true, f.visitOwn(ctx, s.agent)
 	})
