@@ -26,19 +26,22 @@ import (
 // A negative amount counts as 0.
 type Facts struct {
 	// Now is the time in seconds since 1970.
-	Now int64
+	Now int64 `json:"now"`
 	// Room is how many bytes could be kept now: the least of what the disk, the
 	// reserve and the offer to all partners together allow.
-	Room int64
+	Room int64 `json:"room"`
 	// Offered is what the pact promises the asker, in bytes.
-	Offered int64
+	Offered int64 `json:"offered"`
 	// Used is how much of Offered is taken, what is set aside included, in bytes.
-	Used int64
+	Used int64 `json:"used"`
 	// SecondsMax is the longest duration that the pact allows now; 0 sets no bound.
-	SecondsMax int64
+	SecondsMax int64 `json:"seconds_max,omitempty"`
 	// Partner is what the asker is called here. It stands only in the reasons of
 	// grants, which stay in the books; a denial's reason travels to the asker.
-	Partner string
+	Partner string `json:"partner"`
+	// Total is the bytes given to all partners together, Others are the other partners. Even alone asks.
+	Total  int64   `json:"total"`
+	Others []Other `json:"others,omitempty"`
 }
 
 // Decision is the answer to one ask.
@@ -49,7 +52,7 @@ type Decision struct {
 	Reason string
 	// Counter is what would be granted now; nil where nothing sensible can be said.
 	Counter *core.Counter
-	// Policy names what decided: "open", "deny", or "form", "capacity" or "why" for
+	// Policy names what decided: "open", "deny", "even", or "form", "capacity" or "why" for
 	// what a Table refused before any policy was asked.
 	Policy string
 }
@@ -71,6 +74,7 @@ type Policy func(core.Ask, Facts) Decision
 const (
 	NameOpen = "open"
 	NameDeny = "deny"
+	NameEven = "even"
 )
 
 // Named returns the policy of that name, and whether there is one.
@@ -80,6 +84,8 @@ func Named(name string) (Policy, bool) {
 		return Open, true
 	case NameDeny:
 		return Deny, true
+	case NameEven:
+		return Even, true
 	}
 	return nil, false
 }

@@ -16,7 +16,7 @@ func ask(amount int64) core.Ask {
 }
 
 func roomy() Facts {
-	return Facts{Now: 1_800_000_000, Room: 50 * gigabyte, Offered: 10 * gigabyte, Used: 2 * gigabyte, SecondsMax: 180 * day, Partner: "anna"}
+	return Facts{Now: 1_800_000_000, Room: 50 * gigabyte, Total: 50 * gigabyte, Offered: 10 * gigabyte, Used: 2 * gigabyte, SecondsMax: 180 * day, Partner: "anna"}
 }
 
 func friends() Table { return Table{ByWhy: map[core.WhyKind]Policy{core.WhyPact: Open}} }
@@ -188,7 +188,7 @@ func TestDecideProperties(t *testing.T) {
 }
 
 func TestNamed(t *testing.T) {
-	for name, granted := range map[string]bool{"open": true, "deny": false} {
+	for name, granted := range map[string]bool{"open": true, "deny": false, "even": true} {
 		p, ok := Named(name)
 		if !ok {
 			t.Fatalf("no policy %q", name)
@@ -197,7 +197,7 @@ func TestNamed(t *testing.T) {
 			t.Errorf("%s: %+v", name, d)
 		}
 	}
-	for _, name := range []string{"", "Open", "even", "open "} {
+	for _, name := range []string{"", "Open", "evenly", "open "} {
 		if p, ok := Named(name); ok || p != nil {
 			t.Errorf("there is a policy %q", name)
 		}
