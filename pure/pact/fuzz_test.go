@@ -2,8 +2,10 @@ package pact
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
+	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/identity"
 )
@@ -87,6 +89,41 @@ func FuzzParseInvitation(f *testing.F) {
 			if err != nil || again != squeeze(c) {
 				t.Errorf("%q: read, but written again is %q, %v", c, again, err)
 			}
+		}
+	})
+}
+
+// FuzzMeterState: a state that is read is written again as it was, and counts on without a fall.
+func FuzzMeterState(f *testing.F) {
+	var m Meter
+	m.Lease(0, 1<<20, 1_800_000_000, 1_800_000_000+180*day)
+	for _, s := range []MeterState{{Sum: "0"}, m.State(), {Sum: "-5", Ends: []MeterEnd{{day, -1}, {2 * day, 7}}}, {Sum: "-0"}} {
+		raw, err := codec.Marshal(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var s MeterState
+		if codec.Unmarshal(raw, &s, 1<<20) != nil {
+			return
+		}
+		m, err := s.Meter()
+		if err != nil {
+			if !errors.Is(err, core.ErrInvalid) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if again, err := codec.Marshal(m.State()); err != nil || !bytes.Equal(again, raw) {
+			t.Fatalf("%x is %x again: %v", raw, again, err)
+		}
+		last := int64(TimeMax / day * day)
+		before := m.Seconds(last)
+		m.Settle(last)
+		if m.Seconds(last).Cmp(before) != 0 || m.Live(last) != 0 {
+			t.Fatal("settling changes what is counted")
 		}
 	})
 }

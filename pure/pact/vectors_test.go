@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/grange-grid/grange/core"
@@ -22,7 +23,9 @@ type vectors struct {
 		Acceptor signatureVector `json:"acceptor"`
 		ID       core.Score      `json:"id"`
 	} `json:"pact"`
-	Signed     []signedVector `json:"signed"`
+	Signed []signedVector `json:"signed"`
+	// Meter is a line's events in their order, and what it comes to after each.
+	Meter      []meterVector `json:"meter"`
 	Invitation struct {
 		Value json.RawMessage `json:"value"`
 		ID    golden.Hex      `json:"id"`
@@ -45,6 +48,17 @@ type signedVector struct {
 	Body  golden.Hex      `json:"body"`
 	Sig   golden.Hex      `json:"sig"`
 	Score core.Score      `json:"score"`
+}
+
+// meterVector is a lease over a piece, its release (Until 0), or a receipt (no Piece), From being its date.
+type meterVector struct {
+	Piece string `json:"piece,omitempty"`
+	Size  int64  `json:"size,omitempty"`
+	From  int64  `json:"from"`
+	Until int64  `json:"until,omitempty"`
+	// Hours is the total at From, Live what counts then.
+	Hours uint64 `json:"hours"`
+	Live  int64  `json:"live"`
 }
 
 // toValue gives v's JSON with its one byte array, in field, as hex.
@@ -165,6 +179,31 @@ func TestVectorsSigned(t *testing.T) {
 	}
 }
 
+func TestVectorsMeter(t *testing.T) {
+	v, _ := readVectors(t)
+	if got := meterVectors(v.Meter); len(got) < 10 || !reflect.DeepEqual(got, v.Meter) {
+		t.Errorf("counted: %+v\nwant %+v", got, v.Meter)
+	}
+}
+
+// meterVectors returns the events with what they come to.
+func meterVectors(events []meterVector) []meterVector {
+	var m Meter
+	ends := make(map[string]int64)
+	out := slices.Clone(events)
+	for i, e := range out {
+		switch {
+		case e.Until != 0:
+			ends[e.Piece] = m.Lease(ends[e.Piece], e.Size, e.From, e.Until)
+		case e.Piece != "":
+			m.Release(ends[e.Piece], e.Size, e.From)
+			delete(ends, e.Piece)
+		}
+		out[i].Hours, out[i].Live = m.Hours(e.From), m.Live(e.From)
+	}
+	return out
+}
+
 func TestVectorsInvitation(t *testing.T) {
 	v, _ := readVectors(t)
 	var want Invitation
@@ -241,5 +280,20 @@ func makeVectors(t *testing.T) vectors {
 	v.Invitation.Proof = proof[:]
 	v.Invitation.Code = code(t)
 
+	const from = 1_800_000_000
+	v.Meter = meterVectors([]meterVector{
+		{Piece: "a", Size: 1 << 20, From: from, Until: from + 180*day},
+		{Piece: "b", Size: 1000, From: from + 10, Until: from + 2*day},
+		{From: from + day},
+		{From: from + 5*day}, // b has ended at a midnight
+		{Piece: "b", Size: 1000, From: from + 6*day, Until: from + 186*day},
+		{Piece: "a", Size: 1 << 20, From: from + 70*day, Until: from + 250*day},
+		{Piece: "c", Size: 4096, From: from + 70*day - 3600, Until: from + 250*day}, // by another clock
+		{From: from + 71*day},
+		{Piece: "a", Size: 1 << 20, From: from + 100*day + 1800},
+		{From: from + 101*day},
+		{Piece: "d", Size: 5, From: from + 101*day, Until: from + 101*day + 100}, // too short to count
+		{From: from + 400*day},
+	})
 	return v
 }
