@@ -85,7 +85,10 @@ func TestNoPermission(t *testing.T) {
 		if e := anna.complaint(r); !strings.Contains(e.Message, "permission") {
 			t.Errorf("%+v", e)
 		}
-		anna.must(5, "get", "tree", shelf) // it is there, and takes nothing
+		r = anna.must(1, "get", "tree", shelf) // it is there, and takes nothing
+		if e := anna.complaint(r); !strings.Contains(e.Message, "permission") {
+			t.Errorf("%+v", e)
+		}
 		if left, err := os.ReadDir(shelf); err != nil || len(left) > 0 {
 			t.Errorf("%v %v", left, err)
 		}
