@@ -41,6 +41,7 @@ type Agent struct {
 	events   *feed
 	arrivals *arrivals
 	removed  chan struct{} // holds a token when versions were removed
+	came     chan struct{} // holds one when a partner's machine came within reach
 
 	mu   sync.Mutex // of life's end, and the beginning of a Run
 	life context.Context
@@ -76,7 +77,7 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{c: c, store: store, key: machine.key, events: newFeed(), removed: make(chan struct{}, 1)}
+	a := &Agent{c: c, store: store, key: machine.key, events: newFeed(), removed: make(chan struct{}, 1), came: make(chan struct{}, 1)}
 	a.life, a.end = context.WithCancel(context.Background())
 	a.network = newNetwork(c, machine.key)
 	fc := machine.federation(c, store, a.network)
@@ -113,7 +114,7 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.arrivals = &arrivals{gate: a.federation, came: a.keeper.Retry, here: map[core.DID]bool{}}
+	a.arrivals = &arrivals{gate: a.federation, came: a.arrived, here: map[core.DID]bool{}}
 	return a, nil
 }
 
@@ -182,6 +183,7 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	g.Go(func() error { return a.watch(inner) })
 	g.Go(func() error { return a.welcome(inner) })
 	g.Go(func() error { return a.tidy(inner) })
+	g.Go(func() error { return a.improve(inner) })
 	g.Go(func() error { return a.learn(inner) })
 	g.Go(func() error { return a.together(inner) })
 	if ready != nil {

@@ -44,6 +44,12 @@ func (a *arrivals) gone(agent core.DID) {
 	delete(a.here, agent)
 }
 
+// arrived has done what waited for a partner.
+func (a *Agent) arrived() {
+	a.keeper.Retry()
+	leave(a.came)
+}
+
 // welcome tells whoever listens which partners have joined, and has stored what waited
 // for one.
 func (a *Agent) welcome(ctx context.Context) error {

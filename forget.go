@@ -84,28 +84,16 @@ const tidyEvery = 12 * time.Hour
 
 // tidySoon has what was removed given up, where anything was.
 func (a *Agent) tidySoon(removed int) {
-	if removed == 0 {
-		return
-	}
-	select {
-	case a.removed <- struct{}{}:
-	default: // that is known already
+	if removed > 0 {
+		leave(a.removed)
 	}
 }
 
 // tidy gives up what no version uses any more.
 func (a *Agent) tidy(ctx context.Context) error {
 	for {
-		rest, cancel := context.WithCancel(ctx)
-		timer := a.c.Clock.AfterFunc(tidyEvery, cancel)
-		select {
-		case <-a.removed:
-		case <-rest.Done():
-		}
-		timer.Stop()
-		cancel()
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if err := a.pause(ctx, a.removed, tidyEvery); err != nil {
+			return err
 		}
 		out, err := a.vault.Collect(ctx)
 		if err != nil && ctx.Err() == nil {

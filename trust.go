@@ -124,11 +124,9 @@ func (a *Agent) pactOf(p federation.Partner) Pact {
 	out.Keeps, _ = a.barter.Used(p.Grid)
 	out.Has = a.barter.Placed(p.Grid)
 	recent := !p.Seen.IsZero() && a.c.Clock.Now().Sub(p.Seen) < hereFor
-	out.Away = len(p.Agents) > 0
+	out.Away = a.lost(p)
 	for _, agent := range p.Agents {
-		lost := a.network.lost(agent.DID)
-		out.Away = out.Away && lost
-		out.Here = out.Here || recent && !lost
+		out.Here = out.Here || recent && !a.network.lost(agent.DID)
 		out.Machines = append(out.Machines, agent.DID)
 		out.Addrs = append(out.Addrs, agent.Addrs...)
 	}

@@ -210,6 +210,9 @@ func New(c Config) (*Federation, error) {
 // load fills the memory from the books. Nothing else runs yet.
 func (f *Federation) load() error {
 	f.own = newHousehold(f.self.Grid)
+	if err := f.loadRan(); err != nil {
+		return err
+	}
 	for e, err := range scan[partnerRecord](f.c.Books, []byte(keyPartner), len(core.DID{}), partnerSizeMax) {
 		if err != nil {
 			return err
@@ -218,6 +221,7 @@ func (f *Federation) load() error {
 		if err != nil {
 			return err
 		}
+		p.met = f.ran
 		f.partners[p.grid] = p
 		for _, a := range e.value.Agents {
 			f.c.Known.Learn(a.DID, a.Addrs)
@@ -242,9 +246,9 @@ func (f *Federation) load() error {
 		if err != nil {
 			return err
 		}
-		f.seen[core.DID(e.rest)] = seen{at: e.value.Time, stored: e.value.Time}
+		f.seen[core.DID(e.rest)] = seen{at: e.value.Time, stored: e.value.Time, ran: e.value.Ran}
 	}
-	if err := errors.Join(f.judge(), f.loadSiblings(), f.loadRan()); err != nil {
+	if err := errors.Join(f.judge(), f.loadSiblings()); err != nil {
 		return err
 	}
 	return f.loadShelves()

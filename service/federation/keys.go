@@ -81,6 +81,7 @@ type proposalRecord struct {
 type seenRecord struct {
 	V    uint  `json:"v"`
 	Time int64 `json:"time"`
+	Ran  int64 `json:"ran"` // seconds that this machine had run
 }
 
 type siblingRecord struct {

@@ -222,6 +222,7 @@ func (f *Federation) mergePartner(ctx context.Context, k, value []byte) error {
 			f.c.Known.Learn(a.DID, a.Addrs)
 		}
 	}
+	p.met = f.ran
 	f.partners[p.grid] = p
 	close(f.news)
 	f.news = make(chan struct{})

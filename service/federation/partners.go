@@ -46,6 +46,8 @@ type Partner struct {
 	Agents []AgentAddrs
 	// Seen is when one of them was last within reach; zero if that is not known.
 	Seen time.Time
+	// Quiet is for how long none of them was within reach, of the time that this machine ran.
+	Quiet time.Duration
 	// Gives is what they give us, Given what we give them, in each resource's unit.
 	Gives, Given map[core.Resource]int64
 }
@@ -59,12 +61,15 @@ type partner struct {
 	id     core.Score
 	// signer is the machine of theirs that signed the pact.
 	signer core.DID
+	// met is how long this machine had run when it came to know the partner, since it started.
+	met int64
 	// nudge holds a token when it should be greeted now.
 	nudge chan struct{}
 }
 
-// seen is when a machine was within reach, in Unix seconds.
-type seen struct{ at, stored int64 }
+// seen is when a machine was within reach, in Unix seconds, and what is stored of that; ran is
+// how long this machine had run then.
+type seen struct{ at, stored, ran int64 }
 
 // openPartner verifies a partner's record: that it is of grid, and that both sides signed its pact.
 func (f *Federation) openPartner(r partnerRecord, grid core.DID) (*partner, error) {
@@ -128,15 +133,19 @@ func (f *Federation) public(p *partner) Partner {
 	if out.Inviter {
 		out.Gives, out.Given = out.Given, out.Gives
 	}
-	var last int64
+	var last, ran int64
 	for _, agent := range p.agents() {
 		out.Agents = append(out.Agents, AgentAddrs{DID: agent, Addrs: f.c.Known.Of(agent)})
-		last = max(last, f.seen[agent].at)
+		last, ran = max(last, f.seen[agent].at), max(ran, f.seen[agent].ran)
 	}
 	slices.SortFunc(out.Agents, func(a, b AgentAddrs) int { return a.DID.Compare(b.DID) })
 	if last != 0 {
 		out.Seen = time.Unix(last, 0)
 	}
+	if last == 0 {
+		ran = p.met
+	}
+	out.Quiet = time.Duration(f.ran-ran) * time.Second
 	return out
 }
 
@@ -209,7 +218,7 @@ func (f *Federation) Saw(agent core.DID) {
 		return
 	}
 	s := f.seen[agent]
-	s.at = now
+	s.at, s.ran = now, f.ran
 	store := now-s.stored >= seenStep || now < s.stored
 	if store {
 		s.stored = now
@@ -220,7 +229,7 @@ func (f *Federation) Saw(agent core.DID) {
 		return
 	}
 	var c changes
-	c.set(key(keySeen, agent[:]), seenRecord{V: codec.Version, Time: now})
+	c.set(key(keySeen, agent[:]), seenRecord{V: codec.Version, Time: now, Ran: s.ran})
 	if err := c.apply(f.c.Books); err != nil {
 		f.c.Log.Warn("note when a machine was seen", "agent", agent.Short(), "err", err)
 	}
@@ -270,6 +279,7 @@ func (f *Federation) join(c *changes, name string, signed pact.SignedPact, grid 
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	p.met = f.ran
 	f.partners[grid] = p
 	close(f.news)
 	f.news = make(chan struct{})
