@@ -86,6 +86,7 @@ type Barter struct {
 
 	mu       sync.Mutex
 	out      map[core.DID]usedRecord // what our pieces come to, by holder's household
+	moves    uint64                  // changes of what Held tells
 	offer    int64                   // bytes we give in total
 	accounts map[core.DID]*account   // by owner's household
 	down     map[core.DID]backoff    // machines that did not answer lately

@@ -141,7 +141,15 @@ func (b *Barter) applyPlaced(changes []core.Change, added tally) error {
 	for grid, r := range totals {
 		b.out[grid] = r
 	}
+	b.moves++
 	return nil
+}
+
+// Changes counts the changes of what Held tells, since this machine started.
+func (b *Barter) Changes() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.moves
 }
 
 // forgetTaken forgets leases given to us that have ended. Where the pieces lie stays known.

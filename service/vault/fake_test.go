@@ -23,8 +23,11 @@ type market struct {
 	leased map[core.Score]map[core.DID]bool
 	aside  map[core.Score]map[core.DID]bool // released, and kept still
 	sent   int64                            // bytes ever placed
-	// fetched counts fetches of pieces.
-	fetched int
+	// fetched counts fetches of pieces, asked looks at who holds one.
+	fetched, asked int
+	// still says that tests have changed nothing by hand; else each count of changes is a new one.
+	still   bool
+	changes uint64
 }
 
 type fakeHome struct {
@@ -71,9 +74,19 @@ func (m *market) Fetch(_ context.Context, p core.Piece, buf []byte, _ bool) ([]b
 	return nil, core.ErrUnreachable
 }
 
+func (m *market) Changes() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.still {
+		m.changes++
+	}
+	return m.changes
+}
+
 func (m *market) Held(piece core.Score) ([]core.Holding, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.asked++
 	var out []core.Holding
 	for grid := range m.leased[piece] {
 		out = append(out, core.Holding{Score: piece, Grid: grid, Agent: grid, Until: 1 << 40})

@@ -30,6 +30,8 @@ type Barter interface {
 	// Release gives holdings up: Held does not tell them any more, and their holders set the
 	// pieces aside, for two weeks at the least. What is not held is passed over.
 	Release(ctx context.Context, holdings []core.Holding) error
+	// Changes counts the changes of what Held tells.
+	Changes() uint64
 	// Renew brings pieces back wherever they were released to. missing are those that nobody has any
 	// more; the error says who could not be asked.
 	Renew(ctx context.Context, pieces []core.Score) (missing []core.Score, err error)
@@ -162,6 +164,7 @@ type Config struct {
 type Vault struct {
 	c      Config
 	packer *chunk.Packer
+	worths worths
 
 	// writing serializes puts and mendings: they share the dedup index and would
 	// place the same bytes twice.

@@ -99,19 +99,27 @@ func (v *Vault) Find(name string, seq uint64) (manifest.Version, error) {
 // are away that away (nil: none) names. A version of another
 // machine whose manifest cannot be read now is not readable, whatever its pages are worth.
 func (v *Vault) Worth(ctx context.Context, version manifest.Version, away func(core.DID) bool) (Worth, error) {
+	key, now, changes := string(version.Key()), v.c.Clock.Now(), v.c.Barter.Changes()
+	if w, ok := v.worths.get(key, changes, now, away); ok {
+		return w, nil
+	}
 	uses, err := v.usesOf(ctx, version)
 	if ctx.Err() != nil {
 		return Worth{}, ctx.Err()
 	}
 	if err == nil {
-		return v.worthOf(uses, away)
+		w, asked, err := v.worthOf(uses, away)
+		if err == nil {
+			v.worths.set(key, knownWorth{worth: w, changes: changes, at: now, away: asked})
+		}
+		return w, err
 	}
 	v.c.Log.Warn("a manifest cannot be read", "name", version.Name, "version", version.Seq, "err", err)
 	uses = segmentSet{}
 	for _, id := range version.Segments {
 		uses.add(id)
 	}
-	w, err := v.worthOf(uses, away)
+	w, _, err := v.worthOf(uses, away)
 	w.Worth = worthless
 	return w, err
 }
@@ -133,6 +141,7 @@ func (v *Vault) usesOf(ctx context.Context, version manifest.Version) (segmentSe
 // a recovery, so that their chunks are known and need not be sent again. It may be
 // called again: what was read is not read twice.
 func (v *Vault) TakeOver(ctx context.Context, progress func(Progress)) error {
+	defer v.worths.forget()
 	versions, err := v.Versions("")
 	if err != nil {
 		return err

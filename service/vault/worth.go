@@ -142,9 +142,9 @@ func (h holders) counts() map[core.DID]int {
 }
 
 // worthOf computes what a set of segments is worth from where their pieces are, while
-// those households are away that away, where it is set, names.
-func (v *Vault) worthOf(uses segmentSet, away func(core.DID) bool) (Worth, error) {
-	w := newWorth()
+// those households are away that away, where it is set, names; asked is what it said of each.
+func (v *Vault) worthOf(uses segmentSet, away func(core.DID) bool) (w Worth, asked map[core.DID]bool, err error) {
+	w, asked = newWorth(), map[core.DID]bool{}
 	for id := range uses {
 		s, err := v.segment(id[:])
 		if errors.Is(err, errNoSegment) {
@@ -152,18 +152,23 @@ func (v *Vault) worthOf(uses segmentSet, away func(core.DID) bool) (Worth, error
 			continue
 		}
 		if err != nil {
-			return w, err
+			return w, nil, err
 		}
 		held, err := v.heldOf(s, nil)
 		if err != nil {
-			return w, err
+			return w, nil, err
 		}
-		if away != nil {
-			maps.DeleteFunc(held, func(grid core.DID, _ pieceSet) bool { return away(grid) })
-		}
+		maps.DeleteFunc(held, func(grid core.DID, _ pieceSet) bool {
+			gone, known := asked[grid]
+			if !known {
+				gone = away != nil && away(grid)
+				asked[grid] = gone
+			}
+			return gone
+		})
 		w.add(s, held)
 	}
-	return w, nil
+	return w, asked, nil
 }
 
 func newWorth() Worth { return Worth{Held: map[core.DID]int64{}, Vital: map[core.DID]bool{}} }
