@@ -47,6 +47,10 @@ type (
 	grantOf struct {
 		Grant []byte `json:"grant"`
 	}
+	receiptOf struct {
+		Total uint64           `json:"total"`
+		Last  *identity.Signed `json:"last"`
+	}
 	releasedOf struct {
 		Aside int  `json:"aside"`
 		Alarm bool `json:"alarm"`
@@ -70,6 +74,7 @@ type kept struct {
 	piece   core.Score
 	grant   string
 	release identity.Signed // of a piece that is not there
+	receipt identity.Signed // for nothing, from long ago
 }
 
 // spare is a piece that nobody has, and page one of a state.
@@ -218,6 +223,16 @@ func routeTable() []routeRow {
 				}
 			},
 		},
+		{ // likewise
+			method: "POST", path: "/receipt", limit: 4 << 10,
+			body:     func(k *kept) any { return fields{"receipt": k.receipt} },
+			stranger: unknown, partner: ok, other: invalid, admitted: unknown,
+			bo: func(t *testing.T, a answer) {
+				if r := message[receiptOf](t, a); r.Last != nil {
+					t.Errorf("bo's first receipt: %+v", r)
+				}
+			},
+		},
 		{
 			method: "GET", path: "/leases",
 			stranger: unknown, partner: ok, other: ok, admitted: ok,
@@ -329,6 +344,12 @@ func newPeerWorld(w *world) *peerWorld {
 		t.Fatal(err)
 	}
 	p.k.release, err = pact.SignRelease(identity.KeyOf(keys.Seed), pact.Release{Owner: grid, Agent: bo.did, Pieces: []core.Score{core.ScoreOf(spare)}, Time: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.k.receipt, err = pact.SignReceipt(identity.KeyOf(keys.Seed), pact.Receipt{
+		Pact: p.k.pact, Provider: p.to.did, Receiver: bo.did, Resource: core.Storage, Seq: 1, Until: 1,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

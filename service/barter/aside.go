@@ -97,16 +97,14 @@ func (b *Barter) dayOf(owner core.DID, a *account, ran int64) (dayRecord, error)
 }
 
 // setAside sets pieces of an owner aside that it released.
-func (b *Barter) setAside(owner, agent core.DID, s identity.Signed) (releaseAnswer, error) {
-	release, err := pact.OpenRelease(s)
-	if err != nil {
-		return releaseAnswer{}, fmt.Errorf("%w: %w", core.ErrInvalid, err)
-	}
-	if release.Owner != owner || release.Agent != agent {
-		return releaseAnswer{}, fmt.Errorf("a release by another than the caller: %w", core.ErrInvalid)
-	}
-	if _, ok := b.c.Partners.Of(owner); !ok {
+func (b *Barter) setAside(ctx context.Context, owner, agent core.DID, s identity.Signed) (releaseAnswer, error) {
+	p, ok := b.c.Partners.Of(owner)
+	if !ok {
 		return releaseAnswer{}, fmt.Errorf("release of %s: %w", owner, core.ErrForbidden)
+	}
+	release, err := b.openRelease(s, owner, agent)
+	if err != nil {
+		return releaseAnswer{}, err
 	}
 	b.mu.Lock()
 	a := b.account(owner)
@@ -117,15 +115,23 @@ func (b *Barter) setAside(owner, agent core.DID, s identity.Signed) (releaseAnsw
 	if set.day, err = b.dayOf(owner, a, set.stamp); err != nil {
 		return releaseAnswer{}, err
 	}
-	hour := &set.day.Hours[len(set.day.Hours)-1]
+	lines := b.heldLines(owner)
+	l, err := lines.of(agent)
+	if err != nil {
+		return releaseAnswer{}, err
+	}
 	for _, piece := range release.Pieces {
-		r, aside, err := b.putAside(set, piece)
+		if err := b.releaseOne(ctx, set, p, l, piece, release.Time); err != nil {
+			return releaseAnswer{}, err
+		}
+	}
+	if len(set.changes) > 0 {
+		l.passed(release.Time)
+		counted, err := lines.changes()
 		if err != nil {
 			return releaseAnswer{}, err
 		}
-		if aside && (r.Born == 0 || r.Born <= set.stamp-daySeconds) {
-			hour.Gone += r.Size
-		}
+		set.changes = append(set.changes, counted...)
 	}
 	raised := set.pieces > 0 && set.day.mass() && !set.day.alarmed(set.stamp)
 	if raised {
@@ -140,22 +146,61 @@ func (b *Barter) setAside(owner, agent core.DID, s identity.Signed) (releaseAnsw
 	return releaseAnswer{Aside: set.pieces, Alarm: set.day.alarmed(set.stamp)}, nil
 }
 
-// putAside adds to set what sets one piece aside, if it is here and is not aside already.
-func (b *Barter) putAside(set *setting, piece core.Score) (r heldRecord, aside bool, err error) {
+// openRelease opens a release by the caller.
+func (b *Barter) openRelease(s identity.Signed, owner, agent core.DID) (pact.Release, error) {
+	release, err := pact.OpenRelease(s)
+	if err != nil {
+		return release, fmt.Errorf("%w: %w", core.ErrInvalid, err)
+	}
+	if release.Owner != owner || release.Agent != agent {
+		return release, fmt.Errorf("a release by another than the caller: %w", core.ErrInvalid)
+	}
+	if ahead := release.Time - b.c.Clock.Now().Unix(); ahead > clockSlack { // or it would count until then
+		return release, fmt.Errorf("a release from %d days ahead of the clock here: %w", ahead/daySeconds, core.ErrInvalid)
+	}
+	return release, nil
+}
+
+// releaseOne ends what a machine counts of a piece, and adds to set what sets the piece aside,
+// unless another machine of the household has it under a lease.
+func (b *Barter) releaseOne(ctx context.Context, set *setting, p Partner, l *line, piece core.Score, at int64) error {
+	var r heldRecord
 	key := heldKey(set.owner, piece)
 	known, err := b.read(key, &r)
-	if err != nil || !known || r.Aside != 0 {
-		return r, false, err
+	if err != nil || !known {
+		return err
 	}
+	end, now := r.count(l.agent), b.c.Clock.Now().Unix()
+	l.release(end, r.Size, at)
+	r.setCount(l.agent, 0)
+	kept := slices.ContainsFunc(r.Counts, func(c countRecord) bool { return c.End > now && slices.Contains(p.Agents, c.Agent) })
+	if r.Aside != 0 || kept {
+		if end == 0 {
+			return nil
+		}
+		c, err := change(key, r)
+		set.changes = append(set.changes, c)
+		return err
+	}
+	if r.Born == 0 || r.Born <= set.stamp-daySeconds {
+		if _, err := b.c.Blobs.Stat(ctx, piece); err == nil { // whoever finds pieces lost gives them up, which is no theft
+			set.day.Hours[len(set.day.Hours)-1].Gone += r.Size
+		}
+	}
+	return set.put(piece, r)
+}
+
+// put adds what sets a piece aside that is live.
+func (set *setting) put(piece core.Score, r heldRecord) error {
 	r.Aside = set.stamp
-	c, err := change(key, r)
+	c, err := change(heldKey(set.owner, piece), r)
 	if err != nil {
-		return r, false, err
+		return err
 	}
 	set.changes = append(set.changes, c, core.Change{Key: asideKey(set.owner, r.Aside, piece), Value: []byte{1}})
 	set.added.Aside += r.Size
 	set.pieces++
-	return r, true, nil
+	return nil
 }
 
 // applyAside writes what sets pieces aside, with the total, at once. The caller holds a.commit.

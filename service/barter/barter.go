@@ -19,6 +19,9 @@ type Partner struct {
 	Pact core.Score
 	// Gives is what they give us, Given what we give them, in bytes of storage.
 	Gives, Given int64
+	// Policy names how we answer what they ask for under the pact; "" or one that is not known
+	// here leaves it to the Config.
+	Policy string
 	// LeaseDays is the pact's term for a lease, AsideDays for what is set aside.
 	LeaseDays, AsideDays int64
 	// Agents are the machines that their newest charter lists.
@@ -84,6 +87,10 @@ type Barter struct {
 	// It is held across the write on purpose; mu may be taken under it, not the other way.
 	settling sync.Mutex
 
+	// deciding keeps decisions in one order. It is held across the write on purpose; nothing is taken under it.
+	deciding sync.Mutex
+	decided  decisions
+
 	mu       sync.Mutex
 	out      map[core.DID]usedRecord // what our pieces come to, by holder's household
 	moves    uint64                  // changes of what Held tells
@@ -137,6 +144,9 @@ func New(c Config) (*Barter, error) {
 		return nil, err
 	}
 	if err := b.loadRunning(); err != nil {
+		return nil, err
+	}
+	if err := b.loadDecisions(); err != nil {
 		return nil, err
 	}
 	kept, err := b.totals(usedPrefix)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
@@ -22,6 +23,7 @@ var (
 	asidePrefix   = []byte("b/aside/")   // + owner + running seconds + piece: since when it is aside
 	dayPrefix     = []byte("b/day/")     // + owner: what came and went in the last running day
 	ranKey        = []byte("b/ran")      // how long this machine has run
+	whyPrefix     = []byte("b/why/")     // + asker's household + a number that rises: a decision on an ask
 	placedPrefix  = []byte("o/placed/")  // + piece + agent: where a piece of ours lies
 	takenPrefix   = []byte("o/lease/")   // + date of its end + agent + score of the Signed: a lease we were given
 	learnedPrefix = []byte("o/learned/") // + holder's household: its own list of our pieces was read
@@ -29,10 +31,11 @@ var (
 	queuePrefix   = []byte("o/queue/")   // + agent + piece: a release that is to be signed
 	sentPrefix    = []byte("o/sent/")    // + agent: the Signed of a release that may not have arrived
 	gonePrefix    = []byte("o/gone/")    // + date + agent + piece: a released piece is forgotten then
+	askedPrefix   = []byte("o/asked/")   // + agent: a request for a lease whose outcome is not known
 )
 
 const (
-	recordSizeMax = 4 << 10 // bytes of one record, leases apart
+	recordSizeMax = 256 << 10 // bytes of one record, leases and what is asked for apart
 	didSize       = len(core.DID{})
 	dateSize      = 8
 )
@@ -73,6 +76,32 @@ type heldRecord struct {
 	Born int64 `json:"born,omitempty"`
 	// Aside is what it had run when the piece was set aside; 0: it is not.
 	Aside int64 `json:"aside,omitempty"`
+	// Counts says until when it counts, by machine of its owner.
+	Counts []countRecord `json:"counts,omitempty"`
+}
+
+// countRecord says until when a piece counts on a machine's line.
+type countRecord struct {
+	Agent core.DID `json:"agent"`
+	End   int64    `json:"end"`
+}
+
+// count returns until when a piece counts for a machine; 0: it does not.
+func (r *heldRecord) count(agent core.DID) int64 {
+	for _, c := range r.Counts {
+		if c.Agent == agent {
+			return c.End
+		}
+	}
+	return 0
+}
+
+// setCount changes it.
+func (r *heldRecord) setCount(agent core.DID, end int64) {
+	r.Counts = slices.DeleteFunc(r.Counts, func(c countRecord) bool { return c.Agent == agent })
+	if end != 0 {
+		r.Counts = append(r.Counts, countRecord{agent, end})
+	}
 }
 
 // endsRecord is the size of a lease, so that it can be forgotten unread.
@@ -95,6 +124,9 @@ type placedRecord struct {
 	Failed int64 `json:"failed"`
 	// Released is until when it is remembered that the piece was released; 0: it was not.
 	Released int64 `json:"released,omitempty"`
+	// Counted is until when it counts on our line; 0: it does not. Bytes is what it counts with.
+	Counted int64 `json:"counted,omitempty"`
+	Bytes   int64 `json:"bytes,omitempty"`
 }
 
 // note is what a blob's record says of itself, so that the books can be rebuilt.
@@ -148,6 +180,15 @@ func change(key []byte, record any) (core.Change, error) {
 
 // read fills record from the books; false if there is none.
 func (b *Barter) read(key []byte, record any) (bool, error) {
+	return b.readUpTo(key, record, recordSizeMax)
+}
+
+// readLong is read for a record that names pieces.
+func (b *Barter) readLong(key []byte, record any) (bool, error) {
+	return b.readUpTo(key, record, leaseLimit)
+}
+
+func (b *Barter) readUpTo(key []byte, record any, sizeMax int) (bool, error) {
 	value, err := b.c.Books.Get(key)
 	if errors.Is(err, core.ErrNotExist) {
 		return false, nil
@@ -155,13 +196,15 @@ func (b *Barter) read(key []byte, record any) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("read record %q: %w", key, err)
 	}
-	return true, parse(key, value, record)
+	return true, parseUpTo(key, value, record, sizeMax)
 }
 
 // parse decodes a record. One that is broken is this disk's fault: no kind of
 // error that a peer would take for its own is told.
-func parse(key, value []byte, record any) error {
-	if err := codec.Unmarshal(value, record, recordSizeMax); err != nil {
+func parse(key, value []byte, record any) error { return parseUpTo(key, value, record, recordSizeMax) }
+
+func parseUpTo(key, value []byte, record any, sizeMax int) error {
+	if err := codec.Unmarshal(value, record, sizeMax); err != nil {
 		return fmt.Errorf("record %q is broken: %v", key, err)
 	}
 	return nil

@@ -2,14 +2,11 @@ package barter
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
 	"github.com/grange-grid/grange/core"
-	"github.com/grange-grid/grange/pure/identity"
-	"github.com/grange-grid/grange/pure/pact"
 )
 
 // Commit turns what has been stored so far into leases, and records them. done
@@ -115,103 +112,4 @@ func piecesOf(batch []pendingPiece) []core.Piece {
 		out[i] = q.piece
 	}
 	return slices.Compact(out)
-}
-
-// takeLease asks a holder for a lease over pieces it has, which rise, and to end grants; it checks
-// the lease and records it. It returns those that the holder has not. back says that what was
-// released there is wanted again; otherwise it is left out.
-func (b *Barter) takeLease(ctx context.Context, p Partner, agent core.DID, pieces []core.Piece, closing [][]byte, back bool) (missing []core.Score, err error) {
-	unlock, err := b.lockLine(ctx, agent)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	if len(pieces) > 0 { // or the holder would take the release for a later one
-		if err := b.resend(ctx, p, agent); err != nil && (ctx.Err() != nil || errors.Is(err, core.ErrUnreachable)) {
-			return nil, fmt.Errorf("release to %s: %w", p.Name, err)
-		}
-	}
-	if !back {
-		if pieces, err = b.unreleased(agent, pieces); err != nil || len(pieces) == 0 {
-			return nil, err
-		}
-	}
-	var out leaseAnswer
-	in := leaseRequest{Pieces: pieces, Seconds: p.leaseSeconds(), Close: closing}
-	if err := b.c.Wire.Call(ctx, agent, "POST", "/leases", in, &out); err != nil {
-		return nil, fmt.Errorf("lease from %s: %w", p.Name, err)
-	}
-	var lease pact.Lease
-	if len(pieces) > 0 && out.Lease != nil {
-		if lease, err = b.checkLease(*out.Lease, p, agent); err != nil {
-			return nil, fmt.Errorf("lease from %s: %w", p.Name, err)
-		}
-	}
-	leased := make([]core.Piece, 0, len(lease.Pieces))
-	var size int64
-	sized := true
-	for _, piece := range pieces {
-		if _, ok := slices.BinarySearchFunc(lease.Pieces, piece.Score, compareScores); !ok {
-			missing = append(missing, piece.Score)
-			continue
-		}
-		leased = append(leased, piece)
-		size += piece.Size
-		sized = sized && piece.Size > 0
-	}
-	switch {
-	case len(leased) < len(lease.Pieces):
-		return nil, fmt.Errorf("lease from %s: it covers pieces that were not named: %w", p.Name, core.ErrInvalid)
-	case sized && uint64(size) != lease.Bytes:
-		return nil, fmt.Errorf("lease from %s: it says %d bytes, not %d: %w", p.Name, lease.Bytes, size, core.ErrInvalid)
-	case len(leased) == 0:
-		return missing, nil
-	}
-	return missing, b.recordPlaced(*out.Lease, lease, leased, back)
-}
-
-// unreleased leaves out pieces that were released to a machine.
-func (b *Barter) unreleased(agent core.DID, pieces []core.Piece) ([]core.Piece, error) {
-	out := make([]core.Piece, 0, len(pieces))
-	for _, piece := range pieces {
-		var r placedRecord
-		if _, err := b.read(placedKey(piece.Score, agent), &r); err != nil {
-			return nil, err
-		}
-		if r.Released == 0 {
-			out = append(out, piece)
-		}
-	}
-	return out, nil
-}
-
-// errShort says that a lease runs for less than the pact says.
-var errShort = errors.New("it ends too soon")
-
-// checkLease opens a lease that agent of partner p is said to have given us just now.
-func (b *Barter) checkLease(s identity.Signed, p Partner, agent core.DID) (pact.Lease, error) {
-	lease, err := b.openLease(s, p, agent)
-	if err != nil {
-		return lease, err
-	}
-	if lease.Pact != p.Pact {
-		return lease, fmt.Errorf("it is under another pact: %w", core.ErrInvalid)
-	}
-	// Clocks differ, and a holder may leave a date as it is that is not far: half is plenty.
-	if left := lease.Until - b.c.Clock.Now().Unix(); left < p.leaseSeconds()/2 {
-		return lease, fmt.Errorf("%w, in %d seconds of %d: %w", errShort, left, p.leaseSeconds(), core.ErrInvalid)
-	}
-	return lease, nil
-}
-
-// openLease opens a lease that agent of partner p is said to have given us once.
-func (b *Barter) openLease(s identity.Signed, p Partner, agent core.DID) (pact.Lease, error) {
-	lease, err := pact.OpenLease(s)
-	if err != nil {
-		return lease, err
-	}
-	if lease.Holder != agent || lease.Grid != p.Grid || lease.Owner != b.c.Grid {
-		return lease, fmt.Errorf("it is of other parties: %w", core.ErrInvalid)
-	}
-	return lease, nil
 }

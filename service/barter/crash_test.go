@@ -204,7 +204,7 @@ func TestRotIsHealedByAnotherPut(t *testing.T) {
 // The owner's books are exact after a crash at each write, too.
 func TestOwnerCrashAtEachWrite(t *testing.T) {
 	for _, kept := range []bool{false, true} {
-		for n := 0; n < 8; n++ {
+		for n := 0; n < 15; n++ {
 			w, _ := simWorld(t, 3)
 			owner := w.homes[0]
 			owner.disk.CrashAfter(n, kept)
@@ -224,7 +224,7 @@ func TestOwnerCrashAtEachWrite(t *testing.T) {
 					_ = owner.now().Forget(held...)
 				}
 			}
-			if crashed := owner.disk.Crashed(); crashed != (n < 7) {
+			if crashed := owner.disk.Crashed(); crashed != (n < 13) {
 				t.Fatalf("crashed %v at write %d", crashed, n)
 			}
 			owner.disk.Restart()
@@ -237,9 +237,14 @@ func TestOwnerCrashAtEachWrite(t *testing.T) {
 					t.Fatal(unknown, err)
 				}
 			}
+			owner.deliver(t)
 			owner.checkPlaced(t)
-			if a, b := owner.now().Placed(w.homes[1].grid), owner.now().Placed(w.homes[2].grid); a != 600 || b != 600 {
-				t.Errorf("write %d: %d and %d bytes are placed, want 600", n, a, b)
+			for _, o := range w.homes[1:] {
+				owner.receipt(t, o)
+				used, _ := o.now().Used(owner.grid)
+				if got := owner.now().Placed(o.grid); got != used-o.aside(owner) || n > 4 && got == 0 {
+					t.Errorf("write %d: %d bytes are placed, %d are held", n, got, used)
+				}
 			}
 		}
 	}

@@ -3,9 +3,9 @@
 // pieces with them, fetches them back and makes holders prove that they are
 // still there.
 //
-// It has two sides that share nothing but the wire. The holder's (grants.go,
+// It has two sides that share nothing but the wire. The holder's (grants.go, decide.go,
 // hold.go, lease.go, aside.go, expire.go, drop.go) has books of what lies here for whom. The owner's
-// (placement.go, lane.go, commit.go, fetch.go, audit.go, renew.go, release.go, undo.go, learn.go) has
+// (placement.go, lane.go, commit.go, take.go, placed.go, fetch.go, audit.go, renew.go, release.go, undo.go, learn.go) has
 // books of where our pieces lie. What the other side says is checked on arrival,
 // and nothing that it says of itself is believed without a signature or a proof.
 //
@@ -24,4 +24,8 @@
 // what outlives its lease, is set aside for some days, which are counted while this machine
 // runs (running.go), never by its date: so neither a thief with the owner's key nor a wrong
 // clock can destroy anything before people have had time to notice.
+//
+// What was given and had is counted on both sides of a line between two machines (line.go), from the same signed
+// leases and releases in the same order, so that the totals are equal to the byte-second; once a day the owner signs
+// a receipt for it (receipt.go). A difference is shown (ledger.go), and nothing is ever made equal in silence.
 package barter

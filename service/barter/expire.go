@@ -75,10 +75,10 @@ func (b *Barter) expireLease(owner core.DID, lease core.Score, until int64, due 
 		if err != nil {
 			return err
 		}
-		if !known || r.Until > until {
+		if !known || r.Until > until || r.Aside != 0 {
 			continue
 		}
-		if _, _, err := b.putAside(set, piece); err != nil {
+		if err := set.put(piece, r); err != nil {
 			return err
 		}
 	}

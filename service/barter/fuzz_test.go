@@ -10,6 +10,8 @@ import (
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/pact"
+	"github.com/grange-grid/grange/pure/policy"
 )
 
 // FuzzPutQuery: what is read of a path and its query is what putPath writes for it.
@@ -77,26 +79,28 @@ func FuzzRequests(f *testing.F) {
 	seed(1, leaseRequest{Pieces: []core.Piece{{Score: core.Score{1}, Size: 5}, {Score: core.Score{2}}}, Seconds: 1, Close: [][]byte{make([]byte, 16), nil}})
 	seed(2, proveRequest{Challenges: []challenge{{Block: 1 << 63}, {Score: core.Score{1}, Block: 7}}})
 	seed(3, releaseRequest{Release: signedLease{By: core.DID{1}, Body: []byte{0xa0}, Sig: make([]byte, 64)}})
+	seed(1, leaseRequest{Pieces: []core.Piece{}, ID: make([]byte, askedIDSize), Again: true})
+	seed(4, receiptRequest{Receipt: signedLease{By: core.DID{1}, Body: []byte{0xa0}, Sig: make([]byte, 64)}})
 	f.Add(byte(1), []byte("\xff"))
 	w, _ := simWorld(f, 3)
 	owner, holder, other := w.homes[0], w.homes[1], w.homes[2]
 	data := bytesOf(1, 100)
 	b := holder.now()
-	pact := pactOf(owner.grid, holder.grid)
-	grant, err := b.ask(owner.grid, core.Ask{Resource: core.Storage, Amount: 100, Seconds: 1, Quality: core.Normal, Why: core.Why{Kind: core.WhyPact, Ref: pact[:]}})
+	id := pactOf(owner.grid, holder.grid)
+	grant, err := b.ask(owner.grid, owner.agent(), core.Ask{Resource: core.Storage, Amount: 100, Seconds: 1, Quality: core.Normal, Why: core.Why{Kind: core.WhyPact, Ref: id[:]}})
 	if err != nil {
 		f.Fatal(err)
 	}
 	if err := b.keep(context.Background(), owner.grid, [16]byte(grant.Grant), core.Blob{Score: core.ScoreOf(data), Data: data}); err != nil {
 		f.Fatal(err)
 	}
-	if _, _, err := b.lease(context.Background(), owner.grid, []core.Piece{{Score: core.ScoreOf(data)}}, 1000); err != nil {
+	if _, err := b.lease(context.Background(), owner.grid, owner.agent(), leaseRequest{Pieces: []core.Piece{{Score: core.ScoreOf(data)}}, Seconds: 1000}); err != nil {
 		f.Fatal(err)
 	}
-	routes := map[byte]string{0: "/ask", 1: "/leases", 2: "/prove", 3: "/release"}
+	routes := map[byte]string{0: "/ask", 1: "/leases", 2: "/prove", 3: "/release", 4: "/receipt"}
 	f.Fuzz(func(t *testing.T, route byte, body []byte) {
 		for _, r := range b.Routes() {
-			if r.Method != "POST" || r.Path != routes[route%4] {
+			if r.Method != "POST" || r.Path != routes[route%5] {
 				continue
 			}
 			req := httptest.NewRequest("POST", wire.Prefix+r.Path, bytes.NewReader(body))
@@ -116,13 +120,13 @@ func FuzzRequests(f *testing.F) {
 	})
 }
 
-// FuzzAnswers: whatever a holder answers to a request for a lease or for proof, nothing is held
+// FuzzAnswers: whatever a holder answers to a request for a lease, a receipt or proof, nothing is held, receipted
 // or proven that was not signed or shown.
 func FuzzAnswers(f *testing.F) {
 	w, _ := simWorld(f, 2)
 	owner, holder := w.homes[0], w.homes[1]
 	piece := core.Piece{Score: core.ScoreOf(bytesOf(1, 3_000)), Size: 3_000}
-	for _, v := range []any{leaseAnswer{}, leaseAnswer{Missing: []core.Score{{1}}}, leaseAnswer{Lease: &signedLease{}}, proveAnswer{}, proveAnswer{Proofs: []proofAnswer{{State: core.PieceOK, Slice: make([]byte, 1152)}}}} {
+	for _, v := range []any{leaseAnswer{}, leaseAnswer{Missing: []core.Score{{1}}}, leaseAnswer{Lease: &signedLease{}}, proveAnswer{}, proveAnswer{Proofs: []proofAnswer{{State: core.PieceOK, Slice: make([]byte, 1152)}}}, receiptAnswer{Total: 1, Last: &signedLease{}}, receiptAnswer{Until: -1}} {
 		raw, err := codec.Marshal(v)
 		if err != nil {
 			f.Fatal(err)
@@ -138,6 +142,18 @@ func FuzzAnswers(f *testing.F) {
 				t.Fatal("a lease that nobody signed")
 			}
 		}
+		var asked leaseAnswer
+		if codec.UnmarshalMessage(raw, &asked, leaseLimit) == nil && asked.Lease != nil {
+			if _, err := b.taken(p, holder.agent(), askedRecord{Pieces: []core.Piece{piece}}, asked, b.openLease, true); err == nil {
+				t.Fatal("a lease that nobody signed, in the second answer")
+			}
+		}
+		var receipt receiptAnswer
+		if codec.UnmarshalMessage(raw, &receipt, leaseLimit) == nil && receipt.Last != nil {
+			if err := b.adoptReceipt(p, holder.agent(), *receipt.Last); err == nil {
+				t.Fatal("a receipt that we did not sign")
+			}
+		}
 		var proofs proveAnswer
 		if codec.UnmarshalMessage(raw, &proofs, proofsLimit) == nil {
 			for _, a := range proofs.Proofs {
@@ -145,6 +161,31 @@ func FuzzAnswers(f *testing.F) {
 					t.Fatal("a proof without the bytes")
 				}
 			}
+		}
+	})
+}
+
+// FuzzRecords: a line, a request and a decision that are read are written again as they were.
+func FuzzRecords(f *testing.F) {
+	for i, v := range []any{
+		lineRecord{V: 1, Meter: pact.MeterState{Sum: "-5", Ends: []pact.MeterEnd{{At: daySeconds, Bytes: 7}}}, Seq: 1, Acked: 1},
+		askedRecord{V: 1, ID: make([]byte, askedIDSize), Pieces: []core.Piece{{Size: 5}}},
+		decisionRecord{V: 1, Reason: "no", Facts: policy.Facts{Others: []policy.Other{{Used: 5}}}},
+		heldRecord{V: 1, Size: 5, Counts: []countRecord{{End: daySeconds}}},
+	} {
+		raw, err := codec.Marshal(v)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(byte(i), raw)
+	}
+	f.Fuzz(func(t *testing.T, kind byte, raw []byte) {
+		record := []any{&lineRecord{}, &askedRecord{}, &decisionRecord{}, &heldRecord{}}[kind%4]
+		if parse(nil, raw, record) != nil {
+			return
+		}
+		if again, err := codec.Marshal(record); err != nil || !bytes.Equal(again, raw) {
+			t.Fatalf("%x is %x again: %v", raw, again, err)
 		}
 	})
 }

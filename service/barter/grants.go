@@ -2,12 +2,15 @@ package barter
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/policy"
 	"github.com/grange-grid/grange/pure/seal"
 )
 
@@ -85,15 +88,16 @@ func (b *Barter) account(owner core.DID) *account {
 	return a
 }
 
-// ask answers an ask for storage by capacity, then by policy, and opens a grant.
-// A denial is a *core.Denial.
-func (b *Barter) ask(owner core.DID, ask core.Ask) (grantAnswer, error) {
+// ask answers an ask for storage by capacity, then by policy, and opens a grant. Each
+// decision is written down. A denial is a *core.Denial.
+func (b *Barter) ask(owner, agent core.DID, ask core.Ask) (grantAnswer, error) {
 	p, ok := b.c.Partners.Of(owner)
 	if !ok {
 		return grantAnswer{}, fmt.Errorf("ask of %s: %w", owner, core.ErrForbidden)
 	}
-	if ask.Why.Kind == core.WhyPact && string(ask.Why.Ref) != string(p.Pact[:]) {
-		return grantAnswer{}, &core.Denial{Reason: "the pact that the ask names is not ours"}
+	overdue, err := b.owesReceipt(owner, agent)
+	if err != nil {
+		return grantAnswer{}, err
 	}
 	b.mu.Lock()
 	landed := b.landed
@@ -102,27 +106,56 @@ func (b *Barter) ask(owner core.DID, ask core.Ask) (grantAnswer, error) {
 	if err != nil {
 		return grantAnswer{}, fmt.Errorf("ask the disk for its free room: %w", err)
 	}
+	now := b.c.Clock.Now()
+	asks, others := b.asks(now.Unix()), b.c.Partners.All()
 
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := b.c.Clock.Now()
 	b.endIdle(now)
 	facts := b.facts(p, free, total, landed)
-	d := b.c.Policy.Decide(ask, facts)
+	facts.Others = b.others(p, others, asks)
+	d := b.decide(p, ask, facts, overdue)
+	var out grantAnswer
+	switch a := b.account(owner); {
+	case !d.Grant:
+		err = &core.Denial{Reason: d.Reason, Counter: d.Counter}
+	case len(a.grants) >= grantsMax:
+		err = fmt.Errorf("%d grants are open: %w", len(a.grants), core.ErrBusy)
+	default:
+		g := &grant{amount: ask.Amount, slots: map[core.Score]*slot{}}
+		g.use(now)
+		seal.Random(g.id[:])
+		a.grants[g.id] = g
+		out = grantAnswer{Grant: g.id[:], Amount: g.amount, Expires: g.expires}
+	}
+	b.mu.Unlock()
 	b.c.Log.Info("ask", "owner", p.Name, "amount", ask.Amount, "why", fmt.Sprintf("%.40s", ask.Why.Kind), "policy", d.Policy,
 		"granted", d.Grant, "reason", d.Reason, "room", facts.Room, "offered", facts.Offered, "used", facts.Used)
-	if !d.Grant {
-		return grantAnswer{}, &core.Denial{Reason: d.Reason, Counter: d.Counter}
+	if !errors.Is(err, core.ErrBusy) {
+		b.logDecision(Decision{Time: now.Unix(), Grid: owner, Agent: agent, Ask: ask, Decision: d, Facts: facts})
 	}
-	a := b.account(owner)
-	if len(a.grants) >= grantsMax {
-		return grantAnswer{}, fmt.Errorf("%d grants are open: %w", len(a.grants), core.ErrBusy)
+	return out, err
+}
+
+// decide answers an ask. What the books want comes before capacity and policy.
+func (b *Barter) decide(p Partner, ask core.Ask, facts policy.Facts, overdue bool) policy.Decision {
+	switch {
+	case ask.Why.Kind == core.WhyPact && string(ask.Why.Ref) != string(p.Pact[:]):
+		return policy.Decision{Policy: "pact", Reason: "the pact that the ask names is not ours"}
+	case overdue:
+		return policy.Decision{Policy: "receipt", Reason: reasonOverdue}
 	}
-	g := &grant{amount: ask.Amount, slots: map[core.Score]*slot{}}
-	g.use(now)
-	seal.Random(g.id[:])
-	a.grants[g.id] = g
-	return grantAnswer{Grant: g.id[:], Amount: g.amount, Expires: g.expires}, nil
+	table := b.c.Policy
+	if named, ok := policy.Named(p.Policy); ok {
+		table = policy.Table{ByWhy: maps.Clone(table.ByWhy)}
+		table.ByWhy[core.WhyPact] = named
+	}
+	return table.Decide(ask, facts)
+}
+
+// owesReceipt tells whether a machine is granted nothing new until it has sent a receipt.
+func (b *Barter) owesReceipt(owner, agent core.DID) (bool, error) {
+	l, err := b.lineOf(asHolder, owner, agent) // as it was written last: whoever writes it may take long
+	return err == nil && l.overdue(b.c.Clock.Now().Unix(), b.ran()), err
 }
 
 // use puts the end of the grant off.

@@ -223,8 +223,20 @@ func (l *lane) refused(err error) {
 	l.refusal = err
 }
 
-// ask opens a new grant.
+// ask opens a new grant. A receipt that is overdue is sent first.
 func (l *lane) ask(ctx context.Context, amount int64) error {
+	err := l.askOnce(ctx, amount)
+	denial, ok := errors.AsType[*core.Denial](err)
+	if !ok || denial.Reason != reasonOverdue {
+		return err
+	}
+	if sent := l.b.sendReceipt(ctx, l.partner, l.agent); sent != nil {
+		return fmt.Errorf("%w, and it cannot be sent: %v", err, sent)
+	}
+	return l.askOnce(ctx, amount)
+}
+
+func (l *lane) askOnce(ctx context.Context, amount int64) error {
 	var out grantAnswer
 	err := l.persist(ctx, func() error {
 		return l.b.c.Wire.Call(ctx, l.agent, "POST", "/ask", core.Ask{

@@ -103,19 +103,19 @@ func (b *Barter) learnFrom(ctx context.Context, p Partner, agent core.DID, sizeO
 				bad = fmt.Errorf("lease %s: %w", score.Short(), err)
 				continue
 			}
-			pieces := make([]core.Piece, len(lease.Pieces))
+			pieces := make([]takenPiece, len(lease.Pieces))
 			for i, score := range lease.Pieces {
 				size, ok := sizeOf(score)
 				if !ok {
 					size = 0
 					unknown++
 				}
-				pieces[i] = core.Piece{Score: score, Size: size}
+				pieces[i] = takenPiece{Piece: core.Piece{Score: score, Size: size}}
 			}
 			if unknown > unknownMax {
 				return fmt.Errorf("more than %d pieces that we do not know: %w", unknownMax, core.ErrTooLarge)
 			}
-			if err := b.recordPlaced(s, lease, pieces, false); err != nil {
+			if err := b.recordPlaced(taking{signed: s, lease: lease, pieces: pieces}); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,7 @@
 package barter
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -29,45 +30,58 @@ const (
 // leasing is a lease being made.
 type leasing struct {
 	owner         core.DID
+	agent         core.DID // the machine that asked; nobody's where that is not known any more
+	agents        []core.DID
+	lines         lineSet
+	asked         []byte // the name of the request
 	holding       holding
 	from, until   int64
 	here, missing []core.Score
-	fresh         []bool // by index of here: not counted as used yet
-	total         int64  // bytes of here
+	fresh         []bool  // by index of here: not counted as used yet
+	sizes         []int64 // by index of here
+	total         int64   // bytes of here
 	added         usedRecord
 	changes       []core.Change
 	ran           int64 // what the machine has run; 0: the lease was given before the books were lost
-	back          bool  // something of it was set aside
+	news          bool  // something of it was not here, was set aside, or does not count on the line as long as it is promised
 	// least is the earliest date that has been promised already, if all have one.
 	least int64
 }
 
-// lease promises to keep those of pieces that are here, until seconds from now
-// or as long as the pact allows, and tells which are not. pieces rise.
-func (b *Barter) lease(ctx context.Context, owner core.DID, pieces []core.Piece, seconds int64) (*identity.Signed, []core.Score, error) {
+// lease promises to keep those of the pieces that are here, for the seconds asked for
+// or as long as the pact allows, and tells which are not. in was checked.
+func (b *Barter) lease(ctx context.Context, owner, agent core.DID, in leaseRequest) (leaseAnswer, error) {
 	p, ok := b.c.Partners.Of(owner)
 	if !ok {
-		return nil, nil, fmt.Errorf("lease for %s: %w", owner, core.ErrForbidden)
+		return leaseAnswer{}, fmt.Errorf("lease for %s: %w", owner, core.ErrForbidden)
 	}
 	b.mu.Lock()
 	a := b.account(owner)
 	b.mu.Unlock()
 	a.commit.Lock()
 	defer a.commit.Unlock()
-	h := b.hold(a, pieces)
+	h := b.hold(a, in.Pieces)
 	defer b.release(h)
 
 	now := b.c.Clock.Now().Unix()
-	l := &leasing{owner: owner, holding: h, from: now, until: now + min(seconds, p.leaseSeconds()), ran: b.ran()}
-	for _, piece := range pieces {
+	l := &leasing{
+		owner: owner, agent: agent, agents: p.Agents, lines: b.heldLines(owner), asked: in.ID,
+		holding: h, from: now, until: now + min(in.Seconds, p.leaseSeconds()), ran: b.ran(),
+	}
+	if err := b.underPact(l, p); err != nil {
+		return leaseAnswer{}, err
+	}
+	sized := true
+	for _, piece := range in.Pieces {
+		sized = sized && piece.Size > 0
 		if err := b.cover(ctx, l, piece, h.has(piece.Score)); err != nil {
-			return nil, nil, err
+			return leaseAnswer{}, err
 		}
 	}
 	if len(l.here) == 0 {
-		return nil, l.missing, nil
+		return leaseAnswer{Missing: l.missing}, nil
 	}
-	renews := l.added.Pieces > 0 || l.back || l.least < l.until-(l.until-l.from)/leaseSlack
+	renews := l.news || l.least < l.until-(l.until-l.from)/leaseSlack
 	if !renews {
 		l.until = l.least
 	}
@@ -76,16 +90,68 @@ func (b *Barter) lease(ctx context.Context, owner core.DID, pieces []core.Piece,
 		Pieces: l.here, Bytes: uint64(l.total), From: l.from, Until: l.until,
 	})
 	if err != nil { // the fault is ours, the clock's at most: the caller is not told that it is the caller's
-		return nil, nil, fmt.Errorf("sign a lease: %v", err)
+		return leaseAnswer{}, fmt.Errorf("sign a lease: %v", err)
 	}
-	if !renews {
+	if renews {
+		err = b.record(ctx, p, a, l, signed)
+	} else {
 		b.settleAll(a, l, nil)
-		return &signed, l.missing, nil
 	}
-	if err := b.record(ctx, p, a, l, signed); err != nil {
-		return nil, nil, err
+	out := leaseAnswer{Lease: &signed, Missing: l.missing}
+	if !sized {
+		out.Sizes = l.sizes
 	}
-	return &signed, l.missing, nil
+	return out, err
+}
+
+// underPact makes the caller's line one of the pact. Whoever has nothing on it owes no receipt yet.
+func (b *Barter) underPact(l *leasing, p Partner) error {
+	line, err := l.lines.of(l.agent)
+	if err != nil {
+		return err
+	}
+	if line.meter.Live(l.from) == 0 {
+		line.rec.Ran = l.ran
+	}
+	l.news = line.rec.Pact != p.Pact
+	return line.under(b, p.Pact, l.from)
+}
+
+// leasedBefore answers a request for a lease that was answered before: with that lease, if it is the last
+// on the caller's line and was kept; a lease that was not kept counts nothing.
+func (b *Barter) leasedBefore(owner, agent core.DID, id []byte) (leaseAnswer, error) {
+	b.mu.Lock()
+	a := b.account(owner)
+	b.mu.Unlock()
+	a.commit.Lock()
+	defer a.commit.Unlock()
+	l, err := b.lineOf(asHolder, owner, agent)
+	if err != nil || len(id) == 0 || !bytes.Equal(id, l.rec.Asked) {
+		return leaseAnswer{}, err
+	}
+	raw, err := b.c.Books.Get(leaseKey(owner, l.rec.Lease))
+	if errors.Is(err, core.ErrNotExist) { // it ended long ago
+		return leaseAnswer{}, nil
+	}
+	if err != nil {
+		return leaseAnswer{}, fmt.Errorf("read lease %s: %w", l.rec.Lease.Short(), err)
+	}
+	lease, err := parseLease(raw)
+	if err != nil {
+		return leaseAnswer{}, fmt.Errorf("lease %s is broken: %v", l.rec.Lease.Short(), err)
+	}
+	out := leaseAnswer{Lease: &identity.Signed{}}
+	if err := codec.Unmarshal(raw, out.Lease, leaseLimit); err != nil {
+		return leaseAnswer{}, fmt.Errorf("lease %s is broken: %v", l.rec.Lease.Short(), err)
+	}
+	for _, piece := range lease.Pieces {
+		var r heldRecord
+		if _, err := b.read(heldKey(owner, piece), &r); err != nil {
+			return leaseAnswer{}, err
+		}
+		out.Sizes = append(out.Sizes, r.Size)
+	}
+	return out, nil
 }
 
 // cover takes a piece into a lease, or notes that it is missing.
@@ -113,13 +179,17 @@ func (b *Barter) cover(ctx context.Context, l *leasing, piece core.Piece, inHand
 		r = heldRecord{V: codec.Version, Size: info.Size, Born: l.ran}
 		l.added.Bytes += r.Size
 		l.added.Pieces++
+		l.news = true
 	} else if l.least == 0 || r.Until < l.least {
 		l.least = r.Until
 	}
 	if r.Aside != 0 {
 		l.changes = append(l.changes, core.Change{Key: asideKey(l.owner, r.Aside, piece.Score)})
 		l.added.Aside -= r.Size
-		r.Aside, l.back = 0, true
+		r.Aside, l.news = 0, true
+	}
+	if err := l.counts(&r); err != nil {
+		return err
 	}
 	r.Until = max(r.Until, l.until)
 	c, err := change(key, r)
@@ -128,8 +198,37 @@ func (b *Barter) cover(ctx context.Context, l *leasing, piece core.Piece, inHand
 	}
 	l.here = append(l.here, piece.Score)
 	l.fresh = append(l.fresh, !known)
+	l.sizes = append(l.sizes, r.Size)
 	l.total += r.Size
 	l.changes = append(l.changes, c)
+	return nil
+}
+
+// counts counts a piece on the line of the machine that asks, and no longer on those of machines
+// that its household has no more.
+func (l *leasing) counts(r *heldRecord) error {
+	if l.agent.IsZero() {
+		return nil
+	}
+	for _, c := range slices.Clone(r.Counts) {
+		if slices.Contains(l.agents, c.Agent) {
+			continue
+		}
+		gone, err := l.lines.of(c.Agent)
+		if err != nil {
+			return err
+		}
+		gone.release(c.End, r.Size, l.from)
+		gone.passed(l.from)
+		r.setCount(c.Agent, 0)
+	}
+	line, err := l.lines.of(l.agent)
+	if err != nil {
+		return err
+	}
+	end := r.count(l.agent)
+	l.news = l.news || end < r.Until-r.Until%daySeconds
+	r.setCount(l.agent, line.lease(end, r.Size, pact.Lease{From: l.from, Until: l.until}))
 	return nil
 }
 
@@ -141,7 +240,13 @@ func (b *Barter) record(ctx context.Context, p Partner, a *account, l *leasing, 
 	if err != nil {
 		return fmt.Errorf("write lease: %w", err)
 	}
-	l.added.Leases = int64(len(raw))
+	again, err := b.has(leaseKey(l.owner, core.ScoreOf(raw))) // the very same, within a second
+	if err != nil {
+		return err
+	}
+	if !again {
+		l.added.Leases = int64(len(raw))
+	}
 	b.mu.Lock()
 	used := a.used.plus(l.added)
 	b.mu.Unlock()
@@ -200,6 +305,19 @@ func (b *Barter) leaseChanges(l *leasing, a *account, raw []byte, used usedRecor
 	day, err := b.dayOf(l.owner, a, b.ran())
 	if err != nil {
 		return nil, score, err
+	}
+	if !l.agent.IsZero() {
+		line, err := l.lines.of(l.agent)
+		if err != nil {
+			return nil, score, err
+		}
+		line.passed(l.from)
+		line.rec.Asked, line.rec.Lease = l.asked, score
+		counted, err := l.lines.changes()
+		if err != nil {
+			return nil, score, err
+		}
+		l.changes = append(l.changes, counted...)
 	}
 	rest := slices.Concat(dateKey(l.until), l.owner[:], score[:])
 	for _, r := range []struct {

@@ -25,6 +25,8 @@ type model struct {
 	grants []*modelGrant
 	ran    int64
 	days   map[core.DID]*modelDay
+	counts map[core.DID]map[core.Score]*modelCount
+	lines  map[core.DID]*modelLine
 }
 
 type modelPiece struct {
@@ -88,11 +90,12 @@ func newMachine(t *rapid.T) *machine {
 	}
 	s := &machine{
 		t: t, clock: w.clock.(*sim.Clock), disk: sim.NewDisk(0), h: w.homes[0], rotten: map[core.Score]bool{},
-		m:      model{offer: 20_000, held: map[core.DID]map[core.Score]*modelPiece{}, ran: 1, days: map[core.DID]*modelDay{}},
+		m:      model{offer: 20_000, held: map[core.DID]map[core.Score]*modelPiece{}, ran: 1, days: map[core.DID]*modelDay{}, counts: map[core.DID]map[core.Score]*modelCount{}, lines: map[core.DID]*modelLine{}},
 		owners: []core.DID{w.homes[1].grid, w.homes[2].grid},
 	}
 	for _, owner := range s.owners {
 		s.m.held[owner], s.m.days[owner] = map[core.Score]*modelPiece{}, &modelDay{}
+		s.m.counts[owner], s.m.lines[owner] = map[core.Score]*modelCount{}, &modelLine{}
 	}
 	for i, size := range []int{1, 400, 1_000, 1_000, 1_500, 2_000, 3_000} {
 		s.pieces = append(s.pieces, bytesOf(i, size))
@@ -120,7 +123,16 @@ func (s *machine) open() {
 }
 
 func (s *machine) owner() core.DID { return rapid.SampledFrom(s.owners).Draw(s.t, "owner") }
-func (s *machine) piece() []byte   { return rapid.SampledFrom(s.pieces).Draw(s.t, "piece") }
+
+// agentOf is the machine of an owner.
+func (s *machine) agentOf(owner core.DID) *home {
+	if owner == s.h.w.homes[1].grid {
+		return s.h.w.homes[1]
+	}
+	return s.h.w.homes[2]
+}
+
+func (s *machine) piece() []byte { return rapid.SampledFrom(s.pieces).Draw(s.t, "piece") }
 
 // grant draws a grant that there is, or one that is not.
 func (s *machine) grant() *modelGrant {
@@ -134,9 +146,15 @@ func (s *machine) grant() *modelGrant {
 func (s *machine) ask(*rapid.T) {
 	owner, amount := s.owner(), rapid.Int64Range(1, 8_000).Draw(s.t, "amount")
 	pact := pactOf(owner, s.h.grid)
-	out, err := s.b.ask(owner, core.Ask{
+	out, err := s.b.ask(owner, s.agentOf(owner).agent(), core.Ask{
 		Resource: core.Storage, Amount: amount, Seconds: 1, Quality: core.Normal, Why: core.Why{Kind: core.WhyPact, Ref: pact[:]},
 	})
+	if s.m.overdue(owner, s.clock.Now().Unix()) {
+		if denial, ok := errors.AsType[*core.Denial](err); !ok || denial.Reason != reasonOverdue {
+			s.t.Fatalf("ask without a receipt: %v", err)
+		}
+		return
+	}
 	s.m.expire(s.clock.Now())
 	all := int64(0)
 	for _, o := range s.owners {
@@ -238,7 +256,8 @@ func (s *machine) lease(*rapid.T) {
 	}
 	slices.SortFunc(pieces, func(a, b core.Piece) int { return compareScores(a.Score, b.Score) })
 	s.disk.Books().SetFull(full)
-	signed, missing, err := s.b.lease(context.Background(), owner, pieces, seconds)
+	out, err := s.b.lease(context.Background(), owner, s.agentOf(owner).agent(), leaseRequest{Pieces: pieces, Seconds: seconds})
+	signed, missing := out.Lease, out.Missing
 	s.disk.Books().SetFull(false)
 	s.m.expire(s.clock.Now())
 	if full && errors.Is(err, core.ErrFull) {
@@ -249,6 +268,7 @@ func (s *machine) lease(*rapid.T) {
 	}
 	here := 0
 	var l pact.Lease
+	idle := s.m.live(owner) == 0 && s.m.countsNow(owner, s.clock.Now().Unix()) == 0
 	if signed != nil {
 		if l, err = s.b.openOwn(mustMarshal(s.t, signed), owner); err != nil {
 			s.t.Fatal(err)
@@ -279,6 +299,10 @@ func (s *machine) lease(*rapid.T) {
 		}
 		old.until, old.aside = max(old.until, l.Until), 0
 		s.m.held[owner][p.Score] = old
+		s.m.count(owner, p.Score, old.size, l)
+	}
+	if idle && here > 0 {
+		s.m.lines[owner].ran = s.m.ran
 	}
 	if (signed == nil) != (here == 0) {
 		s.t.Fatalf("a lease over %d pieces: %v", here, signed)
@@ -288,36 +312,6 @@ func (s *machine) lease(*rapid.T) {
 	}
 	if len(l.Pieces) != here || l.Until < s.clock.Now().Unix()+min(seconds, 180*daySeconds)*15/16 {
 		s.t.Fatalf("a lease over %d pieces, want %d, for %d seconds of %d", len(l.Pieces), here, l.Until-l.From, seconds)
-	}
-}
-
-// under returns the owner's grants that a piece came under, by id.
-func (m *model) under(owner core.DID, piece core.Score) (out []*modelGrant) {
-	for _, g := range m.grants {
-		if _, ok := g.pieces[piece]; ok && g.owner == owner {
-			out = append(out, g)
-		}
-	}
-	slices.SortFunc(out, func(a, b *modelGrant) int { return slices.Compare(a.id, b.id) })
-	return out
-}
-
-func (s *machine) restart(*rapid.T) {
-	s.m.grants = nil
-	s.open()
-}
-
-// harm makes a blob rot, or loses it.
-func (s *machine) harm(*rapid.T) {
-	piece := core.ScoreOf(s.piece())
-	if rapid.Bool().Draw(s.t, "lost") {
-		if s.disk.Blobs().Lose(piece) {
-			s.rotten[piece] = true
-		}
-		return
-	}
-	if !s.rotten[piece] && s.disk.Blobs().Rot(piece) {
-		s.rotten[piece] = true
 	}
 }
 
@@ -394,7 +388,7 @@ func TestAnySequenceIsCountedExactly(t *testing.T) {
 		s := newMachine(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"ask": s.ask, "ask again": s.ask, "put": s.put, "put again": s.put, "put more": s.put, "lease": s.lease,
-			"close": s.close, "pass": s.pass, "run": s.run, "tidy": s.tidy, "restart": s.restart, "harm": s.harm, "release": s.release, "": s.check,
+			"close": s.close, "pass": s.pass, "run": s.run, "tidy": s.tidy, "restart": s.restart, "harm": s.harm, "release": s.release, "receipt": s.receipt, "": s.check,
 		})
 	})
 }

@@ -102,10 +102,7 @@ func (s *machine) tidy(*rapid.T) {
 
 func (s *machine) release(*rapid.T) {
 	owner := s.owner()
-	agent := s.h.w.homes[1]
-	if owner != agent.grid {
-		agent = s.h.w.homes[2]
-	}
+	agent := s.agentOf(owner)
 	var pieces []core.Score
 	for _, data := range s.pieces {
 		if rapid.Bool().Draw(s.t, "released") {
@@ -122,7 +119,7 @@ func (s *machine) release(*rapid.T) {
 	}
 	full := rapid.IntRange(0, 5).Draw(s.t, "full") == 0
 	s.disk.Books().SetFull(full)
-	out, err := s.b.setAside(owner, agent.agent(), signed)
+	out, err := s.b.setAside(context.Background(), owner, agent.agent(), signed)
 	s.disk.Books().SetFull(false)
 	if full && errors.Is(err, core.ErrFull) {
 		return
@@ -133,13 +130,18 @@ func (s *machine) release(*rapid.T) {
 	n := 0
 	for _, score := range pieces {
 		p := s.m.held[owner][score]
+		if c := s.m.counts[owner][score]; c != nil && p != nil {
+			c.done += c.size * (min(s.clock.Now().Unix(), c.end) - c.begun)
+			c.begun, c.end = 0, 0
+		}
 		if p == nil || p.aside > 0 {
 			continue
 		}
 		s.m.changes(owner)
 		n++
 		p.aside = s.m.ran
-		if p.born <= s.m.ran-daySeconds {
+		_, lost := s.disk.Blobs().Stat(context.Background(), score) // which is no theft
+		if p.born <= s.m.ran-daySeconds && lost == nil {
 			d := s.m.days[owner]
 			d.gone = append(d.gone, modelHour{s.m.ran / 3600, p.size})
 		}
@@ -157,5 +159,35 @@ func (s *machine) close(*rapid.T) {
 	s.b.closeGrants(owner, [][]byte{g.id})
 	if owner == g.owner {
 		s.m.grants = slices.DeleteFunc(s.m.grants, func(o *modelGrant) bool { return o == g })
+	}
+}
+
+// under returns the owner's grants that a piece came under, by id.
+func (m *model) under(owner core.DID, piece core.Score) (out []*modelGrant) {
+	for _, g := range m.grants {
+		if _, ok := g.pieces[piece]; ok && g.owner == owner {
+			out = append(out, g)
+		}
+	}
+	slices.SortFunc(out, func(a, b *modelGrant) int { return slices.Compare(a.id, b.id) })
+	return out
+}
+
+func (s *machine) restart(*rapid.T) {
+	s.m.grants = nil
+	s.open()
+}
+
+// harm makes a blob rot, or loses it.
+func (s *machine) harm(*rapid.T) {
+	piece := core.ScoreOf(s.piece())
+	if rapid.Bool().Draw(s.t, "lost") {
+		if s.disk.Blobs().Lose(piece) {
+			s.rotten[piece] = true
+		}
+		return
+	}
+	if !s.rotten[piece] && s.disk.Blobs().Rot(piece) {
+		s.rotten[piece] = true
 	}
 }

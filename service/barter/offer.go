@@ -102,5 +102,19 @@ func (b *Barter) facts(p Partner, free, total, landed int64) policy.Facts {
 		Offered: p.Given,
 		Used:    mine.used.Bytes + mine.granted(),
 		Partner: p.Name,
+		Total:   b.offer,
 	}
+}
+
+// others gathers what a policy may know of the partners beside one. The caller holds b.mu.
+func (b *Barter) others(p Partner, all []Partner, asks map[core.DID]bool) []policy.Other {
+	var out []policy.Other
+	for _, o := range all {
+		if o.Grid == p.Grid {
+			continue
+		}
+		theirs := b.account(o.Grid)
+		out = append(out, policy.Other{Offered: o.Given, Used: theirs.used.Bytes + theirs.granted(), Asks: asks[o.Grid]})
+	}
+	return out
 }

@@ -1,6 +1,7 @@
 package barter
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 
@@ -43,53 +44,155 @@ func (t tally) add(grid core.DID, pieces, size int64) {
 	t[grid] = t[grid].plus(usedRecord{Pieces: pieces, Bytes: size})
 }
 
-// recordPlaced writes down a lease that we were given, with where its pieces lie. renews says
-// that it was given just now: then what had been released is back.
-func (b *Barter) recordPlaced(s identity.Signed, lease pact.Lease, pieces []core.Piece, renews bool) error {
-	raw, err := codec.Marshal(s)
+// takenPiece is a piece under a lease that we were given, with the size by which it counts.
+type takenPiece struct {
+	core.Piece
+	counts int64
+}
+
+// taking is a lease that we were given, and how.
+type taking struct {
+	signed identity.Signed
+	lease  pact.Lease
+	pieces []takenPiece
+	// asked is the request that it answers; nil if it was only learned of.
+	asked *askedRecord
+	// again says that the answer was lost the first time.
+	again bool
+}
+
+// recordPlaced writes down a lease that we were given, with where its pieces lie, and counts it.
+func (b *Barter) recordPlaced(t taking) error {
+	raw, err := codec.Marshal(t.signed)
 	if err != nil {
 		return fmt.Errorf("write lease: %w", err)
 	}
 	b.settling.Lock()
 	defer b.settling.Unlock()
-	score := core.ScoreOf(raw)
+	lease, score := t.lease, core.ScoreOf(raw)
 	changes := []core.Change{{Key: join(takenPrefix, dateKey(lease.Until), lease.Holder[:], score[:]), Value: raw}}
 	added := tally{}
-	for _, piece := range pieces {
-		key := placedKey(piece.Score, lease.Holder)
-		var r placedRecord
-		known, err := b.read(key, &r)
+	line, err := b.lineOf(asOwner, lease.Grid, lease.Holder)
+	if err != nil {
+		return err
+	}
+	counts := t.asked != nil && max(lease.From-t.asked.Time, t.asked.Time-lease.From) <= clockSlack
+	if counts {
+		if err := line.under(b, lease.Pact, lease.From); err != nil {
+			return err
+		}
+		line.passed(lease.From)
+	}
+	for _, piece := range t.pieces {
+		more, err := b.place(t, piece, line, counts, added)
 		if err != nil {
 			return err
 		}
-		switch {
-		case known && r.Released != 0 && !renews:
-			continue
-		case known && r.Released != 0:
-			changes = append(changes, core.Change{Key: goneKey(r.Released, lease.Holder, piece.Score)}, core.Change{Key: queueKey(lease.Holder, piece.Score)})
-			r.Released = 0
-		case known: // the size may come to be known, and the machine may be another household's now
-			added.add(r.Grid, -1, -r.Size)
-		default:
-			r = placedRecord{V: codec.Version, Since: lease.From}
-		}
-		if piece.Size > 0 {
-			r.Size = piece.Size
-		}
-		r.Grid, r.Until = lease.Grid, max(r.Until, lease.Until)
-		added.add(r.Grid, 1, r.Size)
-		c, err := change(key, r)
+		changes = append(changes, more...)
+	}
+	if t.asked != nil {
+		line.rec.Lease = score
+		counted, err := line.changes()
 		if err != nil {
 			return err
 		}
-		changes = append(changes, c)
+		changes = append(append(changes, counted...), core.Change{Key: askedKey(lease.Holder)})
+		if !counts {
+			b.c.Log.Warn("the clocks of a holder and of this machine are too far apart: a lease does not count", "holder", b.nameOf(lease.Grid))
+		}
 	}
 	return b.applyPlaced(changes, added)
 }
 
-// Forget strikes out placements that are no more: the pieces were found missing
-// or rotten there, or have been placed elsewhere.
+// place returns the changes by which one piece of a lease lies at its holder. The caller holds b.settling.
+func (b *Barter) place(t taking, piece takenPiece, l *line, counts bool, added tally) ([]core.Change, error) {
+	lease := t.lease
+	var r placedRecord
+	key := placedKey(piece.Score, lease.Holder)
+	known, err := b.read(key, &r)
+	if err != nil {
+		return nil, err
+	}
+	released := r.Released
+	stays, err := b.staysReleased(t, known, r, piece.Score)
+	if err != nil || stays == released && released != 0 && t.asked == nil {
+		return nil, err
+	}
+	switch {
+	case !known:
+		r = placedRecord{V: codec.Version, Since: lease.From}
+	case released == 0: // the size may come to be known, and the machine may be another household's now
+		added.add(r.Grid, -1, -r.Size)
+	}
+	if known && r.Grid != lease.Grid {
+		r.Counted = 0
+	}
+	if piece.Size > 0 {
+		r.Size = piece.Size
+	}
+	if counts {
+		if r.Counted == 0 {
+			r.Bytes = piece.counts
+		}
+		r.Counted = l.lease(r.Counted, r.Bytes, lease)
+	}
+	r.Grid, r.Until = lease.Grid, max(r.Until, lease.Until)
+	if stays == 0 {
+		added.add(r.Grid, 1, r.Size)
+	}
+	changes, err := b.remember(piece.Score, lease.Holder, r, stays)
+	if released != 0 && stays == 0 {
+		changes = append(changes, core.Change{Key: queueKey(lease.Holder, piece.Score)})
+	}
+	return changes, err
+}
+
+// staysReleased returns until when it is remembered that a piece is released though a lease covers it;
+// 0: it is not.
+func (b *Barter) staysReleased(t taking, known bool, r placedRecord, piece core.Score) (int64, error) {
+	switch {
+	case !known && t.again:
+		// Whoever wanted it may not be there any more. It is neither renewed nor given back,
+		// unless these books are new and know too little to tell.
+		if learned, err := b.Learned(t.lease.Grid); !learned || err != nil {
+			return 0, err
+		}
+		return max(t.lease.Until, b.c.Clock.Now().Unix()), nil
+	case r.Released == 0 || t.asked == nil:
+		return r.Released, nil
+	case !t.asked.Back:
+		return r.Released, nil
+	case !t.again:
+		return 0, nil
+	}
+	queued, err := b.has(queueKey(t.lease.Holder, piece)) // released again after it was asked for
+	if queued || err != nil {
+		return r.Released, err
+	}
+	return 0, nil
+}
+
+// Forget gives up placements that are no more: the pieces were found missing or rotten there, or have
+// been placed elsewhere. Their holders are told as by Release, so that they keep nothing on which
+// nobody counts; those of machines that are no partner's any more are struck out.
 func (b *Barter) Forget(holdings ...core.Holding) error {
+	agents := b.agents()
+	var there, gone []core.Holding
+	for _, h := range holdings {
+		if _, ok := agents[h.Agent]; ok {
+			there = append(there, h)
+		} else {
+			gone = append(gone, h)
+		}
+	}
+	if err := b.Release(context.Background(), there); err != nil {
+		return err
+	}
+	return b.strike(gone)
+}
+
+// strike strikes out placements of which nobody will be told.
+func (b *Barter) strike(holdings []core.Holding) error {
 	b.settling.Lock()
 	defer b.settling.Unlock()
 	var changes []core.Change

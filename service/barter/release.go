@@ -143,10 +143,10 @@ func (b *Barter) deliverTo(ctx context.Context, p Partner, agent core.DID) error
 	}
 	defer unlock()
 	for {
-		if err := b.resend(ctx, p, agent); err != nil {
+		if err := b.settleLine(ctx, p, agent); err != nil {
 			return err
 		}
-		more, err := b.signNext(agent)
+		more, err := b.signNext(p, agent)
 		if err != nil || !more {
 			return err
 		}
@@ -155,7 +155,7 @@ func (b *Barter) deliverTo(ctx context.Context, p Partner, agent core.DID) error
 
 // signNext signs a release of what is queued for a machine, and writes it down before it goes
 // out: if nobody knows whether it has arrived, the very same one is sent again. The caller has the line.
-func (b *Barter) signNext(agent core.DID) (more bool, err error) {
+func (b *Barter) signNext(p Partner, agent core.DID) (more bool, err error) {
 	prefix := join(queuePrefix, agent[:])
 	var pieces []core.Score
 	for c, err := range b.c.Books.Scan(prefix, nil) {
@@ -172,7 +172,12 @@ func (b *Barter) signNext(agent core.DID) (more bool, err error) {
 	if len(pieces) == 0 {
 		return false, nil
 	}
-	s, err := pact.SignRelease(b.c.Key, pact.Release{Owner: b.c.Grid, Agent: b.c.Key.DID(), Pieces: pieces, Time: b.c.Clock.Now().Unix()})
+	l, err := b.lineOf(asOwner, p.Grid, agent)
+	if err != nil {
+		return false, err
+	}
+	at := max(b.c.Clock.Now().Unix(), l.rec.Latest) // the holder would count until then in any case
+	s, err := pact.SignRelease(b.c.Key, pact.Release{Owner: b.c.Grid, Agent: b.c.Key.DID(), Pieces: pieces, Time: at})
 	if err != nil {
 		return false, err
 	}
@@ -217,6 +222,9 @@ func (b *Barter) resend(ctx context.Context, p Partner, agent core.DID) error {
 	if ctx.Err() == nil {
 		b.heard(agent, err)
 	}
+	if final(err) {
+		return errors.Join(err, b.requeue(agent, release))
+	}
 	if err != nil {
 		return err
 	}
@@ -227,11 +235,33 @@ func (b *Barter) resend(ctx context.Context, p Partner, agent core.DID) error {
 	return nil
 }
 
-// released writes down that a release has arrived.
+// requeue leaves to a later release what a holder would not take as it was, be it that the clocks are too far
+// apart. The caller has the line.
+func (b *Barter) requeue(agent core.DID, release pact.Release) error {
+	b.settling.Lock()
+	defer b.settling.Unlock()
+	changes := []core.Change{{Key: join(sentPrefix, agent[:])}}
+	for _, piece := range release.Pieces {
+		var r placedRecord
+		if _, err := b.read(placedKey(piece, agent), &r); err != nil {
+			return err
+		}
+		if r.Released != 0 {
+			changes = append(changes, core.Change{Key: queueKey(agent, piece), Value: []byte{1}})
+		}
+	}
+	return b.applyPlaced(changes, nil)
+}
+
+// released writes down that a release has arrived, and counts it.
 func (b *Barter) released(p Partner, agent core.DID, release pact.Release, alarm bool) error {
 	b.settling.Lock()
 	defer b.settling.Unlock()
 	now := b.c.Clock.Now().Unix()
+	l, err := b.lineOf(asOwner, p.Grid, agent)
+	if err != nil {
+		return err
+	}
 	changes := []core.Change{{Key: join(sentPrefix, agent[:])}}
 	for _, piece := range release.Pieces {
 		var r placedRecord
@@ -242,13 +272,20 @@ func (b *Barter) released(p Partner, agent core.DID, release pact.Release, alarm
 		if !known || r.Released == 0 {
 			continue
 		}
+		l.release(r.Counted, r.Bytes, release.Time)
+		r.Counted = 0
 		more, err := b.remember(piece, agent, r, now+b.asideSeconds(p.Grid, alarm))
 		if err != nil {
 			return err
 		}
 		changes = append(changes, more...)
 	}
-	return b.applyPlaced(changes, nil)
+	l.passed(release.Time)
+	counted, err := l.changes()
+	if err != nil {
+		return err
+	}
+	return b.applyPlaced(append(changes, counted...), nil)
 }
 
 // noteAlarm tells the person, once, that a holder finds that too much was released.

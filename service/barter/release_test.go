@@ -389,24 +389,3 @@ func TestRunDelivers(t *testing.T) {
 		w.end()
 	})
 }
-
-// What a holder lists is not taken for held where its release waits, or is remembered.
-func TestLearnTakesNothingBack(t *testing.T) {
-	w, pieces, _ := placedWorld(t, 2, 100)
-	owner, holder := w.homes[0], w.homes[1]
-	learn := func(when string) {
-		t.Helper()
-		known, unknown, err := owner.now().Learn(t.Context(), holder.grid, func(core.Score) (int64, bool) { return 100, true })
-		if err != nil || known != 16 || unknown != 0 || len(owner.everywhere(t, pieces)) != 16 {
-			t.Errorf("%s: %d known, %d unknown, %v", when, known, unknown, err)
-		}
-		owner.checkPlaced(t)
-	}
-	owner.letGo(t, pieces[:4])
-	learn("queued")
-	owner.deliver(t)
-	learn("remembered")
-	if holder.aside(owner) != 400 {
-		t.Errorf("%d bytes are aside", holder.aside(owner))
-	}
-}

@@ -251,7 +251,7 @@ func TestALaterLeaseTakesNothingBack(t *testing.T) {
 	first := clock.Now().Unix() + 180*daySeconds
 	pieces := []core.Piece{{Score: core.ScoreOf(a)}, {Score: core.ScoreOf(b)}}
 	slices.SortFunc(pieces, func(a, b core.Piece) int { return compareScores(a.Score, b.Score) })
-	if _, _, err := holder.now().lease(t.Context(), owner.grid, pieces, 1); err != nil {
+	if _, err := holder.now().lease(t.Context(), owner.grid, owner.agent(), leaseRequest{Pieces: pieces, Seconds: 1}); err != nil {
 		t.Fatal(err)
 	}
 	for data, want := range map[string]int64{string(a): first, string(b): clock.Now().Unix() + 1} {
@@ -264,7 +264,7 @@ func TestALaterLeaseTakesNothingBack(t *testing.T) {
 	record := func(grid core.DID, until int64) {
 		s := signedLease{By: holder.agent(), Body: []byte{byte(until)}}
 		l := pact.Lease{Holder: holder.agent(), Grid: grid, From: 1, Until: until}
-		if err := owner.now().recordPlaced(s, l, []core.Piece{{Score: core.ScoreOf(a), Size: 100}}, true); err != nil {
+		if err := owner.now().recordPlaced(taking{signed: s, lease: l, pieces: []takenPiece{{core.Piece{Score: core.ScoreOf(a), Size: 100}, 100}}}); err != nil {
 			t.Fatal(err)
 		}
 	}

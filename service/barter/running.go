@@ -107,8 +107,8 @@ func (b *Barter) count(ctx context.Context) {
 }
 
 // Run blocks until ctx ends: it ends unused grants, sets aside what has expired, reclaims what has been
-// aside for long enough, tells holders what was released, forgets leases that have ended long ago, and renews ours before they
-// lapse, from the first tick on, because a machine may never run for long.
+// aside for long enough, tells holders what was released, sends them receipts, forgets leases that have ended long ago, and
+// renews ours before they lapse, from the first tick on, because a machine may never run for long.
 // It goes by time that has passed, not by the date, which may jump. It returns nil.
 func (b *Barter) Run(ctx context.Context) error {
 	var g sync.WaitGroup
@@ -126,6 +126,9 @@ func (b *Barter) Run(ctx context.Context) error {
 		}
 		if err := b.tidy(ctx); err != nil && ctx.Err() == nil {
 			b.c.Log.Error("tidy up", "err", err)
+		}
+		if err := b.sendDue(ctx); err != nil && ctx.Err() == nil {
+			b.c.Log.Info("send receipts", "err", err)
 		}
 		if wait--; wait > 0 {
 			continue

@@ -25,6 +25,7 @@ const (
 	proofsLimit   = 2 << 20
 	leasesLimit   = 4 << 20
 	releaseLimit  = 256 << 10
+	receiptLimit  = 4 << 10
 	leasesPage    = 8
 	challengesMax = 512
 	leasePieceMax = 4096
@@ -43,11 +44,17 @@ type leaseRequest struct {
 	Seconds int64        `json:"seconds"`
 	// Close names grants that are used no more.
 	Close [][]byte `json:"close,omitempty"`
+	// ID names the request, so that its answer can be asked for once more.
+	ID []byte `json:"id,omitempty"`
+	// Again asks for that answer alone: nothing is leased now.
+	Again bool `json:"again,omitempty"`
 }
 
 type leaseAnswer struct {
 	Lease   *identity.Signed `json:"lease,omitempty"`
 	Missing []core.Score     `json:"missing,omitempty"`
+	// Sizes are those of the lease's pieces, where the caller did not name them all.
+	Sizes []int64 `json:"sizes,omitempty"`
 }
 
 type leasesAnswer struct {
@@ -64,6 +71,19 @@ type releaseAnswer struct {
 	Aside int `json:"aside"`
 	// Alarm says that so much was released lately that it is kept for longer.
 	Alarm bool `json:"alarm"`
+}
+
+type receiptRequest struct {
+	Receipt identity.Signed `json:"receipt"`
+}
+
+type receiptAnswer struct {
+	// Total is what the provider itself counts up to Until.
+	Total uint64 `json:"total"`
+	Until int64  `json:"until"`
+	// Last is the last receipt that the provider has, where the one that came does not follow on it; then that
+	// one was not taken.
+	Last *identity.Signed `json:"last,omitempty"`
 }
 
 type challenge struct {
@@ -93,13 +113,15 @@ func (b *Barter) Routes() []wire.Route {
 		{Method: "GET", Path: "/pieces/{score}", Who: own, Handler: http.HandlerFunc(b.handleGet)},
 		{Method: "POST", Path: "/leases", Who: wire.Partner, Limit: leaseLimit, Handler: wire.Handle(b.handleLease)},
 		{Method: "POST", Path: "/release", Who: wire.Partner, Limit: releaseLimit, Handler: wire.Handle(b.handleRelease)},
+		{Method: "POST", Path: "/receipt", Who: wire.Partner, Limit: receiptLimit, Handler: wire.Handle(b.handleReceipt)},
 		{Method: "GET", Path: "/leases", Who: own, Handler: http.HandlerFunc(b.handleLeases)},
 		{Method: "POST", Path: "/prove", Who: wire.Partner, Limit: proveLimit, Handler: wire.Handle(b.handleProve)},
 	}
 }
 
 func (b *Barter) handleAsk(ctx context.Context, ask core.Ask) (grantAnswer, error) {
-	return b.ask(wire.CallerOf(ctx).Grid, ask)
+	c := wire.CallerOf(ctx)
+	return b.ask(c.Grid, c.Agent, ask)
 }
 
 func (b *Barter) handlePut(w http.ResponseWriter, r *http.Request) {
@@ -177,10 +199,14 @@ func (b *Barter) handleLease(ctx context.Context, in leaseRequest) (leaseAnswer,
 		return leaseAnswer{}, err
 	}
 	owner := wire.CallerOf(ctx).Grid
+	agent := wire.CallerOf(ctx).Agent
+	if in.Again {
+		return b.leasedBefore(owner, agent, in.ID)
+	}
 	var out leaseAnswer
 	if len(in.Pieces) > 0 {
 		var err error
-		if out.Lease, out.Missing, err = b.lease(ctx, owner, in.Pieces, in.Seconds); err != nil {
+		if out, err = b.lease(ctx, owner, agent, in); err != nil {
 			return leaseAnswer{}, err
 		}
 	}
@@ -198,6 +224,9 @@ func (in leaseRequest) check() error {
 		return fmt.Errorf("a lease over %d pieces that closes %d grants, at most %d and %d: %w",
 			len(in.Pieces), len(in.Close), leasePieceMax, grantsMax, core.ErrInvalid)
 	}
+	if len(in.ID) > askedIDSize || in.Again && len(in.Pieces)+len(in.Close) > 0 {
+		return fmt.Errorf("a request for a lease with a name of %d bytes, at most %d, or for an answer and more: %w", len(in.ID), askedIDSize, core.ErrInvalid)
+	}
 	if len(in.Pieces) > 0 && in.Seconds <= 0 {
 		return fmt.Errorf("a lease of %d seconds: %w", in.Seconds, core.ErrInvalid)
 	}
@@ -214,7 +243,12 @@ func (in leaseRequest) check() error {
 
 func (b *Barter) handleRelease(ctx context.Context, in releaseRequest) (releaseAnswer, error) {
 	c := wire.CallerOf(ctx)
-	return b.setAside(c.Grid, c.Agent, in.Release)
+	return b.setAside(ctx, c.Grid, c.Agent, in.Release)
+}
+
+func (b *Barter) handleReceipt(ctx context.Context, in receiptRequest) (receiptAnswer, error) {
+	c := wire.CallerOf(ctx)
+	return b.takeReceipt(c.Grid, c.Agent, in.Receipt)
 }
 
 func (b *Barter) handleLeases(w http.ResponseWriter, r *http.Request) {

@@ -45,6 +45,7 @@ type world struct {
 	net   *sim.Network
 	clock core.Clock
 	homes []*home
+	pacts byte // how often all pacts were ended and made anew
 }
 
 // newWorld makes n homes that serve each other over real HTTP.
@@ -85,6 +86,7 @@ type home struct {
 	given    int64                   // bytes that this home gives each partner
 	other    int64                   // bytes on the disk that are not blobs
 	days     int64                   // of a lease
+	policy   string                  // by which all are answered
 	clock    core.Clock              // instead of the world's
 	doubted  bool                    // nobody agrees with our clock
 	alarms   []string
@@ -265,8 +267,10 @@ func (h *home) Of(grid core.DID) (Partner, bool) {
 		if agents == nil {
 			agents = []core.DID{o.agent()}
 		}
+		id := pactOf(h.grid, grid)
+		id[0] ^= h.w.pacts
 		return Partner{
-			Grid: grid, Name: fmt.Sprintf("home %d", i), Pact: pactOf(h.grid, grid), Given: given, Gives: o.given, LeaseDays: days, AsideDays: 14, Agents: agents,
+			Grid: grid, Name: fmt.Sprintf("home %d", i), Pact: id, Policy: h.policy, Given: given, Gives: o.given, LeaseDays: days, AsideDays: 14, Agents: agents,
 		}, true
 	}
 	return Partner{}, false

@@ -1,0 +1,196 @@
+package barter
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/policy"
+)
+
+const (
+	// decisionsMax is how many decisions are kept. When there is one more, the oldest of the household with
+	// the most goes: so nobody can have another's forgotten by asking much.
+	decisionsMax = 10_000
+	// askedLately is for how many seconds a partner that asked for something counts as one that asks.
+	askedLately = 7 * daySeconds
+	// sameDenial is for how many seconds a denial stands for others that are just like it.
+	sameDenial = hourSeconds
+	// logTextMax is how many bytes of each text of an ask are kept.
+	logTextMax = 64
+)
+
+// Decision is one answer to an ask, with what it was made from.
+type Decision struct {
+	// ID rises from one decision to the next, whoever asked.
+	ID uint64
+	// Time is in seconds since 1970.
+	Time int64
+	// Grid is the household that asked, Agent its machine.
+	Grid, Agent core.DID
+	Ask         core.Ask
+	policy.Decision
+	Facts policy.Facts
+}
+
+type decisionRecord struct {
+	V       uint          `json:"v"`
+	Time    int64         `json:"time"`
+	Agent   core.DID      `json:"agent"`
+	Ask     core.Ask      `json:"ask"`
+	Grant   bool          `json:"grant"`
+	Reason  string        `json:"reason"`
+	Counter *core.Counter `json:"counter,omitempty"`
+	Policy  string        `json:"policy"`
+	Facts   policy.Facts  `json:"facts"`
+}
+
+// decisions is what is known of those that are kept. Guarded by Barter.deciding.
+type decisions struct {
+	next   uint64
+	total  int
+	counts map[core.DID]int
+	last   map[core.DID]Decision
+}
+
+func decisionKey(grid core.DID, id uint64) []byte {
+	return join(whyPrefix, grid[:], binary.BigEndian.AppendUint64(nil, id))
+}
+
+func parseDecision(c core.Change) (Decision, error) {
+	rest := c.Key[len(whyPrefix):]
+	if len(rest) != didSize+8 {
+		return Decision{}, fmt.Errorf("record %q is broken: a key of %d bytes", c.Key, len(c.Key))
+	}
+	var r decisionRecord
+	if err := parse(c.Key, c.Value, &r); err != nil {
+		return Decision{}, err
+	}
+	return Decision{
+		ID: binary.BigEndian.Uint64(rest[didSize:]), Time: r.Time, Grid: core.DID(rest[:didSize]), Agent: r.Agent, Ask: r.Ask,
+		Decision: policy.Decision{Grant: r.Grant, Reason: r.Reason, Counter: r.Counter, Policy: r.Policy}, Facts: r.Facts,
+	}, nil
+}
+
+func (b *Barter) loadDecisions() error {
+	b.decided = decisions{next: 1, counts: map[core.DID]int{}, last: map[core.DID]Decision{}}
+	for c, err := range b.c.Books.Scan(whyPrefix, nil) {
+		if err != nil {
+			return fmt.Errorf("read decisions: %w", err)
+		}
+		d, err := parseDecision(c)
+		if err != nil {
+			return err
+		}
+		b.decided.total++
+		b.decided.counts[d.Grid]++
+		b.decided.next = max(b.decided.next, d.ID+1)
+		b.decided.last[d.Grid] = d
+	}
+	return nil
+}
+
+// asks returns which partners asked for something lately.
+func (b *Barter) asks(now int64) map[core.DID]bool {
+	b.deciding.Lock()
+	defer b.deciding.Unlock()
+	out := map[core.DID]bool{}
+	for grid, d := range b.decided.last {
+		out[grid] = now-d.Time < askedLately
+	}
+	return out
+}
+
+// logDecision writes a decision down. That this fails changes nothing about the decision.
+func (b *Barter) logDecision(d Decision) {
+	b.deciding.Lock()
+	defer b.deciding.Unlock()
+	k := &b.decided
+	last, known := k.last[d.Grid]
+	if known && !d.Grant && !last.Grant && d.Reason == last.Reason && d.Ask.Amount == last.Ask.Amount && d.Agent == last.Agent &&
+		d.Time >= last.Time && d.Time-last.Time < sameDenial {
+		return
+	}
+	d.ID = k.next
+	d.Ask.Resource = core.Resource(clip(string(d.Ask.Resource)))
+	d.Ask.Quality, d.Ask.Why.Kind = core.Quality(clip(string(d.Ask.Quality))), core.WhyKind(clip(string(d.Ask.Why.Kind)))
+	d.Ask.Why.Ref = d.Ask.Why.Ref[:min(len(d.Ask.Why.Ref), logTextMax)]
+	c, err := change(decisionKey(d.Grid, d.ID), decisionRecord{
+		V: codec.Version, Time: d.Time, Agent: d.Agent, Ask: d.Ask,
+		Grant: d.Grant, Reason: d.Reason, Counter: d.Counter, Policy: d.Policy, Facts: d.Facts,
+	})
+	changes := []core.Change{c}
+	var spared core.DID
+	if err == nil && k.total >= decisionsMax {
+		spared = slices.MaxFunc(slices.SortedFunc(maps.Keys(k.counts), core.DID.Compare), func(x, y core.DID) int { return cmp.Compare(k.counts[x], k.counts[y]) })
+		for old, scanErr := range b.c.Books.Scan(join(whyPrefix, spared[:]), nil) {
+			if err = scanErr; err == nil {
+				changes = append(changes, core.Change{Key: old.Key})
+			}
+			break
+		}
+	}
+	if err == nil {
+		err = b.c.Books.Apply(changes...)
+	}
+	if err != nil {
+		b.c.Log.Warn("a decision cannot be written down", "err", err)
+		return
+	}
+	k.next++
+	k.counts[d.Grid]++
+	k.last[d.Grid] = d
+	if k.total++; len(changes) > 1 {
+		k.total--
+		k.counts[spared]--
+	}
+}
+
+// clip bounds a text of an ask, which is whatever the asker sent.
+func clip(s string) string {
+	if len(s) <= logTextMax {
+		return s
+	}
+	return strings.ToValidUTF8(s[:logTextMax], "")
+}
+
+// Decisions returns the newest decisions on what a household asked for, at most so many, the newest first.
+func (b *Barter) Decisions(grid core.DID, most int) ([]Decision, error) {
+	var out []Decision
+	for c, err := range b.c.Books.Scan(join(whyPrefix, grid[:]), nil) {
+		if err != nil {
+			return nil, fmt.Errorf("read decisions: %w", err)
+		}
+		d, err := parseDecision(c)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, d)
+	}
+	slices.Reverse(out)
+	return out[:min(len(out), max(most, 0))], nil
+}
+
+// Decision returns one by its ID. Errors: core.ErrNotExist.
+func (b *Barter) Decision(id uint64) (Decision, error) {
+	b.deciding.Lock()
+	grids := slices.Collect(maps.Keys(b.decided.counts))
+	b.deciding.Unlock()
+	for _, grid := range grids {
+		key := decisionKey(grid, id)
+		value, err := b.c.Books.Get(key)
+		if err == nil {
+			return parseDecision(core.Change{Key: key, Value: value})
+		}
+		if !errors.Is(err, core.ErrNotExist) {
+			return Decision{}, fmt.Errorf("read decision %d: %w", id, err)
+		}
+	}
+	return Decision{}, fmt.Errorf("decision %d: %w", id, core.ErrNotExist)
+}

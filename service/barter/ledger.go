@@ -1,0 +1,125 @@
+package barter
+
+import (
+	"fmt"
+	"math/bits"
+	"slices"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/pact"
+)
+
+// Ledger is what there is between us and one partner, as this machine has it in its books.
+type Ledger struct {
+	Grid core.DID
+	Name string
+	Pact core.Score
+	// Gives is what they promised us, Given what we promised them, in bytes.
+	Gives, Given int64
+	// Used is what their pieces here come to, of which Aside is set aside, Pieces how many they are.
+	Used, Aside, Pieces int64
+	// Room is how much more they could be granted now; the policy may grant less.
+	Room int64
+	// Placed is what our pieces there come to, PlacedPieces how many they are.
+	Placed, PlacedPieces int64
+	// Gave has a line for each of their machines that had something here, Had one for each of theirs
+	// that had something of ours.
+	Gave, Had []LedgerLine
+	// Decisions are the newest on what they asked for, the newest first.
+	Decisions []Decision
+}
+
+// LedgerLine is what one machine has had of another under the pact.
+type LedgerLine struct {
+	// Agent is the machine on their side.
+	Agent core.DID
+	// Live is the bytes under leases now; Hours the byte-hours up to now, as we count them.
+	Live  int64
+	Hours uint64
+	// Receipts is how many are kept. Of the last: Seq, its Total in byte-hours and its date; Other is what
+	// the side that did not sign it counts up to that date.
+	Receipts int64
+	Seq      uint64
+	Total    uint64
+	Until    int64
+	Other    uint64
+	// Answered tells whether the other side has the last; if not, Other is about one before it.
+	Answered bool
+	// Overdue says that nothing new is granted on the line until there is a receipt.
+	Overdue bool
+}
+
+// Differs tells whether the two sides count differently.
+func (l LedgerLine) Differs() bool { return l.Answered && l.Total != l.Other }
+
+// Balance is what was given and had on all lines, as the receipts say; too much for a number is the greatest.
+func (l Ledger) Balance() pact.Balance {
+	sum := func(lines []LedgerLine) (total uint64) {
+		for _, line := range lines {
+			var carry uint64
+			if total, carry = bits.Add64(total, line.Total, 0); carry != 0 {
+				return ^uint64(0)
+			}
+		}
+		return total
+	}
+	return pact.Balance{Given: sum(l.Gave), Had: sum(l.Had)}
+}
+
+// ledgerDecisions is how many decisions a Ledger has at most.
+const ledgerDecisions = 100
+
+// Ledger returns the books on one partner. Used and Placed are kept as they change: asking costs
+// nothing by the number of pieces. Errors: core.ErrNotExist if there is no such partner.
+func (b *Barter) Ledger(grid core.DID) (Ledger, error) {
+	p, ok := b.c.Partners.Of(grid)
+	if !ok {
+		return Ledger{}, fmt.Errorf("ledger of %s: %w", grid, core.ErrNotExist)
+	}
+	b.mu.Lock()
+	landed := b.landed
+	b.mu.Unlock()
+	free, total, err := b.c.Free()
+	if err != nil {
+		return Ledger{}, fmt.Errorf("ask the disk for its free room: %w", err)
+	}
+	b.mu.Lock()
+	b.endIdle(b.c.Clock.Now())
+	facts := b.facts(p, free, total, landed)
+	used, placed := b.account(grid).used, b.out[grid]
+	b.mu.Unlock()
+	out := Ledger{
+		Grid: grid, Name: p.Name, Pact: p.Pact, Gives: p.Gives, Given: p.Given,
+		Used: used.Bytes, Aside: used.Aside, Pieces: used.Pieces, Room: max(0, min(facts.Room, p.Given-facts.Used)),
+		Placed: placed.Bytes, PlacedPieces: placed.Pieces,
+	}
+	if out.Gave, err = b.ledgerLines(asHolder, p, true); err != nil {
+		return Ledger{}, err
+	}
+	if out.Had, err = b.ledgerLines(asOwner, p, false); err != nil {
+		return Ledger{}, err
+	}
+	out.Decisions, err = b.Decisions(grid, ledgerDecisions)
+	return out, err
+}
+
+func (b *Barter) ledgerLines(s side, p Partner, gave bool) ([]LedgerLine, error) {
+	lines, err := b.linesOf(s, &p.Grid)
+	if err != nil {
+		return nil, err
+	}
+	now, ran := b.c.Clock.Now().Unix(), b.ran()
+	var out []LedgerLine
+	for _, l := range lines {
+		if l.rec.Pact != p.Pact {
+			continue
+		}
+		at := max(now, l.rec.Latest)
+		overdue := gave && slices.Contains(p.Agents, l.agent) && l.overdue(now, ran)
+		out = append(out, LedgerLine{
+			Agent: l.agent, Live: l.meter.Live(at), Hours: l.meter.Hours(at), Receipts: l.rec.Kept,
+			Seq: l.rec.Seq, Total: l.rec.Total, Until: l.rec.Until, Other: l.rec.Other, Answered: l.rec.Seq == l.rec.Acked, Overdue: overdue,
+		})
+	}
+	return out, nil
+}
