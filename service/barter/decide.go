@@ -63,35 +63,52 @@ func decisionKey(grid core.DID, id uint64) []byte {
 	return join(whyPrefix, grid[:], binary.BigEndian.AppendUint64(nil, id))
 }
 
-func parseDecision(c core.Change) (Decision, error) {
-	rest := c.Key[len(whyPrefix):]
+func parseDecisionKey(key []byte) (grid core.DID, id uint64, err error) {
+	rest := key[len(whyPrefix):]
 	if len(rest) != didSize+8 {
-		return Decision{}, fmt.Errorf("record %q is broken: a key of %d bytes", c.Key, len(c.Key))
+		return grid, 0, fmt.Errorf("record %q is broken: a key of %d bytes", key, len(key))
+	}
+	return core.DID(rest[:didSize]), binary.BigEndian.Uint64(rest[didSize:]), nil
+}
+
+func parseDecision(c core.Change) (Decision, error) {
+	grid, id, err := parseDecisionKey(c.Key)
+	if err != nil {
+		return Decision{}, err
 	}
 	var r decisionRecord
 	if err := parse(c.Key, c.Value, &r); err != nil {
 		return Decision{}, err
 	}
 	return Decision{
-		ID: binary.BigEndian.Uint64(rest[didSize:]), Time: r.Time, Grid: core.DID(rest[:didSize]), Agent: r.Agent, Ask: r.Ask,
+		ID: id, Time: r.Time, Grid: grid, Agent: r.Agent, Ask: r.Ask,
 		Decision: policy.Decision{Grant: r.Grant, Reason: r.Reason, Counter: r.Counter, Policy: r.Policy}, Facts: r.Facts,
 	}, nil
 }
 
+// loadDecisions counts the decisions, and reads the last of each household only: a start must be quick.
 func (b *Barter) loadDecisions() error {
 	b.decided = decisions{next: 1, counts: map[core.DID]int{}, last: map[core.DID]Decision{}}
+	last := map[core.DID]core.Change{}
 	for c, err := range b.c.Books.Scan(whyPrefix, nil) {
 		if err != nil {
 			return fmt.Errorf("read decisions: %w", err)
 		}
-		d, err := parseDecision(c)
+		grid, id, err := parseDecisionKey(c.Key)
 		if err != nil {
 			return err
 		}
 		b.decided.total++
-		b.decided.counts[d.Grid]++
-		b.decided.next = max(b.decided.next, d.ID+1)
-		b.decided.last[d.Grid] = d
+		b.decided.counts[grid]++
+		b.decided.next = max(b.decided.next, id+1)
+		last[grid] = c
+	}
+	for grid, c := range last {
+		d, err := parseDecision(c)
+		if err != nil {
+			return err
+		}
+		b.decided.last[grid] = d
 	}
 	return nil
 }
@@ -162,19 +179,23 @@ func clip(s string) string {
 
 // Decisions returns the newest decisions on what a household asked for, at most so many, the newest first.
 func (b *Barter) Decisions(grid core.DID, most int) ([]Decision, error) {
-	var out []Decision
+	var kept []core.Change
 	for c, err := range b.c.Books.Scan(join(whyPrefix, grid[:]), nil) {
 		if err != nil {
 			return nil, fmt.Errorf("read decisions: %w", err)
 		}
+		kept = append(kept, c)
+	}
+	slices.Reverse(kept)
+	var out []Decision
+	for _, c := range kept[:min(len(kept), max(most, 0))] {
 		d, err := parseDecision(c)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, d)
 	}
-	slices.Reverse(out)
-	return out[:min(len(out), max(most, 0))], nil
+	return out, nil
 }
 
 // Decision returns one by its ID. Errors: core.ErrNotExist.

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/grange-grid/grange/core"
@@ -263,4 +264,82 @@ func TestALeaseThatIsMadeUp(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", name, got, before)
 		}
 	}
+}
+
+// What was answered to one machine is told to nobody else, nor when there is a later lease.
+func TestAnAnswerIsAskedForAgain(t *testing.T) {
+	w, _ := simWorld(t, 3)
+	owner, holder, other := w.homes[0], w.homes[1], w.homes[2]
+	a, b := bytesOf(1, 1_000), bytesOf(2, 2_000)
+	owner.mustPut(t, holder, owner.mustAsk(t, holder, 10_000), a)
+	id := []byte("the first")
+	again := func(from *home, id []byte) leaseAnswer {
+		t.Helper()
+		var out leaseAnswer
+		if err := from.client.Call(t.Context(), holder.agent(), "POST", "/leases", leaseRequest{Pieces: []core.Piece{}, ID: id, Again: true}, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if out := again(owner, id); out.Lease != nil {
+		t.Errorf("before it was asked: %+v", out)
+	}
+	in := leaseRequest{Pieces: []core.Piece{{Score: core.ScoreOf(a)}}, Seconds: 180 * daySeconds, ID: id}
+	var first leaseAnswer
+	if err := owner.client.Call(t.Context(), holder.agent(), "POST", "/leases", in, &first); err != nil || first.Lease == nil || !slices.Equal(first.Sizes, []int64{1_000}) {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	if out := again(owner, id); out.Lease == nil || out.Lease.Score() != first.Lease.Score() || !slices.Equal(out.Sizes, []int64{1_000}) {
+		t.Errorf("%+v", out)
+	}
+	holder.open()
+	if out := again(owner, id); out.Lease == nil || out.Lease.Score() != first.Lease.Score() {
+		t.Errorf("after a restart: %+v", out)
+	}
+	for name, out := range map[string]leaseAnswer{"another": again(other, id), "another name": again(owner, []byte("first")), "no name": again(owner, nil)} {
+		if out.Lease != nil || len(out.Sizes) > 0 {
+			t.Errorf("%s: %+v", name, out)
+		}
+	}
+	for _, bad := range []leaseRequest{
+		{Pieces: in.Pieces, Seconds: 1, ID: id, Again: true},
+		{Pieces: []core.Piece{}, ID: id, Again: true, Close: [][]byte{id}},
+		{Pieces: in.Pieces, Seconds: 1, ID: make([]byte, 17)},
+	} {
+		if err := owner.client.Call(t.Context(), holder.agent(), "POST", "/leases", bad, &leaseAnswer{}); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	owner.mustPut(t, holder, owner.mustAsk(t, holder, 10_000), b)
+	owner.mustLease(t, holder, b)
+	if out := again(owner, id); out.Lease != nil {
+		t.Errorf("after a later one: %+v", out)
+	}
+}
+
+// Run sends a receipt within a day, and one each day.
+func TestRunSendsReceipts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, bubble{}, 2)
+		owner, holder := w.homes[0], w.homes[1]
+		p := mustPlace(t, owner, 1_000)
+		mustSegment(t, p, 1, 3_600, upTo(10))
+		commit(t, p, true)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		for _, h := range w.homes {
+			go func() { ended <- h.now().Run(ctx) }()
+		}
+		time.Sleep(73 * time.Hour)
+		synctest.Wait()
+		if n := len(holder.receipts(t, asHolder, owner)); n != 4 { // the first after some minutes
+			t.Errorf("%d receipts", n)
+		}
+		owner.checkLine(t, holder)
+		cancel()
+		for range w.homes {
+			<-ended
+		}
+		w.end()
+	})
 }
