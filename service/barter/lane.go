@@ -223,8 +223,9 @@ func (l *lane) refused(err error) {
 	l.refusal = err
 }
 
-// ask opens a new grant. A receipt that is overdue is sent first.
+// ask opens a new grant. A receipt that is due or overdue is sent first.
 func (l *lane) ask(ctx context.Context, amount int64) error {
+	l.b.receiptIfFresh(ctx, l.partner, l.agent)
 	err := l.askOnce(ctx, amount)
 	denial, ok := errors.AsType[*core.Denial](err)
 	if !ok || denial.Reason != reasonOverdue {

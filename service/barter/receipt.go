@@ -49,11 +49,17 @@ func (l *line) due(now, ran int64) bool {
 	return late && (l.rec.Seq != l.rec.Acked || l.meter.Hours(max(now, l.rec.Latest)) > l.rec.Total)
 }
 
-// receiptIfFresh sends a receipt if enough was leased for one. If that fails, it is sent when it is asked for.
+// receiptIfFresh sends a receipt if enough was leased for one, after what is being leased just now.
+// If that fails, it is sent when it is asked for.
 func (b *Barter) receiptIfFresh(ctx context.Context, p Partner, agent core.DID) {
+	unlock, err := b.lockLine(ctx, agent)
+	if err != nil {
+		return
+	}
+	defer unlock()
 	l, err := b.lineOf(asOwner, p.Grid, agent)
 	if err == nil && l.rec.Fresh >= receiptBytes {
-		err = b.sendReceipt(ctx, p, agent)
+		err = b.receiptInTurn(ctx, p, agent)
 	}
 	if err != nil && ctx.Err() == nil {
 		b.c.Log.Info("a receipt waits", "holder", p.Name, "err", err)
@@ -90,6 +96,11 @@ func (b *Barter) sendReceipt(ctx context.Context, p Partner, agent core.DID) err
 		return err
 	}
 	defer unlock()
+	return b.receiptInTurn(ctx, p, agent)
+}
+
+// receiptInTurn is sendReceipt for who has the line.
+func (b *Barter) receiptInTurn(ctx context.Context, p Partner, agent core.DID) error {
 	if err := b.settleLine(ctx, p, agent); err != nil {
 		return err
 	}

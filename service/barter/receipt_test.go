@@ -1,6 +1,7 @@
 package barter
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -334,4 +335,50 @@ func TestAFloodOfReceipts(t *testing.T) {
 	if l := holder.ledger(t, owner).Gave[0]; l.Receipts != 1 || l.Total != 299 || !l.Differs() {
 		t.Errorf("%+v", l)
 	}
+}
+
+// What a provider answers to a receipt changes nothing that we count, and leads to nothing without an end.
+func TestAProviderThatAnswersBadly(t *testing.T) {
+	w, _, _ := placedWorld(t, 3, 3_600)
+	owner, holder, other := w.homes[0], w.homes[1], w.homes[2]
+	w.live(t, 2)
+	var old identity.Signed
+	if err := codec.Unmarshal(owner.receipts(t, asOwner, holder)[0].Value, &old, receiptLimit); err != nil {
+		t.Fatal(err)
+	}
+	before := owner.ledger(t, holder).Had[0]
+	elsewhere := owner.sign(t, other, func(r *pact.Receipt) { r.Total = 1 << 60 })
+	theirs := holder.sign(t, owner, func(r *pact.Receipt) { r.Total = 1 << 60 })
+	forged := owner.sign(t, holder, func(r *pact.Receipt) { r.Total = 1 << 60 })
+	forged.Sig[5] ^= 1
+	p, _ := owner.Of(holder.grid)
+	for name, last := range map[string]identity.Signed{"an old one": old, "another provider's": elsewhere, "its own": theirs, "a forged one": forged, "nothing": {}} {
+		calls := 0
+		holder.instead("POST /receipt", wire.Handle(func(context.Context, receiptRequest) (receiptAnswer, error) {
+			calls++
+			return receiptAnswer{Last: &last}, nil
+		}))
+		if err := owner.now().sendReceipt(t.Context(), p, holder.agent()); err == nil || calls > receiptTries {
+			t.Errorf("%s: %v after %d calls", name, err, calls)
+		}
+		if got := owner.ledger(t, holder).Had[0]; got.Total != before.Total || got.Hours != before.Hours || got.Other != before.Other || got.Answered || got.Differs() {
+			t.Errorf("%s: %+v, want %+v", name, got, before)
+		}
+	}
+	holder.instead("POST /receipt", nil)
+	owner.receipt(t, holder)
+	// A total of its own is shown, and that is all.
+	w.clock.(interface{ Advance(time.Duration) }).Advance(time.Hour)
+	holder.instead("POST /receipt", wire.Handle(func(context.Context, receiptRequest) (receiptAnswer, error) {
+		return receiptAnswer{Total: 1 << 63, Until: -5}, nil
+	}))
+	if err := owner.now().sendReceipt(t.Context(), p, holder.agent()); err != nil {
+		t.Fatal(err)
+	}
+	if got := owner.ledger(t, holder).Had[0]; got.Other != 1<<63 || !got.Differs() || got.Total != before.Total+10*3_600 || got.Hours != got.Total {
+		t.Errorf("%+v", got)
+	}
+	holder.instead("POST /receipt", nil)
+	w.live(t, 2)
+	owner.checkLine(t, holder)
 }
