@@ -119,7 +119,7 @@ func FuzzMeterState(f *testing.F) {
 		if again, err := codec.Marshal(m.State()); err != nil || !bytes.Equal(again, raw) {
 			t.Fatalf("%x is %x again: %v", raw, again, err)
 		}
-		last := int64(TimeMax / day * day)
+		last := CountedUntil(TimeMax)
 		before := m.Seconds(last)
 		m.Settle(last)
 		if m.Seconds(last).Cmp(before) != 0 || m.Live(last) != 0 {

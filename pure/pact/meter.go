@@ -22,7 +22,7 @@ const (
 )
 
 // Meter counts the byte-seconds of one line of storage: those of each piece from the date of its first
-// lease until its release, or the midnight (UTC) before its last lease ends, whichever comes
+// lease until its release, or the midnight (UTC) after its last lease ends, whichever comes
 // first. Both sides of the line have one, and feed it with the same signed leases and releases in
 // the same order; so they are equal to the byte-second, whatever their clocks say. Days are
 // what keeps it small: how long a piece counts is one date, kept beside the piece, and the meter
@@ -70,7 +70,7 @@ func (s MeterState) Meter() (*Meter, error) {
 	}
 	last := int64(0)
 	for _, e := range s.Ends {
-		if e.At <= last || e.At%day != 0 || e.At > TimeMax || e.Bytes == 0 || e.Bytes > AmountMax || e.Bytes < -AmountMax {
+		if e.At <= last || e.At%day != 0 || e.At > CountedUntil(TimeMax) || e.Bytes == 0 || e.Bytes > AmountMax || e.Bytes < -AmountMax {
 			return nil, fmt.Errorf("meter: %w: %d bytes end at %d", core.ErrInvalid, e.Bytes, e.At)
 		}
 		last = e.At
@@ -79,11 +79,14 @@ func (s MeterState) Meter() (*Meter, error) {
 	return m, nil
 }
 
+// CountedUntil returns until when a piece counts under a lease with that end: the midnight after it, or it.
+func CountedUntil(until int64) int64 { return (until + day - 1) / day * day }
+
 // Lease counts a piece of size bytes under one more lease. end is until when it counts so far, 0 if it
-// never did or was released; until when it counts now is returned. A lease of less than a day counts nothing.
+// never did or was released; until when it counts now is returned.
 func (m *Meter) Lease(end, size, from, until int64) int64 {
-	to := until - until%day
-	if to <= max(end, from) {
+	to := CountedUntil(until)
+	if to <= end {
 		return end
 	}
 	if _, known := m.ends[to]; !known && len(m.ends) >= MeterEndsMax {

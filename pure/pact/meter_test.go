@@ -28,12 +28,12 @@ func TestMeter(t *testing.T) {
 		return got
 	}
 	want(1_000, 0, "0", 0)
-	a := end(m.Lease(0, 10, 1_000, 10*day+5), 10)
+	a := end(m.Lease(0, 10, 1_000, 10*day-5), 10)
 	want(1_000, 10, "0", 0)
 	want(1_360, 10, "3600", 1)
-	b := end(m.Lease(0, 5, 2_000, 2*day+10), 2)
+	b := end(m.Lease(0, 5, 2_000, day+1), 2)
 	want(2_000, 15, "10000", 2)
-	a = end(m.Lease(a, 10, 3_000, 10*day-1), 10) // earlier than promised: nothing new
+	a = end(m.Lease(a, 10, 3_000, 10*day), 10) // earlier than promised: nothing new
 	a = end(m.Lease(a, 10, 3_000, 20*day), 20)
 	want(4_000, 15, "40000", 11)
 	want(2*day, 10, "2572000", 714)
@@ -48,11 +48,8 @@ func TestMeter(t *testing.T) {
 	want(6*day, 10, "6892500", 1914)
 	m.Release(a, 10, 21*day) // after its end
 	want(30*day, 0, "18988500", 5274)
-	if end := m.Lease(0, 10, 30*day+5, 31*day-1); end != 0 {
-		t.Errorf("a lease of less than a day counts until %d", end)
-	}
-	if end := m.Lease(0, 10, 30*day, 31*day); end != 31*day {
-		t.Errorf("a lease of a day counts until %d", end)
+	if end := m.Lease(0, 10, 30*day, 30*day+1); end != 31*day { // or short leases would be free
+		t.Errorf("a lease of a second counts until %d", end)
 	}
 	m.Restart(30*day + 10)
 	want(30*day+10, 10, "0", 0)
@@ -142,8 +139,8 @@ func TestMetersAgree(t *testing.T) {
 				for i, s := range sides {
 					p.ends[i] = s.Lease(p.ends[i], p.size, from, until)
 				}
-				switch to := until / day * day; {
-				case to <= max(p.until, from):
+				switch to := (until + day - 1) / day * day; {
+				case to <= p.until:
 				case p.until < from:
 					p.done += p.size * (p.until - p.begun)
 					p.begun, p.until = from, to

@@ -292,7 +292,7 @@ func makeVectors(t *testing.T) vectors {
 		{From: from + 71*day},
 		{Piece: "a", Size: 1 << 20, From: from + 100*day + 1800},
 		{From: from + 101*day},
-		{Piece: "d", Size: 5, From: from + 101*day, Until: from + 101*day + 100}, // too short to count
+		{Piece: "d", Size: 5, From: from + 101*day, Until: from + 101*day + 100}, // counts to the midnight
 		{From: from + 400*day},
 	})
 	return v

@@ -227,7 +227,7 @@ func (l *leasing) counts(r *heldRecord) error {
 		return err
 	}
 	end := r.count(l.agent)
-	l.news = l.news || end < r.Until-r.Until%daySeconds
+	l.news = l.news || end < pact.CountedUntil(r.Until)
 	r.setCount(l.agent, line.lease(end, r.Size, pact.Lease{From: l.from, Until: l.until}))
 	return nil
 }

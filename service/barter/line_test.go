@@ -192,7 +192,7 @@ func TestALostAnswer(t *testing.T) {
 			if got := holder.ledger(t, owner).Gave[0]; got.Differs() || got.Live != 2_000 {
 				t.Errorf("%+v", got)
 			}
-			w.live(t, 100)
+			w.live(t, 110)
 			holder.wantUsed(t, owner, 0, 0, 0)
 			for range owner.books.Scan(placedPrefix, nil) {
 				t.Error("a piece is remembered")

@@ -22,16 +22,16 @@ type modelLine struct {
 	kept       int
 }
 
-// count counts a piece under a lease until the midnight before its end.
+// count counts a piece under a lease until the midnight after its end.
 func (m *model) count(owner core.DID, piece core.Score, size int64, l pact.Lease) {
 	c := m.counts[owner][piece]
 	if c == nil {
 		c = &modelCount{size: size}
 		m.counts[owner][piece] = c
 	}
-	end := l.Until / daySeconds * daySeconds
+	end := (l.Until + daySeconds - 1) / daySeconds * daySeconds
 	switch {
-	case end <= max(c.end, l.From):
+	case end <= c.end:
 	case c.end < l.From:
 		c.done += size * (c.end - c.begun)
 		c.begun, c.end = l.From, end

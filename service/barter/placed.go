@@ -157,7 +157,7 @@ func (b *Barter) staysReleased(t taking, known bool, r placedRecord, piece core.
 		if learned, err := b.Learned(t.lease.Grid); !learned || err != nil {
 			return 0, err
 		}
-		return max(t.lease.Until, b.c.Clock.Now().Unix()), nil
+		return max(t.lease.Until, b.c.Clock.Now().Unix()) + b.asideSeconds(t.lease.Grid, false), nil
 	case r.Released == 0 || t.asked == nil:
 		return r.Released, nil
 	case !t.asked.Back:
