@@ -71,7 +71,7 @@ const (
 	groupChunks  = manifest.ChunksPerRecord
 	readTries    = 3
 	checkSegs    = 32      // segments between checkpoints, 320 MiB
-	checkChunks  = 1 << 15 // chunks between checkpoints: small ones cost memory by number, not by size
+	checkChunks  = 1 << 14 // chunks between checkpoints: small ones cost memory by number, not by size
 	checkEvery   = 30 * time.Second
 	lostMax      = 4 // segments that found too few holders, until the put gives up
 	progressStep = 256 << 10
