@@ -9,6 +9,7 @@ import (
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/manifest"
+	"github.com/grange-grid/grange/pure/page"
 )
 
 // The keys of the vault's records. What stands under statePrefix goes to the
@@ -157,14 +158,23 @@ func (s segmentSet) sorted() [][]byte {
 	return out
 }
 
-func encodeUses(s segmentSet) []byte { return bytes.Join(s.sorted(), nil) }
+// encodeUses lists the segments that a version with that tree consists of. The tree is named, because
+// a version may be rewritten: see Compact.
+func encodeUses(t page.Tree, s segmentSet) []byte {
+	root := core.ScoreOf(t.Root)
+	return append(root[:], bytes.Join(s.sorted(), nil)...)
+}
 
-func decodeUses(raw []byte) (segmentSet, error) {
-	if len(raw)%manifest.SegmentIDSize != 0 || len(raw) > usesSizeMax {
+// decodeUses reads what encodeUses returned. Errors: core.ErrCorrupt, core.ErrNotExist if it is of another tree.
+func decodeUses(t page.Tree, raw []byte) (segmentSet, error) {
+	if len(raw) < core.ScoreSize || (len(raw)-core.ScoreSize)%manifest.SegmentIDSize != 0 || len(raw) > usesSizeMax {
 		return nil, fmt.Errorf("a list of segments of %d bytes: %w", len(raw), core.ErrCorrupt)
 	}
+	if core.Score(raw[:core.ScoreSize]) != core.ScoreOf(t.Root) {
+		return nil, fmt.Errorf("a list of segments of another tree: %w", core.ErrNotExist)
+	}
 	s := segmentSet{}
-	for id := range slices.Chunk(raw, manifest.SegmentIDSize) {
+	for id := range slices.Chunk(raw[core.ScoreSize:], manifest.SegmentIDSize) {
 		s.add(id)
 	}
 	return s, nil

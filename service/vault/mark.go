@@ -63,6 +63,10 @@ type marks struct {
 	known segmentSet // all segments that have records
 	live  segmentSet // used by a version that is not removed, whoever made it
 	dead  segmentSet // used by one that is, and by none of the former
+	// worn are live, and used by a removed version as well: some of their bytes may be dead.
+	worn segmentSet
+	// others are used by versions of other machines.
+	others segmentSet
 	// stale are the keys of the versions that were removed so long ago that they are forgotten.
 	stale [][]byte
 }
@@ -70,7 +74,7 @@ type marks struct {
 // mark reads what every version uses. It fails rather than to leave anything out: what it does
 // not find live is given up.
 func (v *Vault) mark(ctx context.Context) (*marks, error) {
-	m := &marks{known: segmentSet{}, live: segmentSet{}, dead: segmentSet{}}
+	m := &marks{known: segmentSet{}, live: segmentSet{}, dead: segmentSet{}, worn: segmentSet{}, others: segmentSet{}}
 	for c, err := range v.c.Books.Scan(stateKey([]byte(manifest.SegmentPrefix)), nil) {
 		if err != nil {
 			return nil, fmt.Errorf("read segment tables: %w", err)
@@ -85,7 +89,12 @@ func (v *Vault) mark(ctx context.Context) (*marks, error) {
 			return nil, err
 		}
 	}
-	maps.DeleteFunc(m.dead, func(id segmentID, _ struct{}) bool { _, live := m.live[id]; return live })
+	for id := range m.dead {
+		if m.live.has(id[:]) {
+			m.worn[id] = struct{}{}
+			delete(m.dead, id)
+		}
+	}
 	return m, nil
 }
 
@@ -109,6 +118,9 @@ func (m *marks) version(ctx context.Context, v *Vault, c core.Change) error {
 		return fmt.Errorf("%q, version %d: %w", version.Name, version.Seq, err)
 	}
 	maps.Copy(m.live, uses)
+	if version.Agent != v.c.Household.Agent() {
+		maps.Copy(m.others, uses)
+	}
 	return nil
 }
 
@@ -117,13 +129,11 @@ func (m *marks) buried(v *Vault, version manifest.Version, since int64) error {
 	for _, id := range version.Segments {
 		m.dead.add(id)
 	}
-	raw, err := v.c.Books.Get(usesKey(version.Key()))
-	if err != nil && !errors.Is(err, core.ErrNotExist) {
-		return fmt.Errorf("segments of version %d: %w", version.Seq, err)
+	uses, err := v.knownUses(version)
+	if err != nil && !errors.Is(err, core.ErrNotExist) && !errors.Is(err, core.ErrCorrupt) {
+		return err
 	}
-	if uses, err := decodeUses(raw); err == nil {
-		maps.Copy(m.dead, uses)
-	}
+	maps.Copy(m.dead, uses)
 	if v.c.Clock.Now().Unix()-since > forgetAfter {
 		m.stale = append(m.stale, version.Key())
 	}

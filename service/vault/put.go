@@ -97,6 +97,7 @@ type put struct {
 	placing  Placement
 	progress *meter
 	cache    *fileCache // of read alone
+	avoid    segmentSet // on which nothing is to be built
 
 	events chan event
 	jobs   chan *job
@@ -167,7 +168,7 @@ func (v *Vault) Put(ctx context.Context, name string, src Source, o PutOptions) 
 	if err != nil {
 		return nil, err
 	}
-	tree, err := p.pipe(ctx, src)
+	tree, err := p.pipe(ctx, func() error { return p.read(src) })
 	if err != nil {
 		p.abandon(ctx)
 		if errors.Is(err, errDoomed) {
@@ -200,7 +201,7 @@ func (v *Vault) newPut(name string, shape erasure.Shape, m *meter) (*put, error)
 }
 
 // pipe runs the pipe to its end: everything is placed and leased, or known not to be.
-func (p *put) pipe(ctx context.Context, src Source) (page.Tree, error) {
+func (p *put) pipe(ctx context.Context, read func() error) (page.Tree, error) {
 	coder, err := p.v.coder(p.shape)
 	if err != nil {
 		return page.Tree{}, err
@@ -210,7 +211,7 @@ func (p *put) pipe(ctx context.Context, src Source) (page.Tree, error) {
 	var tree page.Tree
 	g.Go(func() error {
 		defer close(p.events)
-		return p.read(src)
+		return read()
 	})
 	g.Go(func() (err error) {
 		// Only read and collect send jobs, and collect outlasts read.

@@ -71,19 +71,29 @@ func (p *put) known(plain core.Score, isPage bool) (manifest.Ref, bool, error) {
 	if isPage && len(p.treeSegs) >= treeSegsOld && !p.treeSegs.has(ref.Segment) {
 		return ref, false, nil
 	}
+	known, err = p.usableRef(ref)
+	return ref, known, err
+}
+
+// usableRef tells whether a put may build on a chunk.
+func (p *put) usableRef(ref manifest.Ref) (bool, error) {
 	id := segmentID(ref.Segment)
+	if p.avoid.has(ref.Segment) {
+		return false, nil
+	}
 	p.mu.Lock()
 	size64, seen := p.usable[id]
 	p.mu.Unlock()
 	if !seen {
+		var err error
 		if size64, err = p.usableBytes(id); err != nil {
-			return ref, false, err
+			return false, err
 		}
 		p.mu.Lock()
 		p.usable[id] = size64
 		p.mu.Unlock()
 	}
-	return ref, ref.Offset+ref.Sealed <= size64, nil
+	return ref.Offset+ref.Sealed <= size64, nil
 }
 
 // usableBytes returns how long the string of a segment is that a put may build on; 0 for any other.

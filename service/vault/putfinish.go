@@ -161,7 +161,7 @@ func (v *Vault) record(version manifest.Version, uses segmentSet, more ...core.C
 	}
 	changes := append(more,
 		core.Change{Key: stateKey(version.Key()), Value: value},
-		core.Change{Key: usesKey(version.Key()), Value: encodeUses(uses)})
+		core.Change{Key: usesKey(version.Key()), Value: encodeUses(version.Tree, uses)})
 	if err := v.c.Books.Apply(changes...); err != nil {
 		return fmt.Errorf("record version: %w", err)
 	}

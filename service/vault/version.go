@@ -127,14 +127,20 @@ func (v *Vault) Worth(ctx context.Context, version manifest.Version, away func(c
 // usesOf returns the segments that a version consists of: from our books, or
 // else from its manifest, which needs partners.
 func (v *Vault) usesOf(ctx context.Context, version manifest.Version) (segmentSet, error) {
-	raw, err := v.c.Books.Get(usesKey(version.Key()))
-	if err == nil {
-		return decodeUses(raw)
+	uses, err := v.knownUses(version)
+	if errors.Is(err, core.ErrNotExist) {
+		return v.takeOver(ctx, version)
 	}
-	if !errors.Is(err, core.ErrNotExist) {
+	return uses, err
+}
+
+// knownUses returns the segments that a version consists of by our books. Errors: core.ErrNotExist, core.ErrCorrupt.
+func (v *Vault) knownUses(version manifest.Version) (segmentSet, error) {
+	raw, err := v.c.Books.Get(usesKey(version.Key()))
+	if err != nil {
 		return nil, fmt.Errorf("segments of version %d: %w", version.Seq, err)
 	}
-	return v.takeOver(ctx, version)
+	return decodeUses(version.Tree, raw)
 }
 
 // TakeOver reads the manifests of versions that this machine did not put, after
@@ -149,7 +155,7 @@ func (v *Vault) TakeOver(ctx context.Context, progress func(Progress)) error {
 	m := newMeter("reading manifests", progress)
 	var failures []error
 	for _, version := range versions {
-		if _, err := v.c.Books.Get(usesKey(version.Key())); err == nil {
+		if _, err := v.knownUses(version); err == nil {
 			continue
 		}
 		_, err := v.takeOver(ctx, version)
@@ -199,27 +205,8 @@ func (v *Vault) takeOver(ctx context.Context, version manifest.Version) (segment
 		changes = changes[:0]
 		return err
 	}
-	for raw, err := range page.Refs(version.Tree, r.load(ctx)) {
-		if err != nil {
-			return nil, fmt.Errorf("read the manifest: %w", err)
-		}
-		ref, err := manifest.ParseRef(raw)
-		if err != nil {
-			return nil, err
-		}
-		if err := note(ref); err != nil {
-			return nil, err
-		}
-	}
-	for row, err := range manifest.Rows(page.Walk(version.Tree, r.load(ctx), nil, nil)) {
-		if err != nil {
-			return nil, fmt.Errorf("read the manifest: %w", err)
-		}
-		for _, ref := range row.Chunks {
-			if err := note(ref); err != nil {
-				return nil, err
-			}
-		}
+	if err := v.refs(ctx, r, version.Tree, note); err != nil {
+		return nil, err
 	}
 	if ours {
 		adopted, err := v.adopt(uses)
@@ -228,11 +215,38 @@ func (v *Vault) takeOver(ctx context.Context, version manifest.Version) (segment
 		}
 		changes = append(changes, adopted...)
 	}
-	changes = append(changes, core.Change{Key: usesKey(version.Key()), Value: encodeUses(uses)})
+	changes = append(changes, core.Change{Key: usesKey(version.Key()), Value: encodeUses(version.Tree, uses)})
 	if err := v.c.Books.Apply(changes...); err != nil {
 		return nil, fmt.Errorf("record what version %d consists of: %w", version.Seq, err)
 	}
 	return uses, nil
+}
+
+// refs calls f for every chunk that a tree consists of, its pages first.
+func (v *Vault) refs(ctx context.Context, r *reader, t page.Tree, f func(manifest.Ref) error) error {
+	for raw, err := range page.Refs(t, r.load(ctx)) {
+		if err != nil {
+			return fmt.Errorf("read the manifest: %w", err)
+		}
+		ref, err := manifest.ParseRef(raw)
+		if err == nil {
+			err = f(ref)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for row, err := range manifest.Rows(page.Walk(t, r.load(ctx), nil, nil)) {
+		if err != nil {
+			return fmt.Errorf("read the manifest: %w", err)
+		}
+		for _, ref := range row.Chunks {
+			if err := f(ref); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // adopt returns the changes by which segments are this machine's to give up.
