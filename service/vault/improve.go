@@ -52,7 +52,7 @@ type Improved struct {
 // those of households that are leaving, or have been away for 72 hours, and those of which a household holds so
 // many that the version survives less than it could, as when another household has joined. What is
 // worth least comes first. An old holding is given up when the new one is leased. It stops when a put
-// waits.
+// waits. Segments that another machine of the household has placed are left to that.
 func (v *Vault) Improve(ctx context.Context, o ImproveOptions) (*Improved, error) {
 	unlock, err := v.lock(ctx)
 	if err != nil {
@@ -141,7 +141,7 @@ type improvement struct {
 	worth place.Worth
 }
 
-// improvable returns those segments of all versions that can be improved, the ones that are worth
+// improvable returns those segments that this machine has placed, or taken over, and that can be improved, the ones that are worth
 // least first. It gives up spare copies on the way.
 func (v *Vault) improvable(ctx context.Context, o ImproveOptions, found *findings) ([]improvement, error) {
 	versions, err := v.Versions("")
@@ -163,6 +163,11 @@ func (v *Vault) improvable(ctx context.Context, o ImproveOptions, found *finding
 	takers := o.takers()
 	var out []improvement
 	for id := range all {
+		if _, ours, err := v.timeOfKey(mineKey(id[:])); err != nil {
+			return nil, err
+		} else if !ours { // another machine sees to it, and knows where its pieces are
+			continue
+		}
 		s, err := v.segment(id[:])
 		if errors.Is(err, errNoSegment) {
 			continue

@@ -324,3 +324,15 @@ func TestImproveGoesOnWithoutAManifest(t *testing.T) {
 		t.Errorf("%+v, %v", out, err)
 	}
 }
+
+func TestImproveLeavesOtherMachinesSegments(t *testing.T) {
+	f := newFixture(t, 2)
+	f.put(aFew())
+	f.hand(3, did(1), did(0))
+	for c := range f.books.Scan(minePrefix, nil) {
+		f.apply(core.Change{Key: c.Key})
+	}
+	if out := f.improve(plenty, f.here()); out.Pieces != 0 || len(f.m.aside) > 0 {
+		t.Errorf("%+v", out)
+	}
+}
