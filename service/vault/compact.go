@@ -55,6 +55,7 @@ func (v *Vault) Compact(ctx context.Context, budget int64, progress func(Progres
 	if err != nil {
 		return nil, err
 	}
+	defer v.worths.forget()
 	meter := newMeter("rewriting", progress)
 	var failures []error
 	for _, version := range versions {
@@ -232,7 +233,7 @@ func (v *Vault) rewrite(ctx context.Context, old manifest.Version, avoid segment
 	if err != nil {
 		return placed, err
 	}
-	before, err := v.worthOf(uses, nil)
+	before, _, err := v.worthOf(uses, nil)
 	if err != nil {
 		return placed, err
 	}
