@@ -138,6 +138,11 @@ func routeTable() []routeRow {
 			},
 		},
 		{
+			method: "POST", path: "/amend", limit: 16 << 10,
+			body:     func(*kept) any { return fields{} },
+			stranger: unknown, partner: ok, other: ok, admitted: unknown,
+		},
+		{
 			method: "POST", path: "/charter", limit: 1 << 20,
 			body:     func(k *kept) any { return fields{"charters": k.charter} },
 			own:      invalid,

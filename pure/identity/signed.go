@@ -17,6 +17,7 @@ const (
 	KindLease     = "lease"
 	KindRelease   = "release"
 	KindReceipt   = "receipt"
+	KindNotice    = "notice"
 )
 
 // signaturePrefix is what every signed string starts with, before kind and zero byte.

@@ -90,3 +90,21 @@ func admission() Admission {
 		Nonce: core.DeriveKey("grange test pact nonce"), Time: start + 10*day,
 	}
 }
+
+// amendment is the second one of pact's.
+func amendment() Pact {
+	first := pact()
+	body, _, err := SignPact(bobAgent, first)
+	if err != nil {
+		panic(err)
+	}
+	return first.Amend(core.ScoreOf(body), 2, map[core.Resource]int64{core.Storage: 15 * storageGB}, map[core.Resource]int64{core.Storage: 20 * storageGB})
+}
+
+// notice is bob's to anna.
+func notice() Notice {
+	return Notice{
+		V: 1, Pact: core.ScoreOf([]byte("pact")), By: bobGrid.DID(), Agent: bobAgent.DID(),
+		Time: start + 20*day, Until: start + 50*day,
+	}
+}

@@ -29,9 +29,9 @@ func reopen[T claim](t *testing.T, kind string, body []byte, sizeMax int) {
 func FuzzClaims(f *testing.F) {
 	// Signed by the fuzzer's key, so that seeds are wholly valid.
 	by := key(77).DID()
-	l, r, e, a := lease(), receipt(), release(), admission()
-	l.Holder, r.Receiver, e.Agent, a.Grid = by, by, by, by
-	for _, v := range []any{l, r, e, a} {
+	l, r, e, a, n := lease(), receipt(), release(), admission(), notice()
+	l.Holder, r.Receiver, e.Agent, a.Grid, n.Agent = by, by, by, by, by
+	for _, v := range []any{l, r, e, a, n} {
 		body, err := codec.Marshal(v)
 		if err != nil {
 			f.Fatal(err)
@@ -45,6 +45,7 @@ func FuzzClaims(f *testing.F) {
 		reopen[Release](t, identity.KindRelease, body, LeaseSizeMax)
 		reopen[Receipt](t, identity.KindReceipt, body, ReceiptSizeMax)
 		reopen[Admission](t, identity.KindAdmission, body, ReceiptSizeMax)
+		reopen[Notice](t, identity.KindNotice, body, ReceiptSizeMax)
 	})
 }
 
@@ -52,6 +53,11 @@ func FuzzOpenPact(f *testing.F) {
 	body := signedPact(f).Body
 	f.Add(body)
 	f.Add(body[:40])
+	body, _, err := SignPact(bobAgent, amendment())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(body)
 	f.Add([]byte{0xa1, 0x61, 'v', 0x01})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		p, err := OpenPact(body)

@@ -102,6 +102,8 @@ func (i Invitation) Pact(acceptor core.DID, from int64) Pact {
 // Match checks that p is a pact that the invitation offers. Errors: core.ErrInvalid.
 func (i Invitation) Match(p Pact) error {
 	switch {
+	case p.Amends != nil:
+		return fmt.Errorf("pact: %w: it is an amendment", core.ErrInvalid)
 	case p.Invitation != i.ID():
 		return fmt.Errorf("pact: %w: of another invitation", core.ErrInvalid)
 	case p.Inviter != i.Grid:

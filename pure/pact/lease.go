@@ -145,7 +145,7 @@ func checkPieces(pieces []core.Score) error {
 
 // claim is what one agent signs for itself.
 type claim interface {
-	Lease | Release | Receipt | Admission
+	Lease | Release | Receipt | Admission | Notice
 	check() error
 	// signer returns who must have signed it.
 	signer() core.DID

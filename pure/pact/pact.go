@@ -30,7 +30,7 @@ const (
 	PiecesMax = 4096
 	// LeaseSizeMax is the most bytes of the body of a lease or release: 34 a piece.
 	LeaseSizeMax = 144 << 10
-	// ReceiptSizeMax is the most bytes of the body of a receipt or admission.
+	// ReceiptSizeMax is the most bytes of the body of a receipt, admission or notice.
 	ReceiptSizeMax = 1 << 10
 	// TimeMax is the last second of the year 9999: dates beyond are refused, so that
 	// sums of a date and a duration do not overflow.
@@ -51,6 +51,10 @@ type Pact struct {
 	// From and Until are seconds since 1970; an Until of 0 leaves the end open.
 	From  int64 `json:"from"`
 	Until int64 `json:"until"`
+	// Amends is the id of the first pact between the two; N counts its amendments. The first
+	// itself has neither.
+	Amends *core.Score `json:"amends,omitempty"`
+	N      uint64      `json:"n,omitempty"`
 }
 
 // Signature is one agent's signature over a pact's body.
@@ -154,6 +158,8 @@ func (p Pact) check() error {
 		return fmt.Errorf("%w: from %d", core.ErrInvalid, p.From)
 	case p.Until != 0 && (!isTime(p.Until) || p.Until <= p.From):
 		return fmt.Errorf("%w: from %d until %d", core.ErrInvalid, p.From, p.Until)
+	case (p.Amends == nil) != (p.N == 0) || p.Amends != nil && p.Amends.IsZero():
+		return fmt.Errorf("%w: amendment %d of no pact", core.ErrInvalid, p.N)
 	}
 	return p.Terms.Check()
 }

@@ -16,14 +16,10 @@ import (
 type vectors struct {
 	// Seeds are those of the ed25519 keys, by DID.
 	Seeds map[core.DID]golden.Hex `json:"seeds"`
-	Pact  struct {
-		Value    json.RawMessage `json:"value"`
-		Body     golden.Hex      `json:"body"`
-		Inviter  signatureVector `json:"inviter"`
-		Acceptor signatureVector `json:"acceptor"`
-		ID       core.Score      `json:"id"`
-	} `json:"pact"`
-	Signed []signedVector `json:"signed"`
+	Pact  pactVector              `json:"pact"`
+	// Amendment is one of Pact's.
+	Amendment pactVector     `json:"amendment"`
+	Signed    []signedVector `json:"signed"`
 	// Meter is a line's events in their order, and what it comes to after each.
 	Meter      []meterVector `json:"meter"`
 	Invitation struct {
@@ -34,6 +30,14 @@ type vectors struct {
 		Proof    golden.Hex `json:"proof"`
 		Code     string     `json:"code"`
 	} `json:"invitation"`
+}
+
+type pactVector struct {
+	Value    json.RawMessage `json:"value"`
+	Body     golden.Hex      `json:"body"`
+	Inviter  signatureVector `json:"inviter"`
+	Acceptor signatureVector `json:"acceptor"`
+	ID       core.Score      `json:"id"`
 }
 
 type signatureVector struct {
@@ -124,25 +128,33 @@ func readVectors(t *testing.T) (vectors, map[core.DID]identity.Key) {
 
 func TestVectorsPact(t *testing.T) {
 	v, keys := readVectors(t)
-	var want Pact
-	fromValue(t, v.Pact.Value, &want, "invitation", want.Invitation[:])
-	s := SignedPact{
-		Body:     v.Pact.Body,
-		Inviter:  Signature{By: v.Pact.Inviter.By, Sig: v.Pact.Inviter.Sig},
-		Acceptor: Signature{By: v.Pact.Acceptor.By, Sig: v.Pact.Acceptor.Sig},
+	var read []Pact
+	for _, p := range []pactVector{v.Pact, v.Amendment} {
+		var want Pact
+		fromValue(t, p.Value, &want, "invitation", want.Invitation[:])
+		s := SignedPact{
+			Body:     p.Body,
+			Inviter:  Signature{By: p.Inviter.By, Sig: p.Inviter.Sig},
+			Acceptor: Signature{By: p.Acceptor.By, Sig: p.Acceptor.Sig},
+		}
+		got, err := s.Verify()
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("read %+v, %v; want %+v", got, err, want)
+		}
+		read = append(read, got)
+		if s.ID() != p.ID {
+			t.Errorf("id %s", s.ID())
+		}
+		body, sig, err := SignPact(keys[p.Acceptor.By], want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Countersign(keys[p.Inviter.By], body, sig); err != nil || !reflect.DeepEqual(got, s) {
+			t.Errorf("written: %x, %v", got, err)
+		}
 	}
-	if got, err := s.Verify(); err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("read %+v, %v; want %+v", got, err, want)
-	}
-	if s.ID() != v.Pact.ID {
-		t.Errorf("id %s", s.ID())
-	}
-	body, sig, err := SignPact(keys[v.Pact.Acceptor.By], want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := Countersign(keys[v.Pact.Inviter.By], body, sig); err != nil || !reflect.DeepEqual(got, s) {
-		t.Errorf("written: %x, %v", got, err)
+	if err := read[1].CheckAmends(read[0], v.Pact.ID); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -161,6 +173,10 @@ func TestVectorsSigned(t *testing.T) {
 				var want Release
 				fromValue(t, s.Value, &want, "", nil)
 				checkSigned(t, s, keys, want, SignRelease, OpenRelease)
+			case identity.KindNotice:
+				var want Notice
+				fromValue(t, s.Value, &want, "", nil)
+				checkSigned(t, s, keys, want, SignNotice, OpenNotice)
 			case identity.KindReceipt:
 				var want Receipt
 				fromValue(t, s.Value, &want, "", nil)
@@ -174,7 +190,7 @@ func TestVectorsSigned(t *testing.T) {
 			}
 		})
 	}
-	if len(seen) != 4 {
+	if len(seen) != 5 {
 		t.Errorf("vectors of %v only", seen)
 	}
 }
@@ -246,12 +262,22 @@ func makeVectors(t *testing.T) vectors {
 		seed := core.DeriveKey("grange test pact key", []byte{n})
 		v.Seeds[key(n).DID()] = seed[:]
 	}
-	p, s := pact(), signedPact(t)
-	v.Pact.Value = toValue(t, p, "invitation", p.Invitation[:])
-	v.Pact.Body = s.Body
-	v.Pact.Inviter = signatureVector{s.Inviter.By, s.Inviter.Sig}
-	v.Pact.Acceptor = signatureVector{s.Acceptor.By, s.Acceptor.Sig}
-	v.Pact.ID = s.ID()
+	vectorOf := func(p Pact) pactVector {
+		body, sig, err := SignPact(bobAgent, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Countersign(annaAgent, body, sig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pactVector{
+			Value: toValue(t, p, "invitation", p.Invitation[:]), Body: s.Body, ID: s.ID(),
+			Inviter: signatureVector{s.Inviter.By, s.Inviter.Sig}, Acceptor: signatureVector{s.Acceptor.By, s.Acceptor.Sig},
+		}
+	}
+	v.Pact, v.Amendment = vectorOf(pact()), vectorOf(amendment())
+	id := v.Pact.ID
 
 	add := func(kind string, value json.RawMessage, s identity.Signed, err error) {
 		if err != nil {
@@ -262,7 +288,8 @@ func makeVectors(t *testing.T) vectors {
 		})
 	}
 	l, e, r, a := lease(), release(), receipt(), admission()
-	l.Pact, r.Pact = s.ID(), s.ID()
+	n := notice()
+	l.Pact, r.Pact, n.Pact = id, id, id
 	signed, err := SignLease(bobAgent, l)
 	add(identity.KindLease, toValue(t, l, "", nil), signed, err)
 	signed, err = SignRelease(annaAgent, e)
@@ -271,11 +298,13 @@ func makeVectors(t *testing.T) vectors {
 	add(identity.KindReceipt, toValue(t, r, "", nil), signed, err)
 	signed, err = SignAdmission(annaGrid, a)
 	add(identity.KindAdmission, toValue(t, a, "nonce", a.Nonce[:]), signed, err)
+	signed, err = SignNotice(bobAgent, n)
+	add(identity.KindNotice, toValue(t, n, "", nil), signed, err)
 
 	i := invitation()
-	id, proof := i.ID(), InvitationProof(i.Secret, i.Agent, bobAgent.DID())
+	invited, proof := i.ID(), InvitationProof(i.Secret, i.Agent, bobAgent.DID())
 	v.Invitation.Value = toValue(t, i, "secret", i.Secret[:])
-	v.Invitation.ID = id[:]
+	v.Invitation.ID = invited[:]
 	v.Invitation.Acceptor = bobAgent.DID()
 	v.Invitation.Proof = proof[:]
 	v.Invitation.Code = code(t)

@@ -6,6 +6,7 @@ import (
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/manifest"
+	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/pure/page"
 	"github.com/grange-grid/grange/pure/seal"
 )
@@ -51,6 +52,13 @@ func (f *Federation) PagesFor(prefix string) map[core.Score]bool {
 		}
 	}
 	return read
+}
+
+// FirstPact returns the pact with a partner as it was made.
+func (f *Federation) FirstPact(grid core.DID) pact.SignedPact {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.partners[grid].record.Pact
 }
 
 // Sweep drops pages as Run does now and then, and as it does at the start.

@@ -54,6 +54,8 @@ type Config struct {
 	// Needed tells whether another service needs a blob; such are not deleted
 	// here. Nil: none does.
 	Needed func(core.Score) bool
+	// Told is told of what became of the pact with a partner. It must not block. Nil: nobody listens.
+	Told func(partner core.DID, what PactNews)
 	// Log may be nil.
 	Log *slog.Logger
 	// Policy names the policy that stands in the terms of our invitations where
@@ -74,6 +76,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Needed == nil {
 		c.Needed = func(core.Score) bool { return false }
+	}
+	if c.Told == nil {
+		c.Told = func(core.DID, PactNews) {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -223,6 +228,9 @@ func (f *Federation) load() error {
 		}
 		p.met = f.ran
 		f.partners[p.grid] = p
+		if _, err := get(f.c.Books, key(keyTerms, p.grid[:]), &p.waits, partnerSizeMax); err != nil {
+			return err
+		}
 		for _, a := range e.value.Agents {
 			f.c.Known.Learn(a.DID, a.Addrs)
 		}

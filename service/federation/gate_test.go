@@ -64,6 +64,7 @@ var routes = []struct {
 }{
 	{"POST", "/accept", wire.CodeNotFound},
 	{"POST", "/recover", ""},
+	{"POST", "/amend", wire.CodeUnknown},
 	{"POST", "/greet", wire.CodeUnknown},
 	{"POST", "/charter", wire.CodeUnknown},
 	{"PUT", "/state/" + core.ScoreOf([]byte("bytes")).String(), wire.CodeUnknown},

@@ -23,6 +23,7 @@ const (
 	keyCharter  = "f/charter/" // + grid + charter: signedRecord
 	keyInvite   = "f/invite/"  // + invitation id: inviteRecord, one that we made
 	keyProposal = "f/propose/" // + invitation id: proposalRecord, one that we are accepting
+	keyTerms    = "f/terms/"   // + grid: termsRecord, what about a pact waits for an answer
 	keySeen     = "f/seen/"    // + agent: seenRecord
 	keyRan      = "f/ran"      // ranRecord: how long this machine has run
 	keyHeld     = "f/held/"    // + grid + agent: heldRecord, the newest head of another machine
@@ -138,6 +139,25 @@ type partnerRecord struct {
 	Name   string          `json:"name"`
 	Pact   pact.SignedPact `json:"pact"`
 	Agents []AgentAddrs    `json:"agents"`
+	// Amendment is the newest of the pact, Notice the one by which it ends first.
+	Amendment *pact.SignedPact `json:"amendment,omitempty"`
+	Notice    *identity.Signed `json:"notice,omitempty"`
+}
+
+// termsRecord is what has still to be said to a partner about the pact, and what it waits for.
+type termsRecord struct {
+	V uint `json:"v"`
+	// Mine is an amendment that we have proposed, Theirs one that they have.
+	Mine   *proposed `json:"mine,omitempty"`
+	Theirs *proposed `json:"theirs,omitempty"`
+	// End says that we end the pact, and that they may not know.
+	End bool `json:"end,omitempty"`
+}
+
+// proposed is an amendment that one side has signed.
+type proposed struct {
+	Body []byte         `json:"body"`
+	Sig  pact.Signature `json:"sig"`
 }
 
 // note is what a page's blob says of itself, so that books can be rebuilt.

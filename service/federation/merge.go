@@ -201,6 +201,8 @@ func (f *Federation) mergePartner(ctx context.Context, k, value []byte) error {
 	switch {
 	case old == nil && full:
 		return fmt.Errorf("at most %d partners: %w", partnersMax, core.ErrRefused)
+	case old != nil && p.id == old.id:
+		return f.takeTerms(old, p.record.Amendment, p.record.Notice)
 	case old != nil && !p.standsOver(old):
 		return nil
 	case old != nil: // its machines are as we know them
@@ -214,7 +216,7 @@ func (f *Federation) mergePartner(ctx context.Context, k, value []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if old != nil {
-		old.record, old.pact, old.id, old.signer = p.record, p.pact, p.id, p.signer
+		old.record, old.pact, old.id, old.signer, old.terms, old.notice = p.record, p.pact, p.id, p.signer, p.terms, p.notice
 		return nil
 	}
 	for _, a := range p.record.Agents {

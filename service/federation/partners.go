@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -50,15 +49,38 @@ type Partner struct {
 	Quiet time.Duration
 	// Gives is what they give us, Given what we give them, in each resource's unit.
 	Gives, Given map[core.Resource]int64
+	// Amended counts the amendments of the pact so far.
+	Amended uint64
+	// Ends is when the pact ends, after a notice, in Unix seconds; 0 for never. Ending says that we
+	// have given notice and they have not heard of it.
+	Ends   int64
+	Ending bool
+	// Mine is what we have proposed to change it to, Theirs what they have; nil for nothing.
+	Mine, Theirs *Proposal
 }
+
+// Proposal is what each side would give, in each resource's unit.
+type Proposal struct{ Gives, Given map[core.Resource]int64 }
+
+// Leaving tells whether a notice was given: nothing new is to be brought there, and what
+// lies there should lie elsewhere.
+func (p Partner) Leaving() bool { return p.Ends != 0 || p.Ending }
 
 // partner is what is known of a household with which we have a pact. It is
 // guarded by Federation.mu, but for what does not change: grid, nudge.
 type partner struct {
 	household
 	record partnerRecord
-	pact   pact.Pact
+	pact   pact.Pact // the first
 	id     core.Score
+	terms  pact.Pact // as it was amended last
+	notice pact.Notice
+	// waits is what has still to be settled with them; settled says that they know all that there is
+	// to say of the pact, as far as was said since the start.
+	waits   termsRecord
+	settled bool
+	// answered is when they last answered to that, however they did.
+	answered int64
 	// signer is the machine of theirs that signed the pact.
 	signer core.DID
 	// met is how long this machine had run when it came to know the partner, since it started.
@@ -92,10 +114,21 @@ func newPartner(self core.DID, r partnerRecord, grid core.DID) (*partner, error)
 	if p.Acceptor == self {
 		signer = r.Pact.Inviter.By
 	}
-	return &partner{
-		household: newHousehold(grid), record: r, pact: p, id: r.Pact.ID(), signer: signer,
-		nudge: make(chan struct{}, 1),
-	}, nil
+	out := &partner{
+		household: newHousehold(grid), record: r, pact: p, id: r.Pact.ID(), terms: p, signer: signer,
+		nudge: make(chan struct{}, 1), waits: termsRecord{V: codec.Version},
+	}
+	if r.Amendment != nil {
+		if out.terms, err = openAmendment(out, *r.Amendment); err != nil {
+			return nil, fmt.Errorf("partner %s: %w", grid.Short(), err)
+		}
+	}
+	if r.Notice != nil {
+		if out.notice, err = openNotice(out, *r.Notice); err != nil {
+			return nil, fmt.Errorf("partner %s: %w", grid.Short(), err)
+		}
+	}
+	return out, nil
 }
 
 // agents returns the machines of a partner. After a recovery there are no charters
@@ -126,13 +159,11 @@ func (p *partner) lists(agent core.DID) bool {
 // public returns what others may know. The caller holds f.mu.
 func (f *Federation) public(p *partner) Partner {
 	out := Partner{
-		Grid: p.grid, Name: p.record.Name, Pact: p.id, Terms: p.pact.Terms, From: p.pact.From,
-		Inviter: p.pact.Inviter == f.self.Grid,
-		Gives:   maps.Clone(p.pact.Terms.InviterGives), Given: maps.Clone(p.pact.Terms.AcceptorGives),
+		Grid: p.grid, Name: p.record.Name, Pact: p.id, Terms: p.terms.Terms, From: p.pact.From,
+		Inviter: p.pact.Inviter == f.self.Grid, Amended: p.terms.N, Ends: p.notice.Until, Ending: p.waits.End,
+		Mine: f.proposalOf(p.waits.Mine), Theirs: f.proposalOf(p.waits.Theirs),
 	}
-	if out.Inviter {
-		out.Gives, out.Given = out.Given, out.Gives
-	}
+	out.Gives, out.Given = f.amounts(p.terms)
 	var last, ran int64
 	for _, agent := range p.agents() {
 		out.Agents = append(out.Agents, AgentAddrs{DID: agent, Addrs: f.c.Known.Of(agent)})

@@ -150,6 +150,9 @@ func (f *Federation) visit(ctx context.Context, grid core.DID) error {
 		if f.ahead(theirs.Heads) {
 			err = errors.Join(err, f.pull(ctx, agent))
 		}
+		if f.unsettled(grid) {
+			err = errors.Join(err, f.settleTerms(ctx, grid, agent))
+		}
 		if err != nil {
 			return err
 		}

@@ -32,6 +32,8 @@ type vectors struct {
 		Name   string       `json:"name"`
 		Agents []AgentAddrs `json:"agents"`
 	} `json:"partner"`
+	// Amended is the value of such a record after an amendment and a notice.
+	Amended golden.Hex `json:"amended"`
 	// Messages are bodies, by what they are.
 	Messages map[string]golden.Hex `json:"messages"`
 	// State is what a head names, opened with the vault secret.
@@ -54,7 +56,8 @@ func seedOf(name string) [32]byte { return core.ScoreOf([]byte(name)) }
 type fixture struct {
 	annaRoot, anna, bo identity.Key
 	boGrid             core.DID
-	record             partnerRecord
+	record, amended    partnerRecord
+	proposed           proposed // what has become record's amendment in amended
 	signed             identity.Signed
 }
 
@@ -81,6 +84,20 @@ func newFixture(t *testing.T) fixture {
 		V: 1, Grid: x.boGrid, Name: "bo", Pact: signed,
 		Agents: []AgentAddrs{{DID: x.bo.DID(), Addrs: []string{"/ip4/192.0.2.2/tcp/4726", "/dns4/bo.example/udp/4726/quic-v1"}}},
 	}
+	x.amended = x.record
+	next := inv.Pact(x.boGrid, 1_700_000_000).Amend(signed.ID(), 1, terms.AcceptorGives, terms.AcceptorGives)
+	if x.proposed.Body, x.proposed.Sig, err = pact.SignPact(x.bo, next); err != nil {
+		t.Fatal(err)
+	}
+	amendment, err := pact.Countersign(x.anna, x.proposed.Body, x.proposed.Sig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notice, err := pact.SignNotice(x.anna, pact.Notice{Pact: signed.ID(), By: x.annaRoot.DID(), Agent: x.anna.DID(), Time: 1_700_000_000, Until: 1_702_592_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.amended.Amendment, x.amended.Notice = &amendment, &notice
 	x.signed, err = pact.SignAdmission(x.annaRoot, pact.Admission{V: 1, Grid: x.annaRoot.DID(), Agent: x.anna.DID(), Partner: x.bo.DID(), Nonce: [32]byte{7}, Time: 1_700_000_000})
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +121,9 @@ func (x fixture) messages() map[string]any {
 		"greeting":                    &greeting{Charters: list, Addrs: []string{"/a"}, Name: "bo", Heads: []headSeq{{Agent: x.anna.DID(), Seq: 3}}, Time: 1_700_000_000},
 		"greeting, with machines":     &greeting{Charters: list, Addrs: []string{"/a"}, Name: "anna", Heads: []headSeq{}, Time: 1_700_000_000, Machines: x.record.Agents},
 		"heads answer, with machines": &headsAnswer{Charters: list, Heads: []heldHead{}, Machines: x.record.Agents},
+		"amend":                       &termsMessage{Pact: x.proposed.Body, Sig: &x.proposed.Sig},
+		"amend, nothing":              &termsMessage{},
+		"amend answer":                &termsMessage{Amendment: x.amended.Amendment, Notice: x.amended.Notice},
 		"charter request":             &charterRequest{Charters: list},
 		"charter answer":              &charterAnswer{Newest: score},
 		"head request":                &headRequest{Head: x.signed, Base: 2, Add: []core.Score{score}, Drop: []core.Score{}},
@@ -121,6 +141,7 @@ func makeVectors(t *testing.T) vectors {
 	v.Partner.Key = key(partnerPrefix, x.boGrid[:])
 	v.Partner.Value = encode(t, x.record)
 	v.Partner.Grid, v.Partner.Name, v.Partner.Agents = x.boGrid, x.record.Name, x.record.Agents
+	v.Amended = encode(t, x.amended)
 	v.Messages = map[string]golden.Hex{}
 	for what, m := range x.messages() {
 		v.Messages[what] = encode(t, m)
@@ -187,6 +208,16 @@ func TestVectors(t *testing.T) {
 	}
 	if p.grid != v.Partner.Grid || p.record.Name != v.Partner.Name || !reflect.DeepEqual(p.record.Agents, v.Partner.Agents) {
 		t.Errorf("the partner is read as %+v", p.record)
+	}
+
+	if !bytes.Equal(v.Amended, encode(t, x.amended)) {
+		t.Error("an amended partner's record is written otherwise")
+	}
+	if p, err = r.openPartner(v.Partner.Key, v.Amended); err != nil {
+		t.Fatal(err)
+	}
+	if p.terms.N != 1 || p.terms.Gives(v.Grid, core.Storage) != 20_000_000_000 || p.notice.Until != 1_702_592_000 || p.id != x.record.Pact.ID() {
+		t.Errorf("the amended partner is read as %+v, %+v", p.terms, p.notice)
 	}
 
 	messages := x.messages()
@@ -328,6 +359,7 @@ func FuzzPartnerRecord(f *testing.F) {
 	f.Add([]byte(v.Partner.Key), []byte(v.Partner.Value))
 	f.Add([]byte(v.Partner.Key)[1:], []byte(v.Partner.Value))
 	f.Add([]byte(v.Partner.Key), []byte(v.Partner.Value)[:50])
+	f.Add([]byte(v.Partner.Key), []byte(v.Amended))
 	f.Fuzz(func(t *testing.T, k, value []byte) {
 		r := &recovery{grid: v.Grid}
 		p, err := r.openPartner(k, value)

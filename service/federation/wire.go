@@ -25,6 +25,7 @@ const (
 	pageLimit    = 64 << 10
 	headLimit    = 4 << 20
 	headsLimit   = 8 << 20 // of the answer
+	amendLimit   = 16 << 10
 )
 
 // How much of those charters may take, in bytes.
@@ -119,6 +120,7 @@ func (f *Federation) routes() []wire.Route {
 		{Method: "POST", Path: "/accept", Who: wire.Stranger, Limit: acceptLimit, Handler: wire.Handle(f.handleAccept)},
 		{Method: "POST", Path: "/recover", Who: wire.Stranger, Limit: recoverLimit, Handler: wire.Handle(f.handleRecover)},
 		{Method: "POST", Path: "/greet", Who: greeted, Limit: greetLimit, Handler: wire.Handle(f.handleGreet)},
+		{Method: "POST", Path: "/amend", Who: wire.Partner, Limit: amendLimit, Handler: wire.Handle(f.handleAmend)},
 		{Method: "POST", Path: "/charter", Who: own, Limit: charterLimit, Handler: wire.Handle(f.handleCharter)},
 		{Method: "PUT", Path: "/state/{score}", Who: wire.Partner, Limit: pageLimit, Handler: http.HandlerFunc(f.handlePutPage)},
 		{Method: "GET", Path: "/state/{score}", Who: own, Handler: http.HandlerFunc(f.handleGetPage)},
@@ -272,7 +274,7 @@ func (f *Federation) handleGreet(ctx context.Context, in greeting) (greeting, er
 	switch ahead := f.ahead(in.Heads); {
 	case caller.Class == wire.Own && ahead:
 		f.nudgeOwn(caller.Agent)
-	case caller.Class == wire.Partner && (ahead || f.behind(in.Heads)):
+	case caller.Class == wire.Partner && (ahead || f.behind(in.Heads) || f.toSettle(caller.Grid)):
 		f.Nudge(caller.Grid)
 	}
 	return f.greeting(caller.Grid, caller.Agent)

@@ -1,0 +1,435 @@
+package federation_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/wire"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/pact"
+	"github.com/grange-grid/grange/service/federation"
+)
+
+const gb = 1_000_000_000
+
+// pair is two partners: anna, who gives 10 GB and invited, and bo, who gives 9 GB.
+func pair(t *testing.T) (w *world, anna, bo *machine) {
+	w = newWorld(t)
+	anna, bo = w.household("anna"), w.household("bo")
+	w.befriend(anna, bo)
+	return w, anna, bo
+}
+
+// with is what m has with another.
+func (m *machine) with(other *machine) federation.Partner {
+	m.w.t.Helper()
+	p, ok := m.f.Partner(other.grid())
+	if !ok {
+		m.w.t.Fatalf("%s and %s are no partners", m.name, other.name)
+	}
+	return p
+}
+
+// agreed checks that both sides have the same terms, also after a restart of each.
+func agreed(t *testing.T, what string, a, b *machine, n uint64, aGives, bGives int64) {
+	t.Helper()
+	for range 2 {
+		for _, c := range []struct {
+			m, other    *machine
+			given, gets int64
+		}{{a, b, aGives, bGives}, {b, a, bGives, aGives}} {
+			p := c.m.with(c.other)
+			want(t, what+": "+c.m.name+": amendments", p.Amended, n)
+			want(t, what+": "+c.m.name+" gives", p.Given[core.Storage], c.given)
+			want(t, what+": "+c.m.name+" gets", p.Gives[core.Storage], c.gets)
+			if p.Mine != nil || p.Theirs != nil {
+				t.Fatalf("%s: %s waits still: %+v", what, c.m.name, p)
+			}
+			c.m.restart()
+			c.m.known.Learn(c.other.did(), c.other.peers.Addrs())
+		}
+	}
+}
+
+func (m *machine) amends(other *machine, give, ask int64) federation.Partner {
+	m.w.t.Helper()
+	p, err := m.f.Amend(m.w.t.Context(), other.grid(), &give, &ask)
+	if err != nil {
+		m.w.t.Fatalf("%s amends: %v", m.name, err)
+	}
+	return p
+}
+
+func (m *machine) visits(other *machine) {
+	m.w.t.Helper()
+	if err := m.f.Visit(m.w.t.Context(), other.grid()); err != nil {
+		m.w.t.Fatalf("%s visits %s: %v", m.name, other.name, err)
+	}
+}
+
+func TestAmend(t *testing.T) {
+	_, anna, bo := pair(t)
+	id := anna.with(bo).Pact
+	anna.amends(bo, 12*gb, 9*gb)
+	agreed(t, "she gives more", anna, bo, 1, 12*gb, 9*gb)
+	bo.amends(anna, 9*gb, 11*gb)
+	agreed(t, "he asks for less", anna, bo, 2, 11*gb, 9*gb)
+	want(t, "the pact's id", anna.with(bo).Pact, id)
+
+	p := anna.amends(bo, 11*gb, 20*gb)
+	if p.Mine == nil || p.Mine.Gives[core.Storage] != 20*gb || p.Gives[core.Storage] != 9*gb {
+		t.Fatalf("it waits: %+v", p)
+	}
+	bo.restart()
+	anna.restart()
+	anna.known.Learn(bo.did(), bo.peers.Addrs())
+	if p := bo.with(anna); p.Theirs == nil || p.Theirs.Given[core.Storage] != 20*gb || p.Given[core.Storage] != 9*gb {
+		t.Fatalf("he is asked: %+v", p)
+	}
+	anna.visits(bo) // again changes nothing
+	want(t, "amendments meanwhile", bo.with(anna).Amended, 2)
+	bo.known.Learn(anna.did(), anna.peers.Addrs())
+	if _, err := bo.f.Agree(t.Context(), anna.grid()); err != nil {
+		t.Fatal(err)
+	}
+	agreed(t, "he agrees", anna, bo, 3, 11*gb, 20*gb)
+
+	_, err := bo.f.Agree(t.Context(), anna.grid())
+	wantError(t, "again", err, core.ErrNotExist)
+	same, more := int64(11*gb), int64(20*gb)
+	_, err = anna.f.Amend(t.Context(), bo.grid(), &same, &more)
+	wantError(t, "what there is", err, core.ErrInvalid)
+	below := int64(-1)
+	_, err = anna.f.Amend(t.Context(), bo.grid(), &below, nil)
+	wantError(t, "below zero", err, core.ErrInvalid)
+	_, err = anna.f.Amend(t.Context(), core.DID{1}, &more, nil)
+	wantError(t, "with nobody", err, core.ErrNotExist)
+}
+
+// A recovery has it, and so has another machine of the household.
+func TestAmendmentsAndNoticesAreOfTheState(t *testing.T) {
+	w, anna, bo := pair(t)
+	second := w.machine("second", "anna")
+	second.add(bo)
+	anna.amends(bo, 12*gb, 9*gb)
+	if _, err := anna.f.End(t.Context(), bo.grid()); err != nil {
+		t.Fatal(err)
+	}
+	anna.save()
+	second.meet(anna)
+	ends := bo.with(anna).Ends
+	want(t, "the second machine gives", second.with(bo).Given[core.Storage], 12*gb)
+	want(t, "it ends there", second.with(bo).Ends, ends)
+	second.restart()
+	want(t, "after a restart", second.with(bo).Ends, ends)
+	anna.off()
+	second.off()
+	third := w.machine("third", "anna")
+	if _, err := third.recover(bo, federation.RecoverOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	third.on()
+	want(t, "the third gives", third.with(bo).Given[core.Storage], 12*gb)
+	want(t, "it ends there too", third.with(bo).Ends, ends)
+}
+
+// Whoever has lost an amendment, because its books are older, has it from the other.
+func TestALostAmendmentComesBack(t *testing.T) {
+	_, anna, bo := pair(t)
+	old := map[string]string{}
+	for c, err := range anna.disk.Books().Scan([]byte("state/p/"), nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		old[string(c.Key)] = string(c.Value)
+	}
+	anna.amends(bo, 12*gb, 9*gb)
+	for k, v := range old {
+		if err := anna.disk.Books().Apply(core.Change{Key: []byte(k), Value: []byte(v)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	anna.restart()
+	anna.known.Learn(bo.did(), bo.peers.Addrs())
+	want(t, "before", anna.with(bo).Amended, 0)
+	anna.visits(bo)
+	agreed(t, "after", anna, bo, 1, 12*gb, 9*gb)
+}
+
+// Both propose, and both agree to the other's before either hears of it.
+func TestAmendmentsCross(t *testing.T) {
+	for _, first := range []string{"anna", "bo"} {
+		t.Run(first+" hears of it first", func(t *testing.T) {
+			w, anna, bo := pair(t)
+			anna.amends(bo, 10*gb, 15*gb)
+			bo.amends(anna, 9*gb, 25*gb)
+			w.net.Cut(anna.did(), bo.did())
+			for _, by := range [][2]*machine{{anna, bo}, {bo, anna}} {
+				if _, err := by[0].f.Agree(t.Context(), by[1].grid()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if anna.with(bo).Given[core.Storage] != 25*gb || bo.with(anna).Given[core.Storage] != 15*gb {
+				t.Fatal("they have not agreed to each other's")
+			}
+			w.net.Heal(anna.did(), bo.did())
+			if first == "anna" {
+				bo.visits(anna)
+				anna.visits(bo)
+			} else {
+				anna.visits(bo)
+				bo.visits(anna)
+			}
+			p := anna.with(bo)
+			agreed(t, "one of the two", anna, bo, 1, p.Given[core.Storage], p.Gives[core.Storage])
+		})
+	}
+}
+
+// An amendment, and a notice, are cut at every call; then the same again.
+func TestAmendCutAnywhere(t *testing.T) {
+	for cut := 1; ; cut++ {
+		_, anna, bo := pair(t)
+		anna.amends(bo, 10*gb, 15*gb)
+		bo.off()
+		ctx, count, stop := bo.cutAt(cut)
+		bo.on()
+		bo.known.Learn(anna.did(), anna.peers.Addrs())
+		_, err := bo.f.Agree(ctx, anna.grid())
+		if err == nil {
+			_, err = bo.f.End(ctx, anna.grid())
+		}
+		stop()
+		whole := *count < cut
+		if whole && err != nil {
+			t.Fatal(err)
+		}
+		anna.restart()
+		bo.restart()
+		anna.known.Learn(bo.did(), bo.peers.Addrs())
+		bo.known.Learn(anna.did(), anna.peers.Addrs())
+		if bo.with(anna).Amended == 0 {
+			_, err = bo.f.Agree(t.Context(), anna.grid())
+		}
+		if err != nil {
+			_, err = bo.f.End(t.Context(), anna.grid())
+		}
+		if err != nil {
+			t.Fatalf("cut at %d, and again: %v", cut, err)
+		}
+		agreed(t, "after a cut", anna, bo, 1, 10*gb, 15*gb)
+		if a, b := anna.with(bo), bo.with(anna); a.Ends == 0 || a.Ends != b.Ends || a.Ending || b.Ending {
+			t.Fatalf("cut at %d: it ends %d and %d", cut, a.Ends, b.Ends)
+		}
+		if whole {
+			return
+		}
+	}
+}
+
+func TestEnd(t *testing.T) {
+	w, anna, bo := pair(t)
+	anna.amends(bo, 10*gb, 15*gb)
+	bo.off()
+	p, err := anna.f.End(t.Context(), bo.grid())
+	wantError(t, "he is away", err, core.ErrUnreachable)
+	if p.Ends != 0 || !p.Ending || !p.Leaving() || p.Mine != nil {
+		t.Fatalf("while he has not heard: %+v", p)
+	}
+	anna.restart()
+	want(t, "after a restart", anna.with(bo).Ending, true)
+	w.clock.Advance(100 * 24 * time.Hour)
+	bo.on()
+	anna.known.Learn(bo.did(), bo.peers.Addrs())
+	anna.visits(bo)
+	ends := w.clock.Now().Unix() + 30*24*60*60
+	for _, c := range []struct{ m, other *machine }{{anna, bo}, {bo, anna}, {anna, bo}} {
+		p := c.m.with(c.other)
+		want(t, c.m.name+": it ends", p.Ends, ends)
+		want(t, c.m.name+": leaving", p.Leaving(), true)
+		c.m.restart()
+	}
+
+	// Nothing is amended any more, and he who gives notice too does not put it off.
+	bo.known.Learn(anna.did(), anna.peers.Addrs())
+	more := int64(20 * gb)
+	_, err = bo.f.Amend(t.Context(), anna.grid(), &more, nil)
+	wantError(t, "amended after the notice", err, core.ErrRefused)
+	w.clock.Advance(time.Hour)
+	if p, err := bo.f.End(t.Context(), anna.grid()); err != nil || p.Ends != ends || p.Ending {
+		t.Errorf("both end it: %+v, %v", p, err)
+	}
+	_, err = bo.f.End(t.Context(), core.DID{1})
+	wantError(t, "with nobody", err, core.ErrNotExist)
+}
+
+type termsMessage struct {
+	Amendment *pact.SignedPact `json:"amendment,omitempty"`
+	Notice    *identity.Signed `json:"notice,omitempty"`
+	Pact      []byte           `json:"pact,omitempty"`
+	Sig       *pact.Signature  `json:"sig,omitempty"`
+}
+
+// says sends what m says of the pact to another, and returns what it answers.
+func (m *machine) says(to *machine, in termsMessage) (out termsMessage, code string) {
+	m.w.t.Helper()
+	m.known.Learn(to.did(), to.peers.Addrs())
+	return out, codeOf(m.client.Call(m.w.t.Context(), to.did(), "POST", "/amend", in, &out))
+}
+
+// first is the pact as it was made.
+func (m *machine) first(other *machine) (pact.Pact, core.Score) {
+	m.w.t.Helper()
+	s := m.f.FirstPact(other.grid())
+	opened, err := pact.OpenPact(s.Body)
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	return opened, s.ID()
+}
+
+func storage(amount int64) map[core.Resource]int64 {
+	return map[core.Resource]int64{core.Storage: amount}
+}
+
+func TestHostileAmendments(t *testing.T) {
+	w, anna, bo := pair(t)
+	zoe := w.household("zoe")
+	w.befriend(zoe, anna)
+	first, id := anna.first(bo)
+	_, zoes := anna.first(zoe)
+	propose := func(by *machine, p pact.Pact) termsMessage {
+		t.Helper()
+		body, sig, err := pact.SignPact(by.key, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return termsMessage{Pact: body, Sig: &sig}
+	}
+	_, code := bo.says(anna, propose(bo, first.Amend(id, 1, storage(10*gb), storage(12*gb))))
+	want(t, "generous", code, "")
+	out, _ := bo.says(anna, termsMessage{})
+	one := out.Amendment
+	_, code = bo.says(anna, propose(bo, first.Amend(id, 2, storage(10*gb), storage(14*gb))))
+	want(t, "generous again", code, "")
+
+	out, code = bo.says(anna, termsMessage{Amendment: one})
+	want(t, "replayed", code, "")
+	if next, err := out.Amendment.Verify(); err != nil || next.N != 2 {
+		t.Fatalf("an older amendment is answered with %+v, %v", next, err)
+	}
+	half := *one
+	half.Inviter = half.Acceptor
+	changed := first.Amend(id, 3, storage(90*gb), storage(14*gb))
+	for _, c := range []struct {
+		what string
+		by   *machine
+		in   termsMessage
+	}{
+		{"of another pact", bo, propose(bo, first.Amend(zoes, 3, storage(1), storage(15*gb)))},
+		{"of another's pact", zoe, propose(zoe, first.Amend(id, 3, storage(1), storage(15*gb)))},
+		{"two on", bo, propose(bo, first.Amend(id, 4, storage(10*gb), storage(15*gb)))},
+		{"signed by another machine", bo, propose(zoe, first.Amend(id, 3, storage(10*gb), storage(15*gb)))},
+		{"without a signature", bo, termsMessage{Pact: propose(bo, changed).Pact}},
+		{"with a broken one", bo, func() termsMessage { m := propose(bo, changed); m.Sig.Sig[3] ^= 1; return m }()},
+		{"one side signs for both", bo, termsMessage{Amendment: &half}},
+		{"one's own for hers", bo, termsMessage{Amendment: signedBoth(t, zoe.key, bo.key, changed)}},
+		{"no pact at all", bo, termsMessage{Pact: []byte{1, 2}, Sig: &one.Acceptor}},
+		{"other days", bo, func() termsMessage {
+			p := first.Amend(id, 3, storage(10*gb), storage(15*gb))
+			p.Terms.NoticeDays = 1
+			return propose(bo, p)
+		}()},
+	} {
+		if _, code := c.by.says(anna, c.in); code != wire.CodeInvalid {
+			t.Errorf("%s: %q", c.what, code)
+		}
+	}
+	p := anna.with(bo)
+	if p.Amended != 2 || p.Theirs != nil || p.Gives[core.Storage] != 14*gb || p.Given[core.Storage] != 10*gb {
+		t.Errorf("anna has %+v", p)
+	}
+	if _, code := bo.says(anna, propose(bo, changed)); code != "" || anna.with(bo).Given[core.Storage] != 10*gb {
+		t.Errorf("what costs her something: %q, %+v", code, anna.with(bo))
+	}
+	if _, code := bo.says(anna, propose(bo, first.Amend(id, 2, storage(90*gb), storage(0)))); code != "" || anna.with(bo).Amended != 2 {
+		t.Errorf("a number that is taken: %q", code)
+	}
+}
+
+func signedBoth(t *testing.T, inviter, acceptor identity.Key, p pact.Pact) *pact.SignedPact {
+	t.Helper()
+	body, sig, err := pact.SignPact(acceptor, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := pact.Countersign(inviter, body, sig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &s
+}
+
+func TestHostileNotices(t *testing.T) {
+	w, anna, bo := pair(t)
+	zoe := w.household("zoe")
+	w.befriend(zoe, anna)
+	_, id := anna.first(bo)
+	now := w.clock.Now().Unix()
+	const day = 24 * 60 * 60
+	notice := func(by *machine, change func(*pact.Notice)) termsMessage {
+		t.Helper()
+		n := pact.Notice{Pact: id, By: bo.grid(), Agent: by.did(), Time: now, Until: now + 30*day}
+		change(&n)
+		s, err := pact.SignNotice(by.key, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return termsMessage{Notice: &s}
+	}
+	for _, c := range []struct {
+		what   string
+		by, to *machine
+		in     termsMessage
+	}{
+		{"by a stranger in his name", bo, anna, notice(zoe, func(*pact.Notice) {})},
+		{"by another partner in his name", zoe, anna, notice(zoe, func(*pact.Notice) {})},
+		{"by him in hers", bo, anna, notice(bo, func(n *pact.Notice) { n.By = anna.grid() })},
+		{"of another pact", bo, anna, notice(bo, func(n *pact.Notice) { n.Pact = core.Score{1} })},
+		{"with a day less", bo, anna, notice(bo, func(n *pact.Notice) { n.Until -= day })},
+		{"dated back", bo, anna, notice(bo, func(n *pact.Notice) { n.Time -= 20 * day; n.Until -= 20 * day })},
+		{"dated a week ahead", bo, anna, notice(bo, func(n *pact.Notice) { n.Time += 7 * day; n.Until += 7 * day })},
+	} {
+		if _, code := c.by.says(c.to, c.in); code != wire.CodeInvalid {
+			t.Errorf("%s: %q", c.what, code)
+		}
+	}
+	want(t, "it ends", anna.with(bo).Ends, 0)
+
+	// Clocks that are a day apart are no reason for not hearing it. The first date stands.
+	_, code := bo.says(anna, notice(bo, func(n *pact.Notice) { n.Time += day; n.Until += day }))
+	want(t, "a day apart", code, "")
+	want(t, "it ends", anna.with(bo).Ends, now+31*day)
+	_, code = bo.says(anna, notice(bo, func(n *pact.Notice) { n.Until += 60 * day }))
+	want(t, "put off", code, "")
+	want(t, "it ends then", anna.with(bo).Ends, now+31*day)
+}
+
+// A machine that was removed ends nothing, and changes nothing.
+func TestARemovedMachineEndsNothing(t *testing.T) {
+	w, anna, bo := pair(t)
+	second := w.machine("second", "bo")
+	second.add(anna)
+	second.meet(bo)
+	bo.known.Learn(second.did(), second.peers.Addrs())
+	if _, err := bo.f.RemoveMachine(t.Context(), bo.entropy, second.did()); err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range []termsMessage{{}, {Pact: []byte{1}}} {
+		if _, code := second.says(anna, in); code != wire.CodeRevoked {
+			t.Errorf("%q", code)
+		}
+	}
+	want(t, "it ends", anna.with(bo).Ends, 0)
+}
