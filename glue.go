@@ -33,7 +33,7 @@ func (p partners) Of(grid core.DID) (barter.Partner, bool) {
 func partnerOf(p federation.Partner) barter.Partner {
 	out := barter.Partner{
 		Grid: p.Grid, Name: p.Name, Pact: p.Pact, LeaseDays: int64(p.Terms.LeaseDays), AsideDays: int64(p.Terms.AsideDays),
-		Gives: p.Gives[core.Storage], Given: p.Given[core.Storage],
+		Gives: p.Gives[core.Storage], Given: p.Given[core.Storage], Ends: p.Ends, Leaving: p.Leaving(),
 	}
 	for _, agent := range p.Agents {
 		out.Agents = append(out.Agents, agent.DID)

@@ -24,12 +24,24 @@ type Partner struct {
 	Policy string
 	// LeaseDays is the pact's term for a lease, AsideDays for what is set aside.
 	LeaseDays, AsideDays int64
+	// Ends is when the pact ends, in Unix seconds; 0: nobody has given notice that both know of.
+	// Leaving says that somebody has.
+	Ends    int64
+	Leaving bool
 	// Agents are the machines that their newest charter lists.
 	Agents []core.DID
 }
 
 // leaseSeconds is how long a lease of the pact runs.
 func (p Partner) leaseSeconds() int64 { return p.LeaseDays * daySeconds }
+
+// leaseMost is how long a lease that is given at now can run: no longer than the pact.
+func (p Partner) leaseMost(now int64) int64 {
+	if p.Ends == 0 {
+		return p.leaseSeconds()
+	}
+	return max(0, min(p.leaseSeconds(), p.Ends-now))
+}
 
 // Partners tells who our partners are; federation knows. Its methods are called at once.
 type Partners interface {

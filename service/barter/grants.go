@@ -139,6 +139,8 @@ func (b *Barter) ask(owner, agent core.DID, ask core.Ask) (grantAnswer, error) {
 // decide answers an ask. What the books want comes before capacity and policy.
 func (b *Barter) decide(p Partner, ask core.Ask, facts policy.Facts, overdue bool) policy.Decision {
 	switch {
+	case p.Ends != 0:
+		return policy.Decision{Policy: "pact", Reason: "the pact ends on " + time.Unix(p.Ends, 0).UTC().Format(time.DateOnly)}
 	case ask.Why.Kind == core.WhyPact && string(ask.Why.Ref) != string(p.Pact[:]):
 		return policy.Decision{Policy: "pact", Reason: "the pact that the ask names is not ours"}
 	case overdue:

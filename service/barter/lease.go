@@ -64,9 +64,13 @@ func (b *Barter) lease(ctx context.Context, owner, agent core.DID, in leaseReque
 	defer b.release(h)
 
 	now := b.c.Clock.Now().Unix()
+	most := p.leaseMost(now)
+	if most == 0 {
+		return leaseAnswer{}, &core.Denial{Reason: "the pact has ended"}
+	}
 	l := &leasing{
 		owner: owner, agent: agent, agents: p.Agents, lines: b.heldLines(owner), asked: in.ID,
-		holding: h, from: now, until: now + min(in.Seconds, p.leaseSeconds()), ran: b.ran(),
+		holding: h, from: now, until: now + min(in.Seconds, most), ran: b.ran(),
 	}
 	if err := b.underPact(l, p); err != nil {
 		return leaseAnswer{}, err
@@ -84,6 +88,9 @@ func (b *Barter) lease(ctx context.Context, owner, agent core.DID, in leaseReque
 	renews := l.news || l.least < l.until-(l.until-l.from)/leaseSlack
 	if !renews {
 		l.until = l.least
+		if p.Ends != 0 {
+			l.until = min(l.until, p.Ends)
+		}
 	}
 	signed, err := pact.SignLease(b.c.Key, pact.Lease{
 		V: codec.Version, Holder: b.c.Key.DID(), Grid: b.c.Grid, Owner: owner, Pact: p.Pact,

@@ -26,13 +26,13 @@ type Placement struct {
 	turn  atomic.Int64
 }
 
-// Place begins a placement of about expect bytes of pieces in all. It reaches
-// each partner once; those that do not answer take no part, and Refusals says so.
+// Place begins a placement of about expect bytes of pieces in all, at the partners that are
+// not leaving. It reaches each of these once; those that do not answer take no part, and Refusals says so.
 // Errors: core.ErrNotExist if there is no partner, ctx's.
 func (b *Barter) Place(ctx context.Context, expect int64) (*Placement, error) {
 	var partners []Partner
 	for _, partner := range b.c.Partners.All() {
-		if len(partner.Agents) > 0 {
+		if len(partner.Agents) > 0 && !partner.Leaving {
 			partners = append(partners, partner)
 		}
 	}

@@ -23,7 +23,7 @@ func (b *Barter) tidy(ctx context.Context) error {
 	b.mu.Lock()
 	b.endIdle(b.c.Clock.Now())
 	b.mu.Unlock()
-	return errors.Join(b.expire(ctx), b.reclaim(ctx), b.forgetEnded(), b.forgetTaken(), b.forgetReleased(), b.drop(ctx))
+	return errors.Join(b.expire(ctx), b.expireEnded(ctx), b.reclaim(ctx), b.forgetEnded(), b.forgetTaken(), b.forgetReleased(), b.drop(ctx))
 }
 
 // renewDue asks every holder for a new lease over those of our pieces whose lease
@@ -41,7 +41,17 @@ func (b *Barter) renewDue(ctx context.Context) error {
 			return err
 		}
 		p, ok := partners[h.Agent]
-		if ok && r.Released == 0 && h.Until < now+p.leaseSeconds()*renewParts/renewShare {
+		if !ok || r.Released != 0 {
+			continue
+		}
+		until := now + p.leaseSeconds()*renewParts/renewShare
+		if p.Ends != 0 {
+			until = min(until, p.Ends)
+			if err := b.cutShort(h, p.Ends); err != nil {
+				return err
+			}
+		}
+		if h.Until < until {
 			due[h.Agent] = append(due[h.Agent], core.Piece{Score: h.Score, Size: r.Size})
 		}
 	}

@@ -198,8 +198,9 @@ func (b *Barter) checkLease(s identity.Signed, p Partner, agent core.DID) (pact.
 		return lease, fmt.Errorf("it is under another pact: %w", core.ErrInvalid)
 	}
 	// Clocks differ, and a holder may leave a date as it is that is not far: half is plenty.
-	if left := lease.Until - b.c.Clock.Now().Unix(); left < p.leaseSeconds()/2 {
-		return lease, fmt.Errorf("%w, in %d seconds of %d: %w", errShort, left, p.leaseSeconds(), core.ErrInvalid)
+	now := b.c.Clock.Now().Unix()
+	if left, most := lease.Until-now, p.leaseMost(now); left < most/2 {
+		return lease, fmt.Errorf("%w, in %d seconds of %d: %w", errShort, left, most, core.ErrInvalid)
 	}
 	return lease, nil
 }

@@ -93,6 +93,7 @@ type home struct {
 	without  map[core.DID]bool // households that are no partners
 	agents   []core.DID        // instead of the one machine, in the eyes of the others
 	freshes  int
+	ends     int64 // when all its pacts end, after notice
 }
 
 func (h *home) agent() core.DID { return h.key.DID() }
@@ -255,7 +256,7 @@ func (h *home) All() []Partner {
 // Of returns another home.
 func (h *home) Of(grid core.DID) (Partner, bool) {
 	h.mu.Lock()
-	given, days, without := h.given, h.days, h.without[grid]
+	given, days, without, mine := h.given, h.days, h.without[grid], h.ends
 	h.mu.Unlock()
 	for i, o := range h.w.homes {
 		if o.grid != grid || o == h || without {
@@ -269,8 +270,9 @@ func (h *home) Of(grid core.DID) (Partner, bool) {
 		}
 		id := pactOf(h.grid, grid)
 		id[0] ^= h.w.pacts
+		ends := max(mine, o.ends)
 		return Partner{
-			Grid: grid, Name: fmt.Sprintf("home %d", i), Pact: id, Policy: h.policy, Given: given, Gives: o.given, LeaseDays: days, AsideDays: 14, Agents: agents,
+			Ends: ends, Leaving: ends != 0, Grid: grid, Name: fmt.Sprintf("home %d", i), Pact: id, Policy: h.policy, Given: given, Gives: o.given, LeaseDays: days, AsideDays: 14, Agents: agents,
 		}, true
 	}
 	return Partner{}, false
