@@ -82,6 +82,7 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 	a.network = newNetwork(c, machine.key)
 	fc := machine.federation(c, store, a.network)
 	fc.Needed = a.needed
+	fc.Told = a.told
 	a.federation, err = federation.New(fc)
 	if errors.Is(err, core.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w: %w", c.Dir, ErrNoHousehold, err)

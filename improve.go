@@ -53,7 +53,7 @@ func (a *Agent) improve(ctx context.Context) error {
 func (a *Agent) standings() map[core.DID]vault.Standing {
 	out := map[core.DID]vault.Standing{}
 	for _, p := range a.federation.Partners() {
-		s := vault.Standing{}
+		s := vault.Standing{Leaving: p.Leaving()}
 		if a.lost(p) {
 			s.Away = max(p.Quiet, 1)
 		}

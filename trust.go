@@ -118,6 +118,10 @@ func (a *Agent) pactOf(p federation.Partner) Pact {
 	out := Pact{
 		Partner: p.Grid, Name: p.Name, ID: p.Pact.String(), Since: time.Unix(p.From, 0),
 		Gives: p.Gives[core.Storage], Given: p.Given[core.Storage], Seen: p.Seen,
+		Mine: changeOf(p.Mine), Theirs: changeOf(p.Theirs), Ending: p.Ending,
+	}
+	if p.Ends != 0 {
+		out.Ends = time.Unix(p.Ends, 0)
 	}
 	words := pact.CheckWords(p.Pact)
 	out.Words = words[:]

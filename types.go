@@ -88,6 +88,13 @@ type Pact struct {
 	Given int64 `json:"given"`
 	Has   int64 `json:"has"`
 	Keeps int64 `json:"keeps"`
+	// Mine is what we have proposed to change Gives and Given to, Theirs what they have; both wait for an answer.
+	Mine   *Change `json:"mine,omitempty"`
+	Theirs *Change `json:"theirs,omitempty"`
+	// Ends is when it ends, after a notice; zero for never. Ending says that we have given
+	// notice and they have not heard of it: then there is no date yet.
+	Ends   time.Time `json:"ends,omitzero"`
+	Ending bool      `json:"ending,omitempty"`
 	// Machines are theirs, Addrs where they were last found.
 	Machines []DID    `json:"machines"`
 	Addrs    []string `json:"addrs,omitempty"`

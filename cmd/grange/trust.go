@@ -280,6 +280,9 @@ func (a *app) pacts(pacts []grange.Pact, since bool) {
 		rows = append(rows, append(row, a.seen(p.Here, p.Away, p.Seen)))
 	}
 	a.table(rows...)
+	for _, line := range a.changes(pacts) {
+		a.say("%s", line)
+	}
 }
 
 // seen says whether a partner or a machine is within reach, and when it was.

@@ -72,6 +72,8 @@ func Handler(a *grange.Agent) http.Handler {
 		{"POST", "/v1/invite", nil, "make a code for one friend", (*owner).invite},
 		{"POST", "/v1/terms", nil, "read what a code offers", (*owner).terms},
 		{"POST", "/v1/accept", nil, "agree to a code's terms", (*owner).accept},
+		{"POST", "/v1/amend", nil, "change what you and a partner give, or agree to it", (*owner).amend},
+		{"POST", "/v1/end", nil, "give a partner notice", (*owner).end},
 		{"POST", "/v1/revoke", nil, "shut a machine out of this household", (*owner).revoke},
 	}}
 }

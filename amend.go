@@ -1,0 +1,98 @@
+package grange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/service/federation"
+)
+
+// Change is what a pact would be changed to: bytes that they give us, and that we give them.
+type Change struct {
+	Gives int64 `json:"gives"`
+	Given int64 `json:"given"`
+}
+
+// Amend proposes to a partner, given by name or DID, to change what each gives, in bytes; nil leaves a
+// side as it is. A partner agrees at once to what costs it nothing: then the pact that is returned
+// is the new one. Otherwise its person is asked, and Mine is set until there is an answer.
+// Errors: fs.ErrNotExist for nobody of that name, ErrInvalid where nothing would change, ErrRefused where
+// the pact ends; ErrUnreachable where a running agent asks later, with the pact as it is.
+func (a *Agent) Amend(ctx context.Context, who string, give, want *int64) (Pact, error) {
+	return a.change(ctx, who, func(p federation.Partner) (federation.Partner, error) {
+		return a.federation.Amend(ctx, p.Grid, give, want)
+	})
+}
+
+// Agree agrees to what a partner has proposed. Errors: fs.ErrNotExist where there is nothing to agree to,
+// ErrRefused where the pact ends.
+func (a *Agent) Agree(ctx context.Context, who string) (Pact, error) {
+	return a.change(ctx, who, func(p federation.Partner) (federation.Partner, error) {
+		return a.federation.Agree(ctx, p.Grid)
+	})
+}
+
+// End gives a partner notice. The pact ends as many days after they have heard of it as it says; until then
+// a running agent has our pieces made again elsewhere. It cannot be taken back. Errors: fs.ErrNotExist for nobody
+// of that name; ErrUnreachable where a running agent tells them later, with the pact as it is.
+func (a *Agent) End(ctx context.Context, who string) (Pact, error) {
+	return a.change(ctx, who, func(p federation.Partner) (federation.Partner, error) {
+		return a.federation.End(ctx, p.Grid)
+	})
+}
+
+func (a *Agent) change(ctx context.Context, who string, do func(federation.Partner) (federation.Partner, error)) (Pact, error) {
+	p, err := a.partner(who)
+	if err != nil {
+		return Pact{}, err
+	}
+	changed, err := do(p)
+	if err != nil && !errors.Is(err, ErrUnreachable) {
+		return Pact{}, err
+	}
+	if _, bad := a.federation.SaveHead(ctx); bad != nil { // or a recovery would not know of it
+		a.c.Log.Warn("save the head", "err", bad)
+	}
+	return a.pactOf(changed), err
+}
+
+// partner finds a partner by name or DID.
+func (a *Agent) partner(who string) (federation.Partner, error) {
+	did, _ := core.ParseDID(who) // or it is a name
+	for _, p := range a.federation.Partners() {
+		if p.Name == who || p.Grid == did {
+			return p, nil
+		}
+	}
+	return federation.Partner{}, fmt.Errorf("no partner %q: %w", who, fs.ErrNotExist)
+}
+
+// told tells whoever listens what became of a pact.
+func (a *Agent) told(grid core.DID, news federation.PactNews) {
+	p, ok := a.federation.Partner(grid)
+	if !ok {
+		return
+	}
+	e := Event{Time: a.c.Clock.Now(), Kind: string(news), Partner: p.Name}
+	switch news {
+	case federation.PactAsked:
+		e.Text = p.Name + " asks to change the pact"
+	case federation.PactAmended:
+		e.Text = "the pact with " + p.Name + " has changed"
+	case federation.PactEnds:
+		e.Text = "the pact with " + p.Name + " ends on " + time.Unix(p.Ends, 0).UTC().Format(time.DateOnly)
+		leave(a.came) // our pieces are to lie elsewhere
+	}
+	a.events.send(e)
+}
+
+func changeOf(p *federation.Proposal) *Change {
+	if p == nil {
+		return nil
+	}
+	return &Change{Gives: p.Gives[core.Storage], Given: p.Given[core.Storage]}
+}
