@@ -28,9 +28,10 @@ import (
 // Agent is one machine of a household, on its directory. Its methods may be
 // called at once.
 type Agent struct {
-	c     Config
-	store *disk.Store
-	key   identity.Key
+	c        Config
+	settings settings
+	store    *disk.Store
+	key      identity.Key
 
 	federation *federation.Federation
 	barter     *barter.Barter
@@ -77,9 +78,14 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{c: c, store: store, key: machine.key, events: newFeed(), removed: make(chan struct{}, 1), came: make(chan struct{}, 1)}
+	set, err := readSettings(c.settings)
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{c: c, store: store, key: machine.key, settings: set, events: newFeed(), removed: make(chan struct{}, 1), came: make(chan struct{}, 1)}
 	a.life, a.end = context.WithCancel(context.Background())
 	a.network = newNetwork(c, machine.key)
+	a.network.up, a.network.down = int64(set.Limits.Up), int64(set.Limits.Down)
 	fc := machine.federation(c, store, a.network)
 	fc.Needed = a.needed
 	fc.Told = a.told
@@ -101,7 +107,7 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 	}
 	a.barter, err = barter.New(barter.Config{
 		Key: machine.key, Grid: a.federation.Self().Grid, Books: store.Books(), Blobs: store.Blobs(), Clock: c.Clock,
-		Wire: heedful{a.network, a.federation}, Partners: partners{a.federation}, Policy: policies(), Free: store.Space, Needed: a.federation.NeedsBlob, ClockTrusted: a.federation.ClockTrusted, Alarm: a.alarm, Log: c.Log.With("room", "barter"),
+		Wire: heedful{a.network, a.federation}, Partners: partners{a.federation}, Policy: policies(), Free: a.room, Needed: a.federation.NeedsBlob, ClockTrusted: a.federation.ClockTrusted, Alarm: a.alarm, Log: c.Log.With("room", "barter"),
 	})
 	if err != nil {
 		return nil, err
@@ -110,7 +116,7 @@ func assemble(c Config, store *disk.Store) (*Agent, error) {
 		Books: store.Books(), Clock: c.Clock, Barter: placer{a.barter}, Household: household{a.federation}, Name: a.nameOf, Log: c.Log.With("room", "vault"),
 	})
 	a.keeper, err = keep.New(keep.Config{
-		Books: store.Books(), Clock: c.Clock, Put: a.keepNow, Thin: a.keepThin, Alarm: a.keepAlarm, Log: c.Log.With("room", "keep"),
+		Books: store.Books(), Clock: c.Clock, Put: a.keepNow, Thin: a.keepThin, Wait: a.Waits, Alarm: a.keepAlarm, Log: c.Log.With("room", "keep"),
 	})
 	if err != nil {
 		return nil, err
@@ -177,6 +183,11 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 		return err
 	}
 	g, inner := errgroup.WithContext(ctx)
+	if command := cmp.Or(a.c.OnAlarm, a.settings.Alarms.Command); command != "" {
+		events, end := a.events.listen()
+		defer end()
+		g.Go(func() error { return a.callOut(inner, command, events) })
+	}
 	g.Go(func() error { return a.serve(inner) })
 	g.Go(func() error { return a.barter.Run(inner) })
 	g.Go(func() error { return a.federation.Run(inner) })

@@ -26,6 +26,9 @@ type Config struct {
 	MDNS bool
 	// Machine is what this machine is called within its household; "" is the host's name.
 	Machine string
+	// OnAlarm is a command for sh -c that Run has called for each event of kind alarm, with
+	// GRANGE_ALARM, GRANGE_PARTNER and GRANGE_TIME in its environment; "" is that of config.toml.
+	OnAlarm string
 	// Log is where the agent says what it does; nil is nowhere.
 	Log *slog.Logger
 

@@ -44,25 +44,31 @@ func (f *feed) close() {
 	clear(f.readers)
 }
 
+// listen returns what happens from now on, until end is called or the feed is closed.
+func (f *feed) listen() (events <-chan Event, end func()) {
+	mine := make(chan Event, eventsKept)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		close(mine)
+		return mine, func() {}
+	}
+	f.readers[mine] = struct{}{}
+	return mine, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.readers, mine)
+	}
+}
+
 // Events yields what happens from now on, until ctx ends or the agent is closed.
 func (a *Agent) Events(ctx context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
-		f, mine := a.events, make(chan Event, eventsKept)
-		f.mu.Lock()
-		if f.closed {
-			f.mu.Unlock()
-			return
-		}
-		f.readers[mine] = struct{}{}
-		f.mu.Unlock()
-		defer func() {
-			f.mu.Lock()
-			delete(f.readers, mine)
-			f.mu.Unlock()
-		}()
+		events, end := a.events.listen()
+		defer end()
 		for {
 			select {
-			case e, more := <-mine:
+			case e, more := <-events:
 				if !more || !yield(e) {
 					return
 				}

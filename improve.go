@@ -72,7 +72,7 @@ func (a *Agent) lost(p federation.Partner) bool {
 	return len(p.Agents) > 0
 }
 
-// pause waits for a token, or until d has passed.
+// pause waits for a token, or until d has passed, and then until nothing is to wait.
 func (a *Agent) pause(ctx context.Context, token <-chan struct{}, d time.Duration) error {
 	rest, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -81,6 +81,9 @@ func (a *Agent) pause(ctx context.Context, token <-chan struct{}, d time.Duratio
 	select {
 	case <-token:
 	case <-rest.Done():
+	}
+	for a.Waits() != "" && ctx.Err() == nil {
+		_ = a.c.Clock.Sleep(ctx, time.Minute) // ctx tells
 	}
 	return ctx.Err()
 }

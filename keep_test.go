@@ -14,6 +14,18 @@ import (
 	"github.com/grange-grid/grange"
 )
 
+// configure has a machine, which does not run, read other settings from now on.
+func (m *machine) configure(settings string) {
+	m.w.t.Helper()
+	m.stop()
+	if err := os.WriteFile(filepath.Join(m.dir, "config.toml"), []byte(settings), 0o600); err != nil {
+		m.w.t.Fatal(err)
+	}
+	m.open()
+}
+
+const alsoOnBattery = "[limits]\non_battery = true\n" // else a test on a laptop waits for its plug
+
 // kept returns how the one thing stands that is kept.
 func (m *machine) kept() grange.Kept {
 	m.w.t.Helper()
@@ -51,6 +63,7 @@ func TestKeepWaitsForTheFirstPartner(t *testing.T) {
 		must(t, os.Mkdir(dir, 0o755))
 		must(t, os.WriteFile(filepath.Join(dir, "a"), []byte("one"), 0o644))
 		anna := w.found("anna")
+		anna.configure(alsoOnBattery)
 		k, err := anna.Keep(t.Context(), grange.Keeping{Path: grange.Path(dir + "/.")})
 		if err != nil || k.Name != "docs" || string(k.Path) != dir || k.EverySeconds != 3600 || k.Last != 7 || k.Daily != 30 || k.Monthly != 12 {
 			t.Fatalf("%+v, %v", k, err)
@@ -79,6 +92,7 @@ func TestKeepWaitsForTheFirstPartner(t *testing.T) {
 
 		// Whoever accepts is a partner at once.
 		cleo := w.found("cleo")
+		cleo.configure(alsoOnBattery)
 		_, err = cleo.Keep(t.Context(), grange.Keeping{Path: grange.Path(dir)})
 		must(t, err)
 		cleo.run()
@@ -98,6 +112,8 @@ func TestWhatIsGoneIsNoVersion(t *testing.T) {
 		must(t, os.Mkdir(dir, 0o755))
 		must(t, os.WriteFile(filepath.Join(dir, "a"), []byte("one"), 0o644))
 		anna := w.households("anna", "bo")[0]
+		anna.configure(alsoOnBattery)
+		anna.run()
 		var alarms []string
 		go func() {
 			for e := range anna.Events(t.Context()) {
@@ -141,6 +157,8 @@ func TestKeepGoesOnWhenAPartnerIsBack(t *testing.T) {
 		must(t, os.Mkdir(dir, 0o755))
 		all := w.households("anna", "bo")
 		anna, bo := all[0], all[1]
+		anna.configure(alsoOnBattery)
+		anna.run()
 		_, err := anna.Keep(t.Context(), grange.Keeping{Path: grange.Path(dir), EverySeconds: 3600})
 		must(t, err)
 		w.later(time.Minute)
@@ -206,6 +224,8 @@ func TestKeepThinsOut(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "docs")
 		must(t, os.Mkdir(dir, 0o755))
 		anna := w.households("anna", "bo")[0]
+		anna.configure(alsoOnBattery)
+		anna.run()
 		_, err := anna.Keep(t.Context(), grange.Keeping{Path: grange.Path(dir), Last: 2})
 		must(t, err)
 		for i := range 5 {

@@ -26,6 +26,8 @@ type network struct {
 	// Set once, before first use.
 	known func(core.DID) bool // an agent of a partner or of our own
 	saw   func(core.DID)      // an agent has answered
+	// up and down are limits in bytes a second; 0 is none.
+	up, down int64
 
 	mu        sync.Mutex
 	peers     core.Peers
@@ -63,8 +65,8 @@ func (n *network) openLocked(listen []string, mdns bool) error {
 	if err != nil {
 		return err // it says that the network could not be opened
 	}
-	n.peers, n.listening = peers, len(listen) > 0
-	n.client = wire.NewClient(peers, n.c.Clock, n.addrs.Of)
+	n.peers, n.listening = limit(peers, n.c.Clock, n.up, n.down), len(listen) > 0
+	n.client = wire.NewClient(n.peers, n.c.Clock, n.addrs.Of)
 	return nil
 }
 

@@ -2,12 +2,14 @@ package grange
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"unicode/utf8"
 
@@ -16,16 +18,38 @@ import (
 	"github.com/grange-grid/grange/edge/disk"
 )
 
-// settings is config.toml: what a person may also change by hand, while no agent runs.
+// settings is config.toml: what a person may also change by hand. It is read when an agent starts.
 type settings struct {
-	Pieces piecesSettings `toml:"pieces"`
+	Pieces piecesSettings `toml:"pieces,omitempty"`
+	Limits limitSettings  `toml:"limits,omitempty"`
+	Alarms alarmSettings  `toml:"alarms,omitempty"`
 }
 
 // piecesSettings say where partners' pieces lie, if not in the directory.
 type piecesSettings struct {
 	// On is a directory on another disk, Owner the machine that its marker names.
-	On    string `toml:"on,omitempty"`
-	Owner string `toml:"owner,omitempty"`
+	On    absolutePath `toml:"on,omitempty"`
+	Owner string       `toml:"owner,omitempty"`
+}
+
+// limitSettings bound what the agent takes of its machine.
+type limitSettings struct {
+	// Up and Down are bytes a second over the network, of everything; 0 is no limit.
+	Up   rate `toml:"up,omitempty"`
+	Down rate `toml:"down,omitempty"`
+	// Quiet are hours of the day in which nothing is stored by itself.
+	Quiet hours `toml:"quiet,omitempty"`
+	// OnBattery says that it is stored by itself also while the machine runs on its battery.
+	OnBattery bool `toml:"on_battery,omitempty"`
+	// Reserve is bytes of the disk that partners never get, if that is more than a
+	// twentieth of it and 1 GiB.
+	Reserve amount `toml:"reserve,omitempty"`
+}
+
+// alarmSettings say who is told when a person has to look.
+type alarmSettings struct {
+	// Command goes to sh -c, with what has happened in its environment.
+	Command string `toml:"command,omitempty"`
 }
 
 // settingsSizeMax bounds what is read of config.toml, in bytes.
@@ -62,16 +86,38 @@ func readSettings(file string) (settings, error) {
 		return s, fmt.Errorf("%s: %d bytes, at most %d: %w", file, len(raw), settingsSizeMax, ErrInvalid)
 	}
 	meta, err := toml.Decode(string(raw), &s)
+	if wrong, ok := errors.AsType[toml.ParseError](err); ok {
+		return s, fmt.Errorf("%s, line %d: %s: %w", file, wrong.Position.Line, cmp.Or(wrong.Message, wrong.Error()), ErrInvalid)
+	}
 	if err != nil {
 		return s, fmt.Errorf("%s: %w: %w", file, err, ErrInvalid)
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return s, fmt.Errorf("%s: unknown setting %q: %w", file, unknown[0].String(), ErrInvalid)
-	}
-	if s.Pieces.On != "" && !filepath.IsAbs(s.Pieces.On) {
-		return s, fmt.Errorf("%s: pieces.on %q is not an absolute path: %w", file, s.Pieces.On, ErrInvalid)
+		return s, fmt.Errorf("%s, line %d: unknown setting %q: %w", file, lineOf(string(raw), unknown[0]), unknown[0].String(), ErrInvalid)
 	}
 	return s, nil
+}
+
+// lineOf returns the line in which a key stands: the first that begins with the key's last
+// part under a heading of what goes before it, or that heading itself.
+func lineOf(text string, key toml.Key) int {
+	table, last := strings.Join(key[:len(key)-1], "."), key[len(key)-1]
+	here, number := "", 0
+	for line := range strings.Lines(text) {
+		number++
+		line = strings.TrimSpace(line)
+		if heading, ok := strings.CutPrefix(line, "["); ok {
+			here, _, _ = strings.Cut(strings.TrimPrefix(heading, "["), "]")
+			if here = strings.TrimSpace(here); here == key.String() {
+				return number
+			}
+		}
+		name, _, ok := strings.Cut(line, "=")
+		if name = strings.Trim(name, " \t\"'"); ok && (here == table && name == last || here == "" && name == key.String()) {
+			return number
+		}
+	}
+	return number
 }
 
 // write replaces config.toml in one step.
@@ -104,7 +150,7 @@ func openStore(c Config) (*disk.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return disk.Open(c.Dir, disk.Config{PiecesDir: s.Pieces.On, Owner: s.Pieces.Owner})
+	return disk.Open(c.Dir, disk.Config{PiecesDir: string(s.Pieces.On), Owner: s.Pieces.Owner})
 }
 
 // KeepOn has partners' pieces kept in dir, on another disk, from the next Open
@@ -123,7 +169,7 @@ func (a *Agent) KeepOn(ctx context.Context, dir string) error {
 		return fmt.Errorf("keep pieces on %q: a path in settings is UTF-8: %w", abs, ErrInvalid)
 	}
 	s, err := readSettings(a.c.settings)
-	if err != nil || s.Pieces.On == abs {
+	if err != nil || string(s.Pieces.On) == abs {
 		return err
 	}
 	for _, err := range a.store.Blobs().All(ctx) {
@@ -132,7 +178,7 @@ func (a *Agent) KeepOn(ctx context.Context, dir string) error {
 		}
 		return fmt.Errorf("keep pieces on %s: pieces are kept in %s already: %w", dir, a.c.Dir, fs.ErrExist)
 	}
-	s.Pieces = piecesSettings{On: abs, Owner: a.key.DID().String()}
+	s.Pieces = piecesSettings{On: absolutePath(abs), Owner: a.key.DID().String()}
 	if err := disk.MarkPieces(abs, s.Pieces.Owner); err != nil {
 		return err
 	}

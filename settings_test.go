@@ -64,11 +64,26 @@ func TestSettingsErrorsNameThePlace(t *testing.T) {
 	anna := w.found("anna")
 	anna.stop()
 	for text, want := range map[string]string{
-		"[pieces]\non = 7\n":             "config.toml",
-		"[pieces]\nin = \"/x\"\n":        "pieces.in",
-		"[pieces]\non = \"relative\"\n":  "relative",
-		strings.Repeat("# long\n", 1e4):  "at most",
-		"[pieces\non = \"/elsewhere\"\n": "line 2",
+		"[pieces]\non = 7\n":                                           `line 2: "7" is not an absolute path`,
+		"[pieces]\n\nin = \"/x\"\n":                                    `line 3: unknown setting "pieces.in"`,
+		"[pieces]\non = \"relative\"\n":                                `line 2: "relative" is not an absolute path`,
+		strings.Repeat("# long\n", 1e4):                                "at most",
+		"[pieces\non = \"/elsewhere\"\n":                               "line 2",
+		"[limits]\ndown = 0\nup = 9_999\n":                             `line 3: "9999" is no limit`,
+		"[limits]\nup = -1\n":                                          `line 2: "-1" is no limit`,
+		"[limits]\nup = \"much\"\n":                                    `line 2: "much" is no limit`,
+		"[limits]\nreserve = 1.5\n":                                    `line 2: "1.5`,
+		"[limits]\nreserve = -5\n":                                     `line 2: "-5" is no number of bytes`,
+		"[limits]\nquiet = \"at night\"\n":                             `line 2: "at night" are no hours`,
+		"[limits]\nquiet = \"22:30-24:00\"\n":                          `line 2: "22:30-24:00" are no hours`,
+		"[limits]\nquiet = \"07:00-07:00\"\n":                          `line 2: "07:00-07:00" are no hours`,
+		"[limits]\non_battery = \"yes\"\n":                             "line 2",
+		"# one\n[alarms]\ncommand = [\"a\"]\n":                         "line 3",
+		"[limits]\nup = 20_000\n\n[limit]\ndown = 1\n":                 `line 4: unknown setting "limit"`,
+		"[alarms]\ncommand = \"in = 3\"\n[limits]\n\"in\" = 3\n":       `line 4: unknown setting "limits.in"`,
+		"limits.in = 3\n":                                              `line 1: unknown setting "limits.in"`,
+		"colour = \"in\"\n[limits]\nup = 20_000\n":                     `line 1: unknown setting "colour"`,
+		"[limits]\nquiet = \"22:30-07:00\"\nquiet = \"22:30-07:01\"\n": "line 3",
 	} {
 		if err := os.WriteFile(filepath.Join(anna.dir, "config.toml"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -82,4 +97,26 @@ func TestSettingsErrorsNameThePlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	anna.open()
+}
+
+// What offer --on writes leaves the rest as it was.
+func TestSettingsAreKept(t *testing.T) {
+	w := newWorld(t)
+	anna := w.found("anna")
+	const text = "[limits]\nup = 20000\nquiet = \"22:30-07:00\"\non_battery = true\nreserve = 9000000000000000\n\n[alarms]\ncommand = \"echo \\\"$GRANGE_ALARM\\\"\"\n"
+	anna.configure(text)
+	other := t.TempDir()
+	must(t, anna.KeepOn(t.Context(), other))
+	raw, err := os.ReadFile(filepath.Join(anna.dir, "config.toml"))
+	must(t, err)
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); !strings.Contains(string(raw), line) {
+			t.Errorf("%q is missing in\n%s", line, raw)
+		}
+	}
+	anna.stop()
+	anna.open()
+	if got, err := anna.Reserve(); err != nil || got != 9e15 {
+		t.Errorf("reserve %d, %v", got, err)
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/pact"
+	"github.com/grange-grid/grange/service/barter"
 	"github.com/grange-grid/grange/service/federation"
 )
 
@@ -146,6 +147,18 @@ func (a *Agent) SetOffer(_ context.Context, total int64) error { return a.barter
 
 // Space returns the bytes free, and in all, on the disk that has partners' pieces.
 func (a *Agent) Space() (free, total int64, err error) { return a.store.Space() }
+
+// Reserve returns the bytes of that disk that partners never get.
+func (a *Agent) Reserve() (int64, error) {
+	_, total, err := a.store.Space()
+	return a.settings.Limits.reserve(total), err
+}
+
+// room returns the room of the disk as barter, which has a reserve of its own, is to see it.
+func (a *Agent) room() (free, total int64, err error) {
+	free, total, err = a.store.Space()
+	return max(0, free-a.settings.Limits.reserve(total)+barter.Reserve(total)), total, err
+}
 
 // Status returns what this machine knows without asking anybody: the newest
 // version of each name, or of one.

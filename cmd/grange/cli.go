@@ -88,6 +88,7 @@ type runCommand struct {
 	Listen   []string `placeholder:"MULTIADDR" sep:"none" help:"Where to listen. Else TCP and QUIC on port 4726 of every interface."`
 	NoMDNS   bool     `name:"no-mdns" help:"Do not look for partners on the local network."`
 	API      string   `name:"api" aside:"" placeholder:"ADDR" help:"Serve the owner's API also on this TCP address: a port of 127.0.0.1, or HOST:PORT. It asks for the token in the file api.token of the directory."`
+	OnAlarm  string   `aside:"" placeholder:"CMD" help:"What to run by sh -c when a person has to look; $GRANGE_ALARM says why. Else what config.toml says."`
 	LogLevel level    `aside:"" placeholder:"LEVEL" default:"info" help:"How much goes to stderr: debug, info, warn or error."`
 
 	host, port string // of API
@@ -96,7 +97,9 @@ type runCommand struct {
 func (runCommand) detail() string {
 	return `Listens, answers partners and keeps leases up to date, until it gets SIGINT or SIGTERM. For each address at which it can be reached it prints a line "ready ADDRESS" on stdout; logs go to stderr.
 
-While it runs, all other commands go through it, by the Unix socket 'sock' in the directory. Programs can use that too: curl --unix-socket DIR/sock http://grange/v1/status`
+While it runs, all other commands go through it, by the Unix socket 'sock' in the directory. Programs can use that too: curl --unix-socket DIR/sock http://grange/v1/status
+
+It reads config.toml when it starts: in the directory if --dir or GRANGE_DIR names one, else ~/.config/grange/config.toml. There [limits] can have up and down, in bytes a second; quiet = "22:30-07:00", hours in which nothing is stored by itself; on_battery = true, to do that then too; reserve, bytes of the disk that partners never get; and [alarms] a command.`
 }
 
 type offerCommand struct {

@@ -107,11 +107,12 @@ func every(seconds int64) string {
 }
 
 func listKept(ctx context.Context, a *app, s *session) error {
-	kept, err := s.Kept(ctx)
+	out, err := s.Kept(ctx)
 	if err != nil {
 		return err
 	}
-	a.value(kept)
+	a.value(out)
+	kept := out.Kept
 	if len(kept) == 0 {
 		a.say("Nothing is kept yet. Next: grange keep PATH")
 		return nil
@@ -122,8 +123,11 @@ func listKept(ctx context.Context, a *app, s *session) error {
 	}
 	a.table(rows...)
 	a.keptTroubles(kept)
-	if !s.running {
+	switch {
+	case !s.running:
 		a.say("This machine is not running, so nothing is stored. Next: grange run")
+	case out.Waits != "":
+		a.say("Nothing is stored just now: %s.", clean(out.Waits))
 	}
 	return nil
 }

@@ -252,19 +252,15 @@ func amiss(out grange.CheckResult) *Error {
 	return e
 }
 
-// reserveMin and reservePer are the reserve of service/barter: what of a disk is never given.
-const (
-	reserveMin = 1 << 30 // bytes
-	reservePer = 20      // one part in so many
-)
-
 // room returns what this machine gives and could give.
 func (o *owner) room(r *http.Request) (Offer, error) {
 	var out Offer
 	var err error
 	out.Total, out.Used = o.agent.Offer(r.Context())
 	out.Free, out.Disk, err = o.agent.Space()
-	out.Reserve = max(out.Disk/reservePer, reserveMin)
+	if err == nil {
+		out.Reserve, err = o.agent.Reserve()
+	}
 	out.Most = max(0, out.Free+out.Used-out.Reserve)
 	return out, err
 }

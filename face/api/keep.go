@@ -21,10 +21,12 @@ type KeepRequest struct {
 // Kept is the answer to GET /v1/keep.
 type Kept struct {
 	Kept []grange.Kept `json:"kept"`
+	// Waits says why nothing is stored just now, such as "quiet until 07:00".
+	Waits string `json:"waits,omitempty"`
 }
 
 func (o *owner) kept(r *http.Request) answer {
-	return value(Kept{o.agent.Kept(r.Context())}, nil)
+	return value(Kept{o.agent.Kept(r.Context()), o.agent.Waits()}, nil)
 }
 
 func (o *owner) keep(r *http.Request) answer {
@@ -65,10 +67,8 @@ func (in KeepRequest) check() error {
 }
 
 // Kept returns what is kept.
-func (c *Client) Kept(ctx context.Context) ([]grange.Kept, error) {
-	var out Kept
-	err := c.get(ctx, "keep", nil, &out)
-	return out.Kept, err
+func (c *Client) Kept(ctx context.Context) (out Kept, err error) {
+	return out, c.get(ctx, "keep", nil, &out)
 }
 
 // Keep keeps a path from now on, changes how, or stops it.

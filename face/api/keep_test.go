@@ -35,7 +35,7 @@ func TestKeep(t *testing.T) {
 			}
 		}
 		kept, err := anna.Kept(t.Context())
-		if err != nil || len(kept) != 1 || kept[0].Path != src || kept[0].Last != 3 {
+		if err != nil || len(kept.Kept) != 1 || kept.Kept[0].Path != src || kept.Kept[0].Last != 3 {
 			t.Errorf("kept %+v, %v", kept, err)
 		}
 		if err := os.RemoveAll(string(src)); err != nil { // what is gone can still be stopped
@@ -44,7 +44,7 @@ func TestKeep(t *testing.T) {
 		if out, err = anna.Keep(t.Context(), KeepRequest{Keeping: grange.Keeping{Path: src}, Stop: true}); err != nil || out.Name != "tree" {
 			t.Errorf("stopped %+v, %v", out, err)
 		}
-		if kept, err := anna.Kept(t.Context()); err != nil || len(kept) != 0 {
+		if kept, err := anna.Kept(t.Context()); err != nil || len(kept.Kept) != 0 {
 			t.Errorf("after the end %+v, %v", kept, err)
 		}
 	})
