@@ -26,6 +26,7 @@ type cli struct {
 	Keep keepCommand `cmd:"" group:"Files" help:"store a file or directory by itself, again and again"`
 	Put  putCommand  `cmd:"" group:"Files" help:"store files or directories, each as a new version"`
 	Ls   lsCommand   `cmd:"" group:"Files" help:"what is stored"`
+	Cat  catCommand  `cmd:"" group:"Files" help:"write a file to stdout"`
 	Get  getCommand  `cmd:"" group:"Files" help:"restore a version, or a part of one"`
 	Rm   rmCommand   `cmd:"" group:"Files" help:"forget; set aside for 14 days"`
 	Undo undoCommand `cmd:"" group:"Files" help:"bring back what was removed last"`

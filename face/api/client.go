@@ -221,11 +221,16 @@ func (c *Client) one(ctx context.Context, req *http.Request, out any) error {
 		}
 		return nil
 	}
+	return failed(ctx, resp, out)
+}
+
+// failed reads the error of an answer, and the result that came with it, if any.
+func failed(ctx context.Context, resp *http.Response, out any) error {
 	var l incoming
 	if err := json.NewDecoder(resp.Body).Decode(&l); err != nil || l.Error == nil {
 		return gone(ctx, fmt.Errorf("answer %d without an error that can be read", resp.StatusCode))
 	}
-	if l.Result != nil {
+	if l.Result != nil && out != nil {
 		if err := json.Unmarshal(l.Result, out); err != nil {
 			return gone(ctx, err)
 		}

@@ -56,6 +56,7 @@ func Handler(a *grange.Agent) http.Handler {
 		{"GET", "/v1/status", []string{"name"}, "what this machine knows without asking anybody", (*owner).status},
 		{"GET", "/v1/versions", []string{"name"}, "the versions of one name, or of all", (*owner).versions},
 		{"GET", "/v1/ls", []string{"name", "version", "path"}, "one directory of a version", (*owner).list},
+		{"GET", "/v1/cat", []string{"name", "version", "path", "from", "length"}, "the bytes of a file of a version", (*owner).cat},
 		{"GET", "/v1/keep", nil, "what is stored by itself, and how that goes", (*owner).kept},
 		{"GET", "/v1/pacts", nil, "what there is with each partner", (*owner).pacts},
 		{"GET", "/v1/machines", nil, "the machines of this household", (*owner).machines},
