@@ -38,6 +38,7 @@ type cli struct {
 
 	Machine machineCommand `cmd:"" group:"Trust" help:"your household's machines"`
 
+	Doctor  doctorCommand  `cmd:"" group:"Trouble" help:"network, clock, disk: fault and cure"`
 	Recover recoverCommand `cmd:"" group:"Trouble" help:"become the machine you lost"`
 
 	Version    versionCommand    `cmd:"" group:"Other" help:"which grange this is"`

@@ -60,6 +60,7 @@ func Handler(a *grange.Agent) http.Handler {
 		{"GET", "/v1/keep", nil, "what is stored by itself, and how that goes", (*owner).kept},
 		{"GET", "/v1/pacts", nil, "what there is with each partner", (*owner).pacts},
 		{"GET", "/v1/machines", nil, "the machines of this household", (*owner).machines},
+		{"GET", "/v1/doctor", nil, "what may be wrong with this machine, and what helps", (*owner).doctor},
 		{"GET", "/v1/offer", nil, "what this machine gives", (*owner).offer},
 		{"GET", "/v1/joined", []string{"id"}, "wait until an invitation is accepted", (*owner).joined},
 		{"GET", "/v1/events", nil, "what happens from now on", (*owner).events},

@@ -1,0 +1,186 @@
+package grange
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/grange-grid/grange/pure/policy"
+)
+
+// The faults that a Doctor finds.
+const (
+	FaultRevoked    = "revoked"     // this machine is no longer of the household
+	FaultNotRunning = "not.running" // nobody can reach this machine
+	FaultNoPartner  = "no.partner"
+	FaultAllAway    = "all.away" // no partner can be reached
+	FaultClock      = "clock"    // most partners' clocks differ
+	FaultDiskAway   = "disk.away"
+	FaultDiskFull   = "disk.full" // the reserve is used
+	FaultBooks      = "books"     // records cannot be read
+	FaultKept       = "kept"      // something that is kept is not stored
+)
+
+// Examined is one thing that was looked at.
+type Examined struct {
+	// What is one of: machine, network, reach, clock, disk, books, kept.
+	What string `json:"what"`
+	// Fault is one of the Fault constants, "" for none.
+	Fault string `json:"fault,omitempty"`
+	// Text says how it stands, in words.
+	Text string `json:"text"`
+}
+
+const (
+	// doctorMax is how long partners may take to answer a doctor.
+	doctorMax = 20 * time.Second
+	// clockOffMax is how far partners' clocks may be from ours.
+	clockOffMax = 5 * time.Minute
+)
+
+// Doctor looks for what may be wrong with this machine, its network, clock, disk and
+// books. It asks every partner for a sign of life, and changes nothing.
+func (a *Agent) Doctor(ctx context.Context) ([]Examined, error) {
+	out := []Examined{a.lookAtMachine()}
+	network, heard := a.lookAtNetwork(ctx)
+	out = append(out, network)
+	if addrs := a.network.Addrs(); len(addrs) > 0 {
+		out = append(out, lookAtReach(addrs))
+	}
+	out = append(out, a.lookAtClock(heard), a.lookAtDisk(), a.lookAtBooks(ctx))
+	for _, k := range a.Kept(ctx) {
+		e := Examined{What: "kept", Text: fmt.Sprintf("%s is stored", k.Name)}
+		if k.Trouble != "" {
+			e.Text = fmt.Sprintf("%s is not stored: %s", k.Name, k.Trouble)
+			e.Fault = FaultKept
+		} else if k.Stored.IsZero() {
+			e.Text = fmt.Sprintf("%s is not stored yet", k.Name)
+		}
+		out = append(out, e)
+	}
+	return out, ctx.Err()
+}
+
+func (a *Agent) lookAtMachine() Examined {
+	e := Examined{What: "machine", Text: "it runs"}
+	if err := a.federation.Revoked(); err != nil {
+		e.Fault, e.Text = FaultRevoked, err.Error()
+	} else if len(a.network.Addrs()) == 0 {
+		e.Fault, e.Text = FaultNotRunning, "no agent is running, so nobody can reach this machine"
+	}
+	return e
+}
+
+// lookAtNetwork greets all partners, and returns those who answered.
+func (a *Agent) lookAtNetwork(ctx context.Context) (e Examined, heard []DID) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer a.c.Clock.AfterFunc(doctorMax, cancel).Stop()
+	partners := a.federation.Partners()
+	errs := make([]error, len(partners))
+	var group sync.WaitGroup
+	for i, p := range partners {
+		group.Go(func() { errs[i] = a.federation.Greet(ctx, p.Grid) })
+	}
+	group.Wait()
+	e.What = "network"
+	var here, away []string
+	for i, p := range partners {
+		if errs[i] == nil {
+			here, heard = append(here, p.Name), append(heard, p.Grid)
+			continue
+		}
+		away = append(away, p.Name+" "+a.plain(p.Name, errs[i]))
+	}
+	switch {
+	case len(partners) == 0:
+		e.Fault, e.Text = FaultNoPartner, "no partner, so nothing can be stored"
+	case len(here) == 0:
+		e.Fault, e.Text = FaultAllAway, strings.Join(away, "; ")
+	default:
+		e.Text = strings.Join(append([]string{strings.Join(here, ", ") + " answered"}, away...), "; ")
+	}
+	return e, heard
+}
+
+// lookAtReach tells from where this machine can be dialled, as far as its addresses tell.
+func lookAtReach(addrs []string) Examined {
+	widest := 0
+	for _, addr := range addrs {
+		parts := strings.Split(addr, "/")
+		if len(parts) < 3 {
+			continue
+		}
+		ip, err := netip.ParseAddr(parts[2])
+		switch {
+		case err != nil || ip.IsGlobalUnicast() && !ip.IsPrivate(): // a name, or for all the world
+			widest = 2
+		case ip.IsPrivate():
+			widest = max(widest, 1)
+		}
+	}
+	return Examined{What: "reach", Text: [...]string{
+		"it listens on this machine alone",
+		"it listens on the local network: from elsewhere it can be dialled if the router forwards the port",
+		"it listens on addresses for all the world, unless a firewall is before them",
+	}[widest]}
+}
+
+// lookAtClock compares clocks with those of partners who have just answered.
+func (a *Agent) lookAtClock(heard []DID) Examined {
+	var ahead []time.Duration
+	for _, grid := range heard {
+		if d, ok := a.federation.ClockAhead(grid); ok {
+			ahead = append(ahead, d)
+		}
+	}
+	e := Examined{What: "clock", Text: "nobody to compare it with"}
+	if len(ahead) == 0 {
+		return e
+	}
+	slices.Sort(ahead)
+	middle := ahead[len(ahead)/2].Round(time.Second)
+	switch {
+	case middle > clockOffMax:
+		e.Fault, e.Text = FaultClock, fmt.Sprintf("it is %v behind partners' clocks", middle)
+	case middle < -clockOffMax:
+		e.Fault, e.Text = FaultClock, fmt.Sprintf("it is %v ahead of partners' clocks", -middle)
+	default:
+		e.Text = fmt.Sprintf("as partners' clocks, to %v", max(middle, -middle, time.Second))
+	}
+	return e
+}
+
+func (a *Agent) lookAtDisk() Examined {
+	e := Examined{What: "disk"}
+	free, total, err := a.store.Space()
+	if err != nil {
+		e.Fault, e.Text = FaultDiskAway, err.Error()
+		return e
+	}
+	reserve := a.settings.Limits.reserve(total)
+	e.Text = fmt.Sprintf("%s of %s are free; %s stay in reserve", policy.Bytes(free), policy.Bytes(total), policy.Bytes(reserve))
+	if free < reserve {
+		e.Fault, e.Text = FaultDiskFull, fmt.Sprintf("%s of %s are free, and %s should be", policy.Bytes(free), policy.Bytes(total), policy.Bytes(reserve))
+	}
+	return e
+}
+
+// lookAtBooks reads them through.
+func (a *Agent) lookAtBooks(ctx context.Context) Examined {
+	e, n := Examined{What: "books"}, 0
+	for _, err := range a.store.Books().Scan(nil, nil) {
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			e.Fault, e.Text = FaultBooks, err.Error()
+			return e
+		}
+		n++
+	}
+	e.Text = fmt.Sprintf("%d records can be read", n)
+	return e
+}

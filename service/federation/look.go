@@ -1,0 +1,25 @@
+package federation
+
+import (
+	"context"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+)
+
+// Greet greets a partner now, as Run does from time to time. It is no error that some of its
+// machines are away. Errors: core.ErrUnreachable.
+func (f *Federation) Greet(ctx context.Context, grid core.DID) error { return f.visit(ctx, grid) }
+
+// ClockAhead returns how far a partner's clock was ahead of ours when it was last heard, to a minute
+// or so; ok is false if it was not heard since this machine started, or since our clock has jumped.
+func (f *Federation) ClockAhead(grid core.DID) (ahead time.Duration, ok bool) {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, ok := f.clocks[grid]
+	if !ok || f.jumped(now) {
+		return 0, false
+	}
+	return time.Duration(c.said+f.ran-c.ran-now) * time.Second, true
+}
