@@ -40,6 +40,7 @@ type Agent struct {
 	network    *network
 
 	events   *feed
+	works    works
 	arrivals *arrivals
 	removed  chan struct{} // holds a token when versions were removed
 	came     chan struct{} // holds one when a partner's machine came within reach

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -128,8 +129,10 @@ func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOp
 	if err := a.federation.Revoked(); err != nil {
 		return PutResult{}, err
 	}
+	progress, done := a.works.begin(a.c.Clock.Now(), "put", name, o.Progress)
+	defer done()
 	put, err := a.vault.Put(ctx, name, src, vault.PutOptions{
-		Spread: erasure.Shape{K: o.Data, M: o.Parity}, SkipSame: o.SkipSame, Progress: progressOf(o.Progress),
+		Spread: erasure.Shape{K: o.Data, M: o.Parity}, SkipSame: o.SkipSame, Progress: progressOf(progress),
 	})
 	err = a.ended(err)
 	if errors.Is(err, ErrRevoked) { // whatever was written down here is of no household any more
@@ -213,8 +216,10 @@ func (a *Agent) Restore(ctx context.Context, r Ref, dest string, o *RestoreOptio
 		return RestoreResult{}, err
 	}
 	out := RestoreResult{Version: versionOf(v), Dest: Path(dest)}
+	progress, done := a.works.begin(a.c.Clock.Now(), "get", path.Join(r.Name, r.Path), o.Progress)
+	defer done()
 	var into *files.Sink
-	restored, err := a.vault.Restore(ctx, v, vault.RestoreOptions{Path: r.Path, Progress: progressOf(o.Progress)}, func(single bool, id core.Score) (vault.Sink, error) {
+	restored, err := a.vault.Restore(ctx, v, vault.RestoreOptions{Path: r.Path, Progress: progressOf(progress)}, func(single bool, id core.Score) (vault.Sink, error) {
 		into, err = files.NewSink(dest, files.SinkOptions{Single: single, ID: id, Skip: func(p files.Problem) {
 			out.Problems = append(out.Problems, problemOf(p.Path, p.Err))
 		}})

@@ -169,6 +169,7 @@ func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
 		Epoch: self.Epoch, Recoveries: self.Recoveries, Pacts: []Pact{}, Versions: []Version{},
 	}
 	out.Running = len(out.Addrs) > 0
+	out.Work, out.Kept = a.works.list(), a.Kept(ctx)
 	out.Offer, out.Used = a.barter.Offer()
 	out.Free, _, _ = a.store.Space() // a disk that is away is told by what needs it
 	if err := a.federation.Revoked(); err != nil {

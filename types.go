@@ -244,6 +244,9 @@ type Status struct {
 	// Versions has the newest of each name, and what it is worth without those
 	// partners that are away.
 	Versions []Version `json:"versions"`
+	// Work is under way, Kept what is stored by itself.
+	Work []Work `json:"work,omitempty"`
+	Kept []Kept `json:"kept,omitempty"`
 	// Revoked says why this machine is of its household no more.
 	Revoked string `json:"revoked,omitempty"`
 }

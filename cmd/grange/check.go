@@ -26,7 +26,7 @@ func (c *checkCommand) run(ctx context.Context, a *app) error {
 
 func (a *app) findings(out grange.CheckResult) {
 	if out.Segments == 0 {
-		a.say("Nothing is stored yet. Next: grange put PATH")
+		a.say("Nothing is stored yet. Next: grange keep PATH")
 		return
 	}
 	rows := [][]string{{"PARTNER", "PROVEN", "MISSING", "ROTTEN", "AWAY"}}

@@ -168,7 +168,8 @@ func (getCommand) detail() string {
 }
 
 type statusCommand struct {
-	Name string `arg:"" name:"NAME" optional:"" placeholder:"NAME" help:"Without it, all names."`
+	Name  string `arg:"" name:"NAME" optional:"" placeholder:"NAME" help:"Without it, all names."`
+	Watch bool   `help:"Show it again whenever it has changed, until Ctrl-C; with --json a line each time."`
 }
 
 type checkCommand struct {

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -57,7 +55,7 @@ func (c *lsCommand) versions(ctx context.Context, a *app, s *session, name strin
 	}
 	a.value(versions)
 	if len(versions) == 0 {
-		a.tell("Nothing is stored yet. Next: grange put PATH")
+		a.tell("Nothing is stored yet. Next: grange keep PATH")
 		return nil
 	}
 	a.versions(versions, c.Versions)
@@ -138,76 +136,4 @@ func (c *getCommand) run(ctx context.Context, a *app) error {
 		a.problems(out.Problems, a.warn)
 		return err
 	})
-}
-
-func (c *statusCommand) run(ctx context.Context, a *app) error {
-	return a.with(ctx, func(s *session) error {
-		out, err := s.Status(ctx, c.Name)
-		if err != nil {
-			return err
-		}
-		a.value(out)
-		if !a.json {
-			a.status(out)
-		}
-		return nil
-	})
-}
-
-func (a *app) status(s grange.Status) {
-	a.say("Household %s. Giving %s, %s of it used; %s free.", clean(s.Household), amount(s.Offer), amount(s.Used), amount(s.Free))
-	switch {
-	case s.Revoked != "":
-		a.say("%s", a.paint(red, "This machine is no longer of the household: "+clean(s.Revoked)+"."))
-	case !s.Running:
-		a.say("This machine is not running, so nobody can reach it. Next: grange run")
-	}
-	if len(s.Pacts) == 0 {
-		a.say("No partner yet. Next: grange invite")
-	} else {
-		a.say("")
-		a.pacts(s.Pacts, false)
-	}
-	if len(s.Versions) == 0 {
-		a.say("Nothing is stored yet. Next: grange put PATH")
-		return
-	}
-	a.say("")
-	rows := [][]string{{"NAME", "VERSION", "FILES", "SIZE", "AT"}}
-	for _, v := range s.Versions {
-		at := cmp.Or(strings.Join(slices.Sorted(maps.Keys(v.Worth.At)), ", "), "-")
-		rows = append(rows, []string{clean(v.Name), fmt.Sprint(v.Number), number(v.Files), amount(v.Bytes), clean(at)})
-	}
-	a.table(rows...)
-	a.say("")
-	for _, same := range a.byWorth(s.Versions) {
-		if len(s.Versions) == 1 {
-			a.say("%s", a.worth(same[0].Worth))
-			continue
-		}
-		var names []string
-		for _, v := range same {
-			names = append(names, clean(v.Name))
-		}
-		all := list(names) + ":"
-		if len(all) <= a.width {
-			a.say("%s %s", all, a.worth(same[0].Worth))
-			continue
-		}
-		a.say("%s\n  %s", wrap(all, a.width, "  "), a.worth(same[0].Worth))
-	}
-}
-
-// byWorth groups versions that are worth the same, those worth least first.
-func (a *app) byWorth(versions []grange.Version) (groups [][]grange.Version) {
-	sorted := slices.SortedStableFunc(slices.Values(versions), func(x, y grange.Version) int { return x.Worth.Survives - y.Worth.Survives })
-	for _, v := range sorted {
-		at := slices.IndexFunc(groups, func(g []grange.Version) bool { return a.worth(g[0].Worth) == a.worth(v.Worth) })
-		if at < 0 {
-			groups = append(groups, []grange.Version{v})
-			continue
-		}
-		groups[at] = append(groups[at], v)
-	}
-	return groups
 }

@@ -124,7 +124,7 @@ func (a *app) comes(ctx context.Context) bool {
 			client.Close()
 			return true
 		}
-		if pause(ctx) != nil {
+		if pause(ctx, lockEvery) != nil {
 			return false
 		}
 	}

@@ -64,15 +64,15 @@ func (a *app) connect(ctx context.Context) (*session, error) {
 		if try == lockTries || !errors.Is(err, grange.ErrLocked) {
 			return nil, a.explain(ctx, err)
 		}
-		if err := pause(ctx); err != nil {
+		if err := pause(ctx, lockEvery); err != nil {
 			return nil, err
 		}
 	}
 }
 
 // pause waits until the next try.
-func pause(ctx context.Context) error {
-	rest, cancel := context.WithTimeout(ctx, lockEvery)
+func pause(ctx context.Context, d time.Duration) error {
+	rest, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	<-rest.Done()
 	return ctx.Err()

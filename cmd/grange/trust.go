@@ -242,7 +242,7 @@ func (c *acceptCommand) run(ctx context.Context, a *app) error {
 		if err := promises(ctx, a, s, 0); err != nil {
 			return err
 		}
-		a.tell("Next: grange put PATH")
+		a.tell("Next: grange keep PATH")
 		return nil
 	})
 }

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/grange-grid/grange"
+)
+
+func (c *statusCommand) run(ctx context.Context, a *app) error {
+	if c.Watch {
+		return c.watch(ctx, a)
+	}
+	return c.once(ctx, a)
+}
+
+// watchEvery is how long after one look the next is.
+const watchEvery = time.Second
+
+// watch shows it whenever it has changed. Between two looks it lets go of the directory, which
+// another command may want where no agent runs.
+func (c *statusCommand) watch(ctx context.Context, a *app) error {
+	last := ""
+	for {
+		var screen strings.Builder
+		shown := *a
+		shown.out = &checked{w: &screen}
+		err := c.once(ctx, &shown)
+		if err == nil && screen.String() != last {
+			last = screen.String()
+			text := last
+			if a.outTerminal && !a.json { // from the top, and away with what was longer
+				text = "\x1b[H" + strings.ReplaceAll(last, "\n", "\x1b[K\n") + "\x1b[J"
+			}
+			_, err = a.out.Write([]byte(text))
+		}
+		if ctx.Err() == nil && err == nil {
+			err = pause(ctx, watchEvery)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return reported(exitDone) // whoever watches has seen enough
+		case a.out.err != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+func (c *statusCommand) once(ctx context.Context, a *app) error {
+	return a.with(ctx, func(s *session) error {
+		out, err := s.Status(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		a.value(out)
+		if !a.json {
+			a.status(out)
+		}
+		return nil
+	})
+}
+
+func (a *app) status(s grange.Status) {
+	a.say("Household %s. Giving %s, %s of it used; %s free.", clean(s.Household), amount(s.Offer), amount(s.Used), amount(s.Free))
+	switch {
+	case s.Revoked != "":
+		a.say("%s", a.paint(red, "This machine is no longer of the household: "+clean(s.Revoked)+"."))
+	case !s.Running:
+		a.say("This machine is not running, so nobody can reach it. Next: grange run")
+	}
+	if len(s.Pacts) == 0 {
+		a.say("No partner yet. Next: grange invite")
+	} else {
+		a.say("")
+		a.pacts(s.Pacts, false)
+	}
+	a.works(s.Work)
+	if len(s.Versions) == 0 {
+		a.say("Nothing is stored yet. Next: grange keep PATH")
+		a.keptTroubles(s.Kept)
+		return
+	}
+	defer a.keptTroubles(s.Kept)
+	a.say("")
+	rows := [][]string{{"NAME", "VERSION", "FILES", "SIZE", "AT"}}
+	for _, v := range s.Versions {
+		at := cmp.Or(strings.Join(slices.Sorted(maps.Keys(v.Worth.At)), ", "), "-")
+		rows = append(rows, []string{clean(v.Name), fmt.Sprint(v.Number), number(v.Files), amount(v.Bytes), clean(at)})
+	}
+	a.table(rows...)
+	a.say("")
+	for _, same := range a.byWorth(s.Versions) {
+		if len(s.Versions) == 1 {
+			a.say("%s", a.worth(same[0].Worth))
+			continue
+		}
+		var names []string
+		for _, v := range same {
+			names = append(names, clean(v.Name))
+		}
+		all := list(names) + ":"
+		if len(all) <= a.width {
+			a.say("%s %s", all, a.worth(same[0].Worth))
+			continue
+		}
+		a.say("%s\n  %s", wrap(all, a.width, "  "), a.worth(same[0].Worth))
+	}
+}
+
+// works shows what is under way.
+func (a *app) works(works []grange.Work) {
+	for i, w := range works {
+		if i == 0 {
+			a.say("")
+		}
+		doing := "Storing"
+		if w.What == "get" {
+			doing = "Restoring"
+		}
+		a.say("%s %s  %s", doing, clean(w.Name), bar(w.Progress, a.now().Sub(w.Since)))
+	}
+}
+
+// byWorth groups versions that are worth the same, those worth least first.
+func (a *app) byWorth(versions []grange.Version) (groups [][]grange.Version) {
+	sorted := slices.SortedStableFunc(slices.Values(versions), func(x, y grange.Version) int { return x.Worth.Survives - y.Worth.Survives })
+	for _, v := range sorted {
+		at := slices.IndexFunc(groups, func(g []grange.Version) bool { return a.worth(g[0].Worth) == a.worth(v.Worth) })
+		if at < 0 {
+			groups = append(groups, []grange.Version{v})
+			continue
+		}
+		groups[at] = append(groups[at], v)
+	}
+	return groups
+}
