@@ -126,3 +126,13 @@ func TestEvenProperties(t *testing.T) {
 		}
 	})
 }
+
+// What is offered in place of too much is no more than the policy grants, also where the pact or the
+// disk is what sets the bound.
+func TestEvenCounterIsGranted(t *testing.T) {
+	f := Facts{Partner: "anna", Room: 1, Offered: 2, Used: 1, Total: 2, Others: []Other{{Offered: 1, Asks: true}}}
+	d := fair().Decide(ask(2), f)
+	if d.Grant || d.Counter == nil || d.Counter.Amount != 0 {
+		t.Errorf("%+v, counter %+v: want nothing to be offered", d, d.Counter)
+	}
+}

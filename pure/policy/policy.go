@@ -14,6 +14,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -117,10 +118,17 @@ func (t Table) Decide(ask core.Ask, facts Facts) Decision {
 	if reason := malformed(ask); reason != "" {
 		return Decision{Reason: reason, Policy: "form"}
 	}
+	decide := t.ByWhy[ask.Why.Kind]
 	if d, short := capacity(ask, facts); short {
+		less := ask
+		less.Amount, less.Seconds = d.Counter.Amount, cmp.Or(min(ask.Seconds, d.Counter.Seconds), ask.Seconds)
+		if decide != nil && less.Amount > 0 { // what is offered in its place, the policy must grant
+			if p := decide(less, facts); !p.Grant {
+				d.Counter = p.Counter
+			}
+		}
 		return d
 	}
-	decide := t.ByWhy[ask.Why.Kind]
 	if decide == nil {
 		return Decision{Reason: t.whyUnknown(ask.Why.Kind), Policy: "why"}
 	}
