@@ -31,6 +31,7 @@ func (b *Barter) tidy(ctx context.Context) error {
 func (b *Barter) renewDue(ctx context.Context) error {
 	now := b.c.Clock.Now().Unix()
 	due := map[core.DID][]core.Piece{} // by machine, rising
+	var cut []core.Holding
 	partners := b.agents()
 	for c, err := range b.c.Books.Scan(placedPrefix, nil) {
 		if err != nil {
@@ -47,13 +48,16 @@ func (b *Barter) renewDue(ctx context.Context) error {
 		until := now + p.leaseSeconds()*renewParts/renewShare
 		if p.Ends != 0 {
 			until = min(until, p.Ends)
-			if err := b.cutShort(h, p.Ends); err != nil {
-				return err
+			if h.Until > p.Ends {
+				cut = append(cut, h)
 			}
 		}
 		if h.Until < until {
 			due[h.Agent] = append(due[h.Agent], core.Piece{Score: h.Score, Size: r.Size})
 		}
+	}
+	if err := b.cutShort(cut, func(agent core.DID) int64 { return partners[agent].Ends }); err != nil {
+		return err
 	}
 	var failures []error
 	for agent, pieces := range due {

@@ -59,13 +59,6 @@ type Partner struct {
 	Mine, Theirs *Proposal
 }
 
-// Proposal is what each side would give, in each resource's unit.
-type Proposal struct{ Gives, Given map[core.Resource]int64 }
-
-// Leaving tells whether a notice was given: nothing new is to be brought there, and what
-// lies there should lie elsewhere.
-func (p Partner) Leaving() bool { return p.Ends != 0 || p.Ending }
-
 // partner is what is known of a household with which we have a pact. It is
 // guarded by Federation.mu, but for what does not change: grid, nudge.
 type partner struct {

@@ -10,6 +10,13 @@ import (
 	"github.com/grange-grid/grange/pure/pact"
 )
 
+// Proposal is what each side would give, in each resource's unit.
+type Proposal struct{ Gives, Given map[core.Resource]int64 }
+
+// Leaving tells whether a notice was given: nothing new is to be brought there, and what
+// lies there should lie elsewhere.
+func (p Partner) Leaving() bool { return p.Ends != 0 || p.Ending }
+
 // openAmendment verifies an amendment of a partner's pact: that both sides signed it.
 func openAmendment(p *partner, s pact.SignedPact) (pact.Pact, error) {
 	next, err := s.Verify()
