@@ -3,6 +3,7 @@ package barter
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/grange-grid/grange/core"
 )
@@ -69,23 +70,36 @@ func (b *Barter) asideAll(p Partner) (more bool, err error) {
 	return set.pieces == reclaimBatch, b.applyAside(a, set)
 }
 
-// cutShort notes that a promise to us holds no longer than the pact.
-func (b *Barter) cutShort(h core.Holding, ends int64) error {
-	if h.Until <= ends {
-		return nil
+// cutShort notes that promises to us hold no longer than the pact.
+func (b *Barter) cutShort(held []core.Holding, ends func(core.DID) int64) error {
+	for batch := range slices.Chunk(held, reclaimBatch) {
+		if err := b.cutBatch(batch, ends); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (b *Barter) cutBatch(held []core.Holding, ends func(core.DID) int64) error {
 	b.settling.Lock()
 	defer b.settling.Unlock()
-	key := placedKey(h.Score, h.Agent)
-	var r placedRecord
-	known, err := b.read(key, &r)
-	if err != nil || !known {
-		return err
+	var changes []core.Change
+	for _, h := range held {
+		key := placedKey(h.Score, h.Agent)
+		var r placedRecord
+		known, err := b.read(key, &r)
+		if err != nil {
+			return err
+		}
+		if !known {
+			continue
+		}
+		r.Until = min(r.Until, ends(h.Agent))
+		c, err := change(key, r)
+		if err != nil {
+			return err
+		}
+		changes = append(changes, c)
 	}
-	r.Until = min(r.Until, ends)
-	c, err := change(key, r)
-	if err != nil {
-		return err
-	}
-	return b.c.Books.Apply(c)
+	return b.applyPlaced(changes, tally{})
 }
