@@ -33,6 +33,7 @@ type cli struct {
 
 	Status statusCommand `cmd:"" group:"Trust" help:"what is safe: local, instant"`
 	Check  checkCommand  `cmd:"" group:"Trust" help:"every holder proves it; rebuild what is missing (--now: count those away as lost)"`
+	Ledger ledgerCommand `cmd:"" group:"Trust" help:"given and had, and each decision"`
 	Pacts  pactsCommand  `cmd:"" group:"Trust" help:"what there is with each partner"`
 	Pact   pactCommand   `cmd:"" group:"Trust" help:"change or end a pact"`
 

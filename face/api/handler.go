@@ -60,6 +60,8 @@ func Handler(a *grange.Agent) http.Handler {
 		{"GET", "/v1/keep", nil, "what is stored by itself, and how that goes", (*owner).kept},
 		{"GET", "/v1/pacts", nil, "what there is with each partner", (*owner).pacts},
 		{"GET", "/v1/machines", nil, "the machines of this household", (*owner).machines},
+		{"GET", "/v1/ledger", []string{"who"}, "what was given to a partner and had, or of all", (*owner).ledger},
+		{"GET", "/v1/decision", []string{"id"}, "one answer to what a partner has asked for, and its facts", (*owner).decision},
 		{"GET", "/v1/doctor", nil, "what may be wrong with this machine, and what helps", (*owner).doctor},
 		{"GET", "/v1/offer", nil, "what this machine gives", (*owner).offer},
 		{"GET", "/v1/joined", []string{"id"}, "wait until an invitation is accepted", (*owner).joined},

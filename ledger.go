@@ -1,0 +1,132 @@
+package grange
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/policy"
+	"github.com/grange-grid/grange/service/barter"
+)
+
+// Ledger is what this machine's books say of one partner.
+type Ledger struct {
+	Partner DID    `json:"partner"`
+	Name    string `json:"name"`
+	// Gives is what they promised us, Has what of it our pieces use; Given what we promised
+	// them, Keeps what of it theirs use here, and Aside what of that is released and set aside; in
+	// bytes.
+	Gives int64 `json:"gives"`
+	Has   int64 `json:"has"`
+	Given int64 `json:"given"`
+	Keeps int64 `json:"keeps"`
+	Aside int64 `json:"aside"`
+	// More is how much they could be granted here now; the policy may grant less.
+	More int64 `json:"more"`
+	// Gave has a line for each of their machines that had something here, Had one for
+	// each that had something of ours.
+	Gave []LedgerLine `json:"gave"`
+	Had  []LedgerLine `json:"had"`
+	// Decisions are the newest on what they asked for, the newest first.
+	Decisions []Decision `json:"decisions"`
+}
+
+// LedgerLine is what one machine has had of another.
+type LedgerLine struct {
+	// Machine is the one on their side.
+	Machine DID `json:"machine"`
+	// Live is the bytes under leases now, ByteHours what it comes to up to now, as we count.
+	Live      int64  `json:"live"`
+	ByteHours uint64 `json:"byte_hours"`
+	// Receipts is how many are kept; Signed is the byte-hours of the last, up to Until.
+	Receipts int64     `json:"receipts"`
+	Signed   uint64    `json:"signed"`
+	Until    time.Time `json:"until,omitzero"`
+	// Differs says that the side which did not sign the last receipt counts Other.
+	Differs bool   `json:"differs,omitempty"`
+	Other   uint64 `json:"other,omitempty"`
+	// Overdue says that nothing new is granted on the line until there is a receipt.
+	Overdue bool `json:"overdue,omitempty"`
+}
+
+// Decision is one answer to what a partner has asked for, and what it was made from.
+type Decision struct {
+	ID      uint64    `json:"id"`
+	Time    time.Time `json:"time"`
+	Partner string    `json:"partner"`
+	Machine DID       `json:"machine"`
+	// Amount is what was asked for, in bytes.
+	Amount  int64 `json:"amount"`
+	Granted bool  `json:"granted"`
+	// Reason is in words, Policy what decided. Counter is what would have been granted.
+	Reason  string        `json:"reason"`
+	Policy  string        `json:"policy"`
+	Counter *core.Counter `json:"counter,omitempty"`
+	Facts   policy.Facts  `json:"facts"`
+}
+
+// Ledgers returns the books on one partner, by name or DID, or on all for "", by name.
+// Errors: fs.ErrNotExist.
+func (a *Agent) Ledgers(_ context.Context, who string) ([]Ledger, error) {
+	out := []Ledger{}
+	for _, p := range a.federation.Partners() {
+		if who != "" && who != p.Name && who != p.Grid.String() {
+			continue
+		}
+		l, err := a.barter.Ledger(p.Grid)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a.ledgerOf(l))
+	}
+	if who != "" && len(out) == 0 {
+		return nil, fmt.Errorf("partner %q: %w", who, fs.ErrNotExist)
+	}
+	return out, nil
+}
+
+// Decision returns one answer to what a partner has asked for. Errors: fs.ErrNotExist.
+func (a *Agent) Decision(_ context.Context, id uint64) (Decision, error) {
+	d, err := a.barter.Decision(id)
+	if err != nil {
+		return Decision{}, err
+	}
+	return a.decisionOf(d), nil
+}
+
+func (a *Agent) ledgerOf(l barter.Ledger) Ledger {
+	out := Ledger{
+		Partner: l.Grid, Name: l.Name, Gives: l.Gives, Has: l.Placed, Given: l.Given, Keeps: l.Used, Aside: l.Aside, More: l.Room,
+		Gave: linesOf(l.Gave), Had: linesOf(l.Had), Decisions: []Decision{},
+	}
+	for _, d := range l.Decisions {
+		out.Decisions = append(out.Decisions, a.decisionOf(d))
+	}
+	return out
+}
+
+func linesOf(lines []barter.LedgerLine) []LedgerLine {
+	out := []LedgerLine{}
+	for _, l := range lines {
+		line := LedgerLine{
+			Machine: l.Agent, Live: l.Live, ByteHours: l.Hours, Receipts: l.Receipts, Signed: l.Total, Differs: l.Differs(), Overdue: l.Overdue,
+		}
+		if l.Until > 0 {
+			line.Until = time.Unix(l.Until, 0)
+		}
+		if line.Differs {
+			line.Other = l.Other
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func (a *Agent) decisionOf(d barter.Decision) Decision {
+	return Decision{
+		ID: d.ID, Time: time.Unix(d.Time, 0), Partner: a.nameOf(d.Grid), Machine: d.Agent, Amount: d.Ask.Amount,
+		Granted: d.Grant, Reason: d.Reason, Policy: d.Policy, Counter: d.Counter, Facts: d.Facts,
+	}
+}
