@@ -117,7 +117,7 @@ func mainPage(root *kong.Node) string {
 	r.item("~/.local/share/grange", "The agent's directory: its key, its books, its partners' pieces, and its socket.")
 	r.exits()
 	r.macro("SH", "SEE ALSO")
-	r.text(seeAlso(root, ""))
+	r.text(seeAlso(root))
 	return r.String()
 }
 
@@ -143,7 +143,7 @@ func commandPage(root, c *kong.Node) string {
 	r.flags(c, root)
 	r.exits()
 	r.macro("SH", "SEE ALSO")
-	r.text(seeAlso(root, pageOf(c)))
+	r.text("grange(1)")
 	return r.String()
 }
 
@@ -156,16 +156,12 @@ func (r *roff) flags(nodes ...*kong.Node) {
 	}
 }
 
-func seeAlso(root *kong.Node, but string) string {
+// seeAlso names the pages of all commands.
+func seeAlso(root *kong.Node) string {
 	var all []string
-	if but != "" {
-		all = append(all, "grange(1)")
-	}
 	for _, g := range groups(root) {
 		for _, c := range g.commands {
-			if page := pageOf(c); page != but {
-				all = append(all, page+"(1)")
-			}
+			all = append(all, pageOf(c)+"(1)")
 		}
 	}
 	return strings.Join(all, ", ")
