@@ -62,16 +62,17 @@ func (m *market) Fetch(_ context.Context, p core.Piece, buf []byte, _ bool) ([]b
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fetched++
+	err := core.ErrUnreachable
 	for grid := range m.leased[p.Score] {
 		h := m.homes[grid]
 		if data, ok := h.pieces[p.Score]; ok && !h.away {
-			if core.ScoreOf(data) != p.Score {
-				return nil, core.ErrCorrupt
+			if core.ScoreOf(data) == p.Score {
+				return append(buf[:0], data...), nil
 			}
-			return append(buf[:0], data...), nil
+			err = core.ErrCorrupt // another may have it whole
 		}
 	}
-	return nil, core.ErrUnreachable
+	return nil, err
 }
 
 func (m *market) Changes() uint64 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -29,6 +30,63 @@ type world struct {
 	next     int // of the next household
 	seed     uint64
 	promises []promise
+	buried   []promise // of what is removed
+}
+
+// current returns a promised version as it is now: it may have been rewritten.
+func (w *world) current(t *rapid.T, p promise) manifest.Version {
+	version, err := w.f.v.Find("docs", p.version.Seq)
+	if err != nil {
+		t.Fatalf("version %d: %v", p.version.Seq, err)
+	}
+	return version
+}
+
+// bury moves promises of versions from one list to another.
+func bury(versions []manifest.Version, from, to *[]promise) {
+	*from = slices.DeleteFunc(*from, func(p promise) bool {
+		if !slices.ContainsFunc(versions, func(version manifest.Version) bool { return version.Seq == p.version.Seq }) {
+			return false
+		}
+		*to = append(*to, p)
+		return true
+	})
+}
+
+func (w *world) remove(t *rapid.T) {
+	seq := uint64(rapid.IntRange(0, 9).Draw(t, "version"))
+	gone, err := w.f.v.Remove(t.Context(), "docs", seq)
+	if err != nil && !errors.Is(err, core.ErrNotExist) && !errors.Is(err, core.ErrPartly) {
+		t.Fatalf("remove: %v", err)
+	}
+	bury(gone, &w.promises, &w.buried)
+}
+
+func (w *world) undo(t *rapid.T) {
+	out, err := w.f.v.Undo(t.Context(), "docs")
+	if out == nil {
+		if !errors.Is(err, core.ErrNotExist) {
+			t.Fatalf("undo: %v", err)
+		}
+		return
+	}
+	bury(out.Versions, &w.buried, &w.promises)
+}
+
+func (w *world) improve(t *rapid.T) {
+	standing := w.f.here()
+	for grid, s := range standing {
+		if s.Away > 0 && rapid.Bool().Draw(t, "long") {
+			standing[grid] = Standing{Away: replaceAfter}
+		} else if rapid.IntRange(0, 5).Draw(t, "leaving") == 0 {
+			standing[grid] = Standing{Leaving: true}
+		}
+	}
+	budget := rapid.SampledFrom([]int64{0, 10 << 20, plenty}).Draw(t, "budget")
+	out, err := w.f.v.Improve(t.Context(), ImproveOptions{Budget: budget, Partners: standing})
+	if err != nil && !errors.Is(err, core.ErrPartly) || out != nil && out.Bytes > budget {
+		t.Fatalf("improve: %+v, %v", out, err)
+	}
 }
 
 func (w *world) households(t *rapid.T) core.DID {
@@ -109,8 +167,8 @@ func (w *world) damage(t *rapid.T) {
 
 // really returns what a version is worth by the bytes that are there, however the
 // books have it.
-func (w *world) really(p promise) Worth {
-	uses, err := w.f.v.usesOf(w.f.t.Context(), p.version)
+func (w *world) really(t *rapid.T, p promise) Worth {
+	uses, err := w.f.v.usesOf(w.f.t.Context(), w.current(t, p))
 	if err != nil {
 		return Worth{Worth: worthless}
 	}
@@ -137,7 +195,7 @@ func (w *world) really(p promise) Worth {
 // as the version survives.
 func (w *world) restorable(t *rapid.T) {
 	for _, p := range w.promises {
-		worth := w.really(p)
+		worth := w.really(t, p)
 		if !worth.Readable {
 			continue // by damage: no put promises against that
 		}
@@ -153,7 +211,7 @@ func (w *world) restorable(t *rapid.T) {
 		}
 		w.f.open()
 		s := &shelf{got: tree{}}
-		_, err := w.f.v.Restore(t.Context(), p.version, RestoreOptions{}, func(bool, core.Score) (Sink, error) { return s, nil })
+		_, err := w.f.v.Restore(t.Context(), w.current(t, p), RestoreOptions{}, func(bool, core.Score) (Sink, error) { return s, nil })
 		if err != nil {
 			t.Fatalf("version %d is worth %+v, and with %d away: %v", p.version.Seq, worth.Worth, len(away), err)
 		}
@@ -201,10 +259,17 @@ func TestWhatIsPromisedComesBack(t *testing.T) {
 				m.homes[w.households(t)].room = rapid.SampledFrom([]int64{-1, 0, 3 << 20}).Draw(t, "room")
 			},
 			"dies soon": func(t *rapid.T) { m.homes[w.households(t)].dieAt = rapid.IntRange(1, 30).Draw(t, "pieces") },
+			"remove":    w.remove,
+			"undo":      w.undo,
+			"improve":   w.improve,
+			"days":      func(t *rapid.T) { w.f.days(rapid.IntRange(1, 20).Draw(t, "days")) },
+			"reclaim":   func(*rapid.T) { m.reclaim() },
+			"collect":   func(t *rapid.T) { _, _ = w.f.v.Collect(t.Context()) }, // it may not be sure, or nobody hears of it
+			"compact":   func(t *rapid.T) { _, _ = w.f.v.Compact(t.Context(), plenty, nil) },
 			"damage":    func(t *rapid.T) { w.seed++; damaged = true; w.damage(t) },
 			"": func(t *rapid.T) {
 				for _, p := range w.promises {
-					if worth := w.really(p); !worth.Readable && !damaged {
+					if worth := w.really(t, p); !worth.Readable && !damaged {
 						t.Fatalf("version %d cannot be read, and nobody lost anything", p.version.Seq)
 					}
 				}
