@@ -75,6 +75,10 @@ func tryTable(vfs vfs.FS, dir string, free func() (int64, error)) (t *table, err
 		// Without a listener of ours, rot in a table would end the program.
 		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}},
 	}
+	// The usual one looks ten times a second for work, and so keeps a machine awake that has none. It does so
+	// because more compactions may be allowed as time goes by; here it is one at a time, always.
+	o.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
+	o.CompactionConcurrencyRange = func() (least, most int) { return 1, 1 }
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 	}
