@@ -261,6 +261,11 @@ func (a *Agent) Check(ctx context.Context, name string, o *CheckOptions) (CheckR
 	if o == nil {
 		o = &CheckOptions{}
 	}
+	if o.Mend { // what a thief of the key gave up is kept for weeks: it is taken back rather than made again
+		if err := a.vault.Recall(ctx); err != nil && ctx.Err() == nil {
+			a.c.Log.Info("not everything was promised anew", "err", err)
+		}
+	}
 	checked, err := a.vault.Check(ctx, vault.CheckOptions{Name: name, Mend: o.Mend, Now: o.Now, Progress: progressOf(o.Progress)})
 	if err = a.ended(err); checked == nil {
 		return CheckResult{}, err

@@ -89,11 +89,20 @@ func (a *Agent) tidySoon(removed int) {
 	}
 }
 
-// tidy gives up what no version uses any more.
+// compactBudget is how many bytes of pieces are placed anew in one tidyEvery at most, so that
+// segments of which little is used can be given up.
+const compactBudget = 2 << 30
+
+// tidy gives up what no version uses any more; now and then it rewrites versions first, out of
+// segments of which they use less than half.
 func (a *Agent) tidy(ctx context.Context) error {
 	for {
-		if err := a.pause(ctx, a.removed, tidyEvery); err != nil {
+		woken, err := a.pause(ctx, a.removed, tidyEvery)
+		if err != nil {
 			return err
+		}
+		if !woken {
+			a.compact(ctx)
 		}
 		out, err := a.vault.Collect(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -102,5 +111,15 @@ func (a *Agent) tidy(ctx context.Context) error {
 		if out != nil && out.Released > 0 {
 			a.c.Log.Info("what no version uses is given up", "segments", out.Released, "bytes", out.Bytes)
 		}
+	}
+}
+
+func (a *Agent) compact(ctx context.Context) {
+	out, err := a.vault.Compact(ctx, compactBudget, nil)
+	if err != nil && ctx.Err() == nil {
+		a.c.Log.Info("versions are rewritten later", "err", err)
+	}
+	if out != nil && out.Versions > 0 {
+		a.c.Log.Info("versions were rewritten out of segments that were less than half used", "versions", out.Versions, "bytes", out.Bytes)
 	}
 }

@@ -23,7 +23,7 @@ const (
 func (a *Agent) improve(ctx context.Context) error {
 	left, since := int64(improveBudget), a.c.Clock.Now()
 	for {
-		if err := a.pause(ctx, a.came, improveEvery); err != nil {
+		if _, err := a.pause(ctx, a.came, improveEvery); err != nil {
 			return err
 		}
 		if err := a.c.Clock.Sleep(ctx, improveSoon); err != nil {
@@ -72,20 +72,22 @@ func (a *Agent) lost(p federation.Partner) bool {
 	return len(p.Agents) > 0
 }
 
-// pause waits for a token, or until d has passed, and then until nothing is to wait.
-func (a *Agent) pause(ctx context.Context, token <-chan struct{}, d time.Duration) error {
+// pause waits for a token, or until d has passed, and then until nothing is to wait. It tells
+// whether there was a token.
+func (a *Agent) pause(ctx context.Context, token <-chan struct{}, d time.Duration) (woken bool, err error) {
 	rest, cancel := context.WithCancel(ctx)
 	defer cancel()
 	timer := a.c.Clock.AfterFunc(d, cancel)
 	defer timer.Stop()
 	select {
 	case <-token:
+		woken = true
 	case <-rest.Done():
 	}
 	for a.Waits() != "" && ctx.Err() == nil {
 		_ = a.c.Clock.Sleep(ctx, time.Minute) // ctx tells
 	}
-	return ctx.Err()
+	return woken, ctx.Err()
 }
 
 // leave leaves a token, unless there is one.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/manifest"
@@ -214,8 +215,31 @@ func (p *put) readOnce(item Item, r *reading) error {
 		return &pipeError{err}
 	}
 	changed, err := f.Changed()
+	if err == nil && !changed && r.entry.Size > oneWrite {
+		if err := p.letWrites(r.now.stamp); err != nil {
+			return &pipeError{err}
+		}
+		changed, err = f.Changed()
+	}
 	r.changed = changed || r.entry.Size != declared
 	return err
+}
+
+// A system notes the time of a write when that begins, so that a file read while one long write is
+// under way looks as if nothing had changed. What was changed that lately is looked at once more, when
+// the write will have ended and the next have begun.
+const (
+	oneWrite = 64 << 10 // bytes that are written as good as at once
+	writeMax = time.Second
+)
+
+// letWrites waits until a file was last changed writeMax ago, if that was less.
+func (p *put) letWrites(s Stamp) error {
+	age := p.v.c.Clock.Now().Sub(time.Unix(0, s.Ctime))
+	if s.Ctime == 0 || age < 0 || age >= writeMax {
+		return nil
+	}
+	return p.v.c.Clock.Sleep(p.ctx, writeMax-age)
 }
 
 // readChunk sends one chunk of the file at hand on its way.
