@@ -58,6 +58,8 @@ func program(args []string, in, out, errs *os.File) int {
 	case len(args) == 0:
 		overview(a.out, a.width, k.Model.Node)
 		return a.report(nil)
+	case args[0] == "--version":
+		args = append([]string{"version"}, args[1:]...)
 	case args[0] == "help":
 		args = append(args[1:len(args):len(args)], "--help")
 	}
