@@ -30,7 +30,7 @@ func (b *Barter) giveUpRemoved(ctx context.Context) error {
 		if _, there := listed[h.Agent]; there || r.Released != 0 {
 			continue
 		}
-		if _, partner := b.c.Partners.Of(h.Grid); partner {
+		if p, partner := b.c.Partners.Of(h.Grid); partner && len(p.Agents) > 0 {
 			gone = append(gone, h)
 		}
 	}
