@@ -320,6 +320,11 @@ func TestAClockThatJumpsStopsReclaiming(t *testing.T) {
 	clock.Advance(time.Minute)
 	clock.Jump(-61 * time.Minute)
 	b.pass(time.Minute)
+	holder.runs(t, 15*time.Minute-time.Second)
+	if len(holder.alarms) > 0 { // who was asleep is believed again by then
+		t.Errorf("alarms: %q", holder.alarms)
+	}
+	holder.runs(t, time.Second)
 	if len(holder.alarms) != 1 {
 		t.Errorf("alarms: %q", holder.alarms)
 	}

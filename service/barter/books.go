@@ -31,6 +31,7 @@ var (
 	queuePrefix   = []byte("o/queue/")   // + agent + piece: a release that is to be signed
 	sentPrefix    = []byte("o/sent/")    // + agent: the Signed of a release that may not have arrived
 	gonePrefix    = []byte("o/gone/")    // + date + agent + piece: a released piece is forgotten then
+	alarmPrefix   = []byte("o/alarm/")   // + agent: it said last that too much was released
 	askedPrefix   = []byte("o/asked/")   // + agent: a request for a lease whose outcome is not known
 )
 

@@ -290,12 +290,20 @@ func (b *Barter) released(p Partner, agent core.DID, release pact.Release, alarm
 
 // noteAlarm tells the person, once, that a holder finds that too much was released.
 func (b *Barter) noteAlarm(p Partner, agent core.DID, alarm bool) {
-	b.mu.Lock()
-	told := b.alarmed[agent]
-	b.alarmed[agent] = alarm
-	b.mu.Unlock()
+	key := join(alarmPrefix, agent[:])
+	told, err := b.has(key)
 	if alarm && !told {
 		b.c.Alarm(p.Grid, fmt.Sprintf("more than a quarter of what %s keeps for us was released within a day: it is kept there %d days; if nobody here meant that, undo it", p.Name, massDays))
+	}
+	if err == nil && told != alarm {
+		c := core.Change{Key: key}
+		if alarm {
+			c.Value = []byte{1}
+		}
+		err = b.c.Books.Apply(c)
+	}
+	if err != nil { // it is told once too often then
+		b.c.Log.Warn("note an alarm", "err", err)
 	}
 }
 

@@ -245,6 +245,7 @@ func TestBothSidesAlarm(t *testing.T) {
 	for _, some := range [][]core.Piece{pieces[:5], pieces[5:10], pieces[10:]} {
 		owner.letGo(t, some)
 		owner.deliver(t)
+		owner.open() // which is no news
 	}
 	if len(owner.alarms) != 1 || len(holder.alarms) != 1 || !strings.Contains(owner.alarms[0], "home 1") {
 		t.Errorf("alarms %q and %q", owner.alarms, holder.alarms)

@@ -15,6 +15,8 @@ const (
 	// machine slept: nothing is reclaimed until somebody agrees with the clock again, or doubtMax has passed.
 	jumpMax  = time.Hour
 	doubtMax = 7 * daySeconds
+	// doubtAlarm is how many seconds of doubt are told of: who was asleep is put right sooner.
+	doubtAlarm = 15 * 60
 )
 
 // runRecord is how long this machine has run.
@@ -29,8 +31,10 @@ type runRecord struct {
 type running struct {
 	seconds int64
 	last    time.Time // the date at the last count
-	// doubt is the count at which the date jumped; 0: it is not in doubt.
+	// doubt is the count at which the date jumped, by jump; 0: it is not in doubt.
 	doubt int64
+	jump  time.Duration
+	told  bool // the person has heard of it
 }
 
 // loadRunning reads the count. It is 1 at the least, so that 0 can stand for never.
@@ -69,17 +73,19 @@ func (b *Barter) pass(d time.Duration) {
 	r.last = now
 	switch {
 	case jumped:
-		r.doubt = r.seconds
+		r.doubt, r.jump, r.told = r.seconds, jump, false
 	case r.doubt > 0 && (trusted || r.seconds-r.doubt > doubtMax):
 		r.doubt = 0
 	}
-	seconds := r.seconds
+	seconds, by := r.seconds, r.jump
+	alarm := r.doubt > 0 && !r.told && r.seconds-r.doubt >= doubtAlarm
+	r.told = r.told || alarm
 	b.mu.Unlock()
 	if jumped {
 		b.c.Log.Warn("the date has jumped", "by", jump.Round(time.Second))
-		if !trusted {
-			b.c.Alarm(core.DID{}, "the clock of this machine jumped by "+jump.Round(time.Minute).String()+": nothing is reclaimed until a partner's clock agrees with it")
-		}
+	}
+	if alarm {
+		b.c.Alarm(core.DID{}, "the clock of this machine jumped by "+by.Round(time.Minute).String()+": nothing is reclaimed until a partner's clock agrees with it")
 	}
 	c, err := change(ranKey, runRecord{V: codec.Version, Seconds: seconds})
 	if err == nil {
