@@ -187,6 +187,33 @@ func TestKeepGoesOnWhenAPartnerIsBack(t *testing.T) {
 	})
 }
 
+// What is whole without a friend who is away is stored, though that one has not heard of it.
+func TestKeepWhileAFriendIsAway(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		dir := filepath.Join(t.TempDir(), "docs")
+		must(t, os.Mkdir(dir, 0o755))
+		must(t, os.WriteFile(filepath.Join(dir, "a"), []byte("one"), 0o644))
+		homes := w.households("anna", "bo", "cleo", "dan")
+		anna := homes[0]
+		anna.configure(alsoOnBattery)
+		anna.run()
+		_, err := anna.Keep(t.Context(), grange.Keeping{Path: grange.Path(dir)})
+		must(t, err)
+		w.later(time.Minute)
+		homes[1].stop()
+		w.later(26 * time.Hour)
+		if k := anna.kept(); k.Trouble != "" || k.Alarm || k.Version != 1 || !k.Unchanged || time.Since(k.Stored) > time.Hour {
+			t.Errorf("while bo is away: %+v", k)
+		}
+		must(t, os.WriteFile(filepath.Join(dir, "a"), []byte("two"), 0o644))
+		w.later(time.Hour)
+		if k := anna.kept(); k.Trouble != "" || k.Version != 2 || k.Unchanged {
+			t.Errorf("changed while bo is away: %+v", k)
+		}
+	})
+}
+
 func TestWhatCannotBeKept(t *testing.T) {
 	w := newWorld(t)
 	anna := w.found("anna")
