@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -44,6 +45,7 @@ type Agent struct {
 	arrivals *arrivals
 	removed  chan struct{} // holds a token when versions were removed
 	came     chan struct{} // holds one when a partner's machine came within reach
+	metered  atomic.Bool   // the network is
 
 	mu   sync.Mutex // of life's end, and the beginning of a Run
 	life context.Context
@@ -197,6 +199,9 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	g.Go(func() error { return a.welcome(inner) })
 	g.Go(func() error { return a.tidy(inner) })
 	g.Go(func() error { return a.improve(inner) })
+	if a.c.real && !a.settings.Limits.OnMetered {
+		g.Go(func() error { return a.watchMetered(inner) })
+	}
 	g.Go(func() error { return a.learn(inner) })
 	g.Go(func() error { return a.together(inner) })
 	if ready != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/grange-grid/grange/edge/hook"
+	"github.com/grange-grid/grange/edge/metered"
 	"github.com/grange-grid/grange/edge/power"
 )
 
@@ -49,5 +50,27 @@ func (a *Agent) Waits() string {
 	if !a.settings.Limits.OnBattery && power.OnBattery() {
 		return "on battery"
 	}
+	if a.metered.Load() {
+		return "on a metered network"
+	}
 	return ""
+}
+
+// meteredEvery is how long after one look at whether the network is metered the next is;
+// meteredMax is how long a look may take.
+const (
+	meteredEvery = time.Minute
+	meteredMax   = 5 * time.Second
+)
+
+// watchMetered looks whether the network is metered, now and then.
+func (a *Agent) watchMetered(ctx context.Context) error {
+	for {
+		look, cancel := context.WithTimeout(ctx, meteredMax)
+		a.metered.Store(metered.Network(look))
+		cancel()
+		if err := a.c.Clock.Sleep(ctx, meteredEvery); err != nil {
+			return err
+		}
+	}
 }

@@ -36,8 +36,9 @@ type Config struct {
 	Clock core.Clock
 	Peers func(PeersConfig) (core.Peers, error)
 
-	// settings is where config.toml is.
+	// settings is where config.toml is; real says that the network is the machine's own.
 	settings string
+	real     bool
 }
 
 // PeersConfig is what a network needs.
@@ -98,7 +99,7 @@ func (c Config) complete() (Config, error) {
 		c.Clock = clock.System{}
 	}
 	if c.Peers == nil {
-		c.Peers = realPeers
+		c.Peers, c.real = realPeers, true
 	}
 	return c, nil
 }

@@ -41,6 +41,8 @@ type limitSettings struct {
 	Quiet hours `toml:"quiet,omitempty"`
 	// OnBattery says that it is stored by itself also while the machine runs on its battery.
 	OnBattery bool `toml:"on_battery,omitempty"`
+	// OnMetered says that it is also over a network that is paid for by the byte.
+	OnMetered bool `toml:"on_metered,omitempty"`
 	// Reserve is bytes of the disk that partners never get, if that is more than a
 	// twentieth of it and 1 GiB.
 	Reserve amount `toml:"reserve,omitempty"`

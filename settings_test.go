@@ -103,7 +103,7 @@ func TestSettingsErrorsNameThePlace(t *testing.T) {
 func TestSettingsAreKept(t *testing.T) {
 	w := newWorld(t)
 	anna := w.found("anna")
-	const text = "[limits]\nup = 20000\nquiet = \"22:30-07:00\"\non_battery = true\nreserve = 9000000000000000\n\n[alarms]\ncommand = \"echo \\\"$GRANGE_ALARM\\\"\"\n"
+	const text = "[limits]\nup = 20000\nquiet = \"22:30-07:00\"\non_battery = true\non_metered = true\nreserve = 9000000000000000\n\n[alarms]\ncommand = \"echo \\\"$GRANGE_ALARM\\\"\"\n"
 	anna.configure(text)
 	other := t.TempDir()
 	must(t, anna.KeepOn(t.Context(), other))
