@@ -4,6 +4,7 @@ package trial
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -20,6 +21,17 @@ const (
 	blockSize = 16 << 20
 )
 
+// set writes a file of the kernel's, which is there: where it is not, this is no control group but
+// a directory like any other, in which nothing is limited.
+func set(name, value string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}
+
 // cage is a control group whose processes have memoryMax bytes together, page
 // cache included.
 func cage(t *testing.T) string {
@@ -33,9 +45,9 @@ func cage(t *testing.T) string {
 	for dir, limit := range limits {
 		err := os.Mkdir(dir, 0o755)
 		if err == nil {
-			if err = os.WriteFile(filepath.Join(dir, limit), fmt.Append(nil, memoryMax), 0o644); err == nil {
+			if err = set(filepath.Join(dir, limit), fmt.Sprint(memoryMax)); err == nil {
 				// Swap would be memory by another name; where there is none, there is no such file.
-				_ = os.WriteFile(filepath.Join(dir, "memory.swap.max"), []byte("0"), 0o644)
+				_ = set(filepath.Join(dir, "memory.swap.max"), "0")
 				t.Cleanup(func() {
 					err := os.Remove(dir)
 					for try := 0; err != nil && try < 200; try++ { // a process that was killed leaves it a moment later
