@@ -18,7 +18,7 @@ func TestLedgerOfBothSides(t *testing.T) {
 		w.later(26 * time.Hour)
 		of, err := anna.Ledgers(t.Context(), "bo")
 		must(t, err)
-		by, err := bo.Ledgers(t.Context(), anna.grid().String())
+		by, err := bo.Ledgers(t.Context(), anna.house.String())
 		must(t, err)
 		if len(of) != 1 || len(by) != 1 || of[0].Name != "bo" || by[0].Name != "anna" {
 			t.Fatalf("%+v and %+v", of, by)

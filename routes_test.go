@@ -40,7 +40,7 @@ func newPeerWorld(w *world) *peerWorld {
 	second, _ := w.add(anna, anna, "second")
 	second.stop()
 	bo.put("tree", randomTree(1, 100_000))
-	grid := bo.grid()
+	grid := bo.house
 	bo.stop()
 	cleo.stop()
 	p := &peerWorld{
@@ -135,7 +135,7 @@ func TestRoutesByCaller(t *testing.T) {
 				t.Errorf("%s %s by a removed machine: %v", row.method, row.path, got)
 			}
 			newest, err := identity.ParseSigned(got.err.Evidence, 1<<20)
-			if err != nil || newest.By != again.grid() || newest.Score() == p.k.charter[0].Score() {
+			if err != nil || newest.By != again.house || newest.Score() == p.k.charter[0].Score() {
 				t.Errorf("%s %s: the evidence is no newer charter: %v", row.method, row.path, err)
 			}
 		}

@@ -36,6 +36,7 @@ func newWorld(t *testing.T) *world { return &world{t: t, net: sim.NewNetwork(1)}
 // the world's agents fails it.
 func bubble(t *testing.T, f func(w *world)) {
 	t.Helper()
+	inMemory(t)
 	synctest.Test(t, func(t *testing.T) { f(newWorld(t)) })
 }
 
@@ -52,15 +53,21 @@ type machine struct {
 	dir    string
 	phrase string
 	did    core.DID
-	stop   func() // ends Run, and closes the agent
+	house  core.DID // its household
+	stop   func()   // ends Run, and closes the agent
 	// wrap, if set, stands between the machine and the network when it listens.
 	wrap func(core.Peers) core.Peers
+	// clock, if set, is the machine's own.
+	clock *houseClock
 	*grange.Agent
 }
 
 // config is that of a machine on a directory.
 func (m *machine) config() grange.Config {
 	c := m.w.config(m.dir)
+	if m.clock != nil {
+		c.Clock = m.clock
+	}
 	join := c.Peers
 	c.Peers = func(pc grange.PeersConfig) (core.Peers, error) {
 		p, err := join(pc)
@@ -121,7 +128,7 @@ func (m *machine) open() {
 	if err != nil {
 		m.w.t.Fatal(err)
 	}
-	m.did = status.Machine
+	m.did, m.house = status.Machine, status.Grid
 	m.stop = func() {
 		if err := a.Close(); err != nil { // it may be called again
 			m.w.t.Errorf("close %s: %v", m.name, err)
@@ -202,16 +209,6 @@ func (m *machine) restart() {
 	m.run()
 }
 
-// grid is the machine's household.
-func (m *machine) grid() core.DID {
-	m.w.t.Helper()
-	status, err := m.Status(m.w.t.Context(), "")
-	if err != nil {
-		m.w.t.Fatal(err)
-	}
-	return status.Grid
-}
-
 // addrs are where the machine can be dialled.
 func (m *machine) addrs() []string {
 	m.w.t.Helper()
@@ -286,7 +283,12 @@ func randomTree(seed uint64, size int) tree {
 
 // hasTree tells what is wrong with a tree as m reads it from its partners.
 func (m *machine) hasTree(name string, want tree) error {
-	fsys, err := m.FS(m.w.t.Context(), grange.Ref{Name: name})
+	return m.hasVersion(grange.Ref{Name: name}, want)
+}
+
+// hasVersion tells what is wrong with a version as m reads it from its partners.
+func (m *machine) hasVersion(ref grange.Ref, want tree) error {
+	fsys, err := m.FS(m.w.t.Context(), ref)
 	if err != nil {
 		return err
 	}
