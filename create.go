@@ -256,7 +256,7 @@ func (a *Agent) takeOver(ctx context.Context, report federation.Report, o Recove
 			out.Failed[p.Name] = a.plain(p.Name, err)
 		}
 	}
-	if err := a.vault.TakeOver(ctx, progressOf(o.Progress)); err != nil {
+	if err := a.vault.TakeOver(ctx, a.progressOf(o.Progress)); err != nil {
 		a.c.Log.Warn("read manifests", "err", err) // it is done again when it is needed
 	}
 	status, err := a.Status(ctx, "")

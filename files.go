@@ -9,6 +9,7 @@ import (
 	"iter"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -132,7 +133,7 @@ func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOp
 	progress, done := a.works.begin(a.c.Clock.Now(), "put", name, o.Progress)
 	defer done()
 	put, err := a.vault.Put(ctx, name, src, vault.PutOptions{
-		Spread: erasure.Shape{K: o.Data, M: o.Parity}, SkipSame: o.SkipSame, Progress: progressOf(progress),
+		Spread: erasure.Shape{K: o.Data, M: o.Parity}, SkipSame: o.SkipSame, Progress: a.progressOf(progress),
 	})
 	err = a.ended(err)
 	if errors.Is(err, ErrRevoked) { // whatever was written down here is of no household any more
@@ -142,12 +143,17 @@ func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOp
 		return PutResult{}, ErrNoPartner
 	}
 	if incomplete, ok := errors.AsType[*vault.Incomplete](err); ok {
-		return PutResult{Refused: a.byName(incomplete.Refused)}, err
+		out := PutResult{Refused: a.byName(incomplete.Refused), Full: a.full(incomplete.Refused)}
+		out.Incomplete = &Incomplete{Version: incomplete.Seq, Placed: incomplete.Placed, Bytes: incomplete.Bytes}
+		if last, err := a.vault.Find(name, 0); err == nil {
+			out.Incomplete.Last = last.Seq
+		}
+		return out, err
 	}
 	if put == nil {
 		return PutResult{}, err
 	}
-	out := PutResult{Version: versionOf(put.Version), Unchanged: put.Unchanged, Same: put.Same, Refused: a.byName(put.Refused)}
+	out := PutResult{Version: versionOf(put.Version), Unchanged: put.Unchanged, Same: put.Same, Refused: a.byName(put.Refused), Full: a.full(put.Refused)}
 	out.Worth = a.worthOf(put.Worth)
 	for _, p := range put.Problems {
 		out.Problems = append(out.Problems, problemOf(p.Path, p.Err))
@@ -219,7 +225,7 @@ func (a *Agent) Restore(ctx context.Context, r Ref, dest string, o *RestoreOptio
 	progress, done := a.works.begin(a.c.Clock.Now(), "get", path.Join(r.Name, r.Path), o.Progress)
 	defer done()
 	var into *files.Sink
-	restored, err := a.vault.Restore(ctx, v, vault.RestoreOptions{Path: r.Path, Progress: progressOf(progress)}, func(single bool, id core.Score) (vault.Sink, error) {
+	restored, err := a.vault.Restore(ctx, v, vault.RestoreOptions{Path: r.Path, Progress: a.progressOf(progress)}, func(single bool, id core.Score) (vault.Sink, error) {
 		into, err = files.NewSink(dest, files.SinkOptions{Single: single, ID: id, Skip: func(p files.Problem) {
 			out.Problems = append(out.Problems, problemOf(p.Path, p.Err))
 		}})
@@ -266,7 +272,7 @@ func (a *Agent) Check(ctx context.Context, name string, o *CheckOptions) (CheckR
 			a.c.Log.Info("not everything was promised anew", "err", err)
 		}
 	}
-	checked, err := a.vault.Check(ctx, vault.CheckOptions{Name: name, Mend: o.Mend, Now: o.Now, Progress: progressOf(o.Progress)})
+	checked, err := a.vault.Check(ctx, vault.CheckOptions{Name: name, Mend: o.Mend, Now: o.Now, Progress: a.progressOf(o.Progress)})
 	if err = a.ended(err); checked == nil {
 		return CheckResult{}, err
 	}
@@ -302,11 +308,18 @@ func problemOf(path []byte, err error) Problem {
 	return Problem{Path: Path(path), Err: text}
 }
 
-func progressOf(f func(Progress)) func(vault.Progress) {
+func (a *Agent) progressOf(f func(Progress)) func(vault.Progress) {
 	if f == nil {
 		return nil
 	}
-	return func(p vault.Progress) { f(Progress(p)) }
+	return func(p vault.Progress) {
+		out := Progress{Stage: p.Stage, Files: p.Files, Bytes: p.Bytes, Of: p.Of, Placed: p.Placed, FilesOf: p.FilesOf, Survives: p.Survives}
+		for _, grid := range p.To {
+			out.To = append(out.To, a.nameOf(grid))
+		}
+		slices.Sort(out.To)
+		f(out)
+	}
 }
 
 func versionOf(v manifest.Version) Version {

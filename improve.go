@@ -33,7 +33,9 @@ func (a *Agent) improve(ctx context.Context) error {
 			left, since = improveBudget, now
 		}
 		for more := left > 0; more && ctx.Err() == nil; {
-			out, err := a.vault.Improve(ctx, vault.ImproveOptions{Budget: left, Partners: a.standings()})
+			progress, done := a.works.begin(a.c.Clock.Now(), "spread", "", nil)
+			out, err := a.vault.Improve(ctx, vault.ImproveOptions{Budget: left, Partners: a.standings(), Progress: a.progressOf(progress)})
+			done()
 			if err != nil {
 				if ctx.Err() == nil {
 					a.c.Log.Info("pieces are moved later", "err", err)

@@ -57,6 +57,8 @@ type Kept struct {
 	Trouble string    `json:"trouble,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
 	Alarm   bool      `json:"alarm,omitempty"`
+	// Full are the partners, by name, who have no more room for us by the pact, with its bytes.
+	Full map[string]int64 `json:"full,omitempty"`
 }
 
 // Keep stores a path from now on by itself, whenever the agent runs; of a path that is
@@ -143,7 +145,7 @@ func keptOf(r keep.Report) Kept {
 			Last: r.Rule.Last, Daily: r.Rule.Daily, Monthly: r.Rule.Monthly, OneFileSystem: r.OneFileSystem,
 		},
 		Stored: r.Stored, Version: r.Version, Unchanged: r.Unchanged, Tried: r.Tried, Next: r.Next, Busy: r.Busy,
-		Trouble: r.Trouble, Since: r.Since, Alarm: r.Alarm,
+		Trouble: r.Trouble, Since: r.Since, Alarm: r.Alarm, Full: r.Full,
 	}
 	for _, pattern := range r.Exclude {
 		out.Exclude = append(out.Exclude, Path(pattern))
@@ -160,7 +162,7 @@ func (a *Agent) keepNow(ctx context.Context, t keep.Task) (keep.Result, error) {
 		return keep.Result{}, err
 	}
 	out, err := a.PutPath(ctx, t.Name, string(t.Path), &PutOptions{Exclude: t.Exclude, OneFileSystem: t.OneFileSystem, SkipSame: true})
-	return keep.Result{Version: out.Number, Unchanged: out.Unchanged}, keepTrouble(out, err)
+	return keep.Result{Version: out.Number, Unchanged: out.Unchanged, Full: out.Full}, keepTrouble(out, err)
 }
 
 // keepThin removes what the rule does not keep, as Keeper's Thin.
@@ -234,7 +236,11 @@ func keepTrouble(out PutResult, err error) error {
 	if err == nil || len(parts) == 0 {
 		return err
 	}
-	return worded{strings.Join(parts, "; "), err}
+	text := strings.Join(parts, "; ")
+	if i := out.Incomplete; i != nil {
+		text += ". " + i.String()
+	}
+	return worded{text, err}
 }
 
 // keepAlarm tells of what a person has to look at.

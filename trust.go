@@ -3,6 +3,7 @@ package grange
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -15,6 +16,7 @@ import (
 	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/service/barter"
 	"github.com/grange-grid/grange/service/federation"
+	"github.com/grange-grid/grange/service/vault"
 )
 
 // DefaultAmount is what each side gives when an invitation does not say, in bytes.
@@ -129,7 +131,9 @@ func (a *Agent) pactOf(p federation.Partner) Pact {
 	out.Keeps, _ = a.barter.Used(p.Grid)
 	out.Has = a.barter.Placed(p.Grid)
 	recent := !p.Seen.IsZero() && a.c.Clock.Now().Sub(p.Seen) < hereFor
-	out.Away = a.lost(p)
+	if out.Away = a.lost(p); out.Away {
+		out.PatienceSeconds = int64(max(0, vault.ReplaceAfter-p.Quiet) / time.Second)
+	}
 	for _, agent := range p.Agents {
 		out.Here = out.Here || recent && !a.network.lost(agent.DID)
 		out.Machines = append(out.Machines, agent.DID)
@@ -225,6 +229,25 @@ func (a *Agent) byName(errs map[core.DID]error) map[string]string {
 		if err != nil {
 			out[a.nameOf(grid)] = a.plain(a.nameOf(grid), err)
 		}
+	}
+	return out
+}
+
+// full returns, by name, those who refused because what their pact gives us is used up, with how much
+// that is. We and they count a little differently while a put is under way: a tenth is near enough.
+func (a *Agent) full(errs map[core.DID]error) map[string]int64 {
+	var out map[string]int64
+	for grid, err := range errs {
+		p, ok := a.federation.Partner(grid)
+		d, denied := errors.AsType[*Denial](err)
+		gives := p.Gives[core.Storage]
+		if !ok || !denied || d.Counter == nil || gives <= 0 || gives-a.barter.Placed(grid)-d.Counter.Amount > gives/10 {
+			continue
+		}
+		if out == nil {
+			out = map[string]int64{}
+		}
+		out[p.Name] = gives
 	}
 	return out
 }

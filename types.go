@@ -2,9 +2,12 @@ package grange
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/policy"
 	"github.com/grange-grid/grange/service/federation"
 	"github.com/grange-grid/grange/service/vault"
 )
@@ -103,6 +106,9 @@ type Pact struct {
 	Seen time.Time `json:"seen,omitzero"`
 	Here bool      `json:"here"`
 	Away bool      `json:"away,omitempty"`
+	// PatienceSeconds is for how long yet, of the time that this machine runs, our pieces wait for
+	// who is Away; then they are made again elsewhere.
+	PatienceSeconds int64 `json:"patience_seconds,omitempty"`
 }
 
 // Worth is what a version is worth, apart from the original.
@@ -161,6 +167,34 @@ type PutResult struct {
 	// Refused says, by partner's name, why it took less than it was asked to, in words
 	// that follow the name: "said no: …", "could not be reached".
 	Refused map[string]string `json:"refused,omitempty"`
+	// Full are those of them, by name, who have no more room for us by the pact, with its bytes.
+	Full map[string]int64 `json:"full,omitempty"`
+	// Incomplete is set when no version was made.
+	Incomplete *Incomplete `json:"incomplete,omitempty"`
+}
+
+// Incomplete says how far a put has come of which no version was made.
+type Incomplete struct {
+	// Version is the number that it would have had; Last the newest version of the name, 0 for none.
+	Version uint64 `json:"version"`
+	Last    uint64 `json:"last,omitempty"`
+	// Placed of Bytes are stored at the least, and found again by the next put.
+	Placed int64 `json:"placed"`
+	Bytes  int64 `json:"bytes"`
+}
+
+// String says it in a sentence or two, without the last full stop.
+func (i Incomplete) String() string {
+	placed, unit, _ := strings.Cut(policy.Bytes(i.Placed), " ")
+	all := policy.Bytes(i.Bytes)
+	if i.Placed > 0 && !strings.HasSuffix(all, " "+unit) {
+		placed += " " + unit
+	}
+	text := fmt.Sprintf("Version %d is INCOMPLETE: %s of %s", i.Version, placed, all)
+	if i.Last > 0 {
+		text += fmt.Sprintf(". Version %d is untouched", i.Last)
+	}
+	return text
 }
 
 // RestoreResult is what a restore came to.
@@ -179,6 +213,11 @@ type Progress struct {
 	Bytes  int64  `json:"bytes,omitempty"`
 	Of     int64  `json:"of,omitempty"`
 	Placed int64  `json:"placed,omitempty"`
+	// FilesOf is how many files there are in all. To are the partners, by name, that a put
+	// spreads it over, of which any Survives may vanish then.
+	FilesOf  int64    `json:"files_of,omitempty"`
+	To       []string `json:"to,omitempty"`
+	Survives int      `json:"survives,omitempty"`
 }
 
 // Finding is what was found at one partner by a check.

@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// Work is a put or a restore that is under way.
+// Work is what is under way.
 type Work struct {
-	// What is put or get; Name is what is stored, or restored.
+	// What is put or get, and Name what is stored or restored; or it is spread, as Placed bytes of
+	// pieces are brought to where they are worth more.
 	What  string    `json:"what"`
 	Name  string    `json:"name"`
 	Since time.Time `json:"since"`

@@ -40,7 +40,9 @@ type stateRecord struct {
 	Fails   uint   `json:"fails"`
 	Failed  int64  `json:"failed"`
 	Trouble string `json:"trouble,omitempty"`
-	Alarm   bool   `json:"alarm,omitempty"`
+	// Full are partners without room, by name.
+	Full  map[string]int64 `json:"full,omitempty"`
+	Alarm bool             `json:"alarm,omitempty"`
 }
 
 func (k *Keeper) save(prefix, name string, record any) error {

@@ -54,6 +54,8 @@ type Report struct {
 	// Trouble says what keeps it from being stored, "" if nothing does; Since when.
 	Trouble string
 	Since   time.Time
+	// Full is the Result's that the trouble came with.
+	Full map[string]int64
 	// Alarm says that a person has to look.
 	Alarm bool
 	// Busy says that it is being stored just now.
@@ -65,6 +67,8 @@ type Result struct {
 	// Version is the newest, zero for none; Unchanged says that it was there before.
 	Version   uint64
 	Unchanged bool
+	// Full are partners, by name, who have no more room by the pact, with its bytes.
+	Full map[string]int64
 }
 
 // ErrGone says that what is to be kept is not there, or empty where something was.
@@ -206,7 +210,7 @@ func (j *job) report(now time.Time) Report {
 	s := j.state
 	return Report{
 		Task: j.task, Version: s.Version, Unchanged: s.Unchanged, Stored: date(s.Stored), Tried: date(s.Tried), Next: j.due(now),
-		Trouble: s.Trouble, Since: date(s.Failed), Alarm: s.Alarm, Busy: j.stop != nil,
+		Trouble: s.Trouble, Full: maps.Clone(s.Full), Since: date(s.Failed), Alarm: s.Alarm, Busy: j.stop != nil,
 	}
 }
 

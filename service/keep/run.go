@@ -159,12 +159,13 @@ func (j *job) note(now time.Time, result Result, err error) {
 		s.Version, s.Unchanged = result.Version, result.Unchanged
 	}
 	if err == nil {
-		s.Stored, s.Fails, s.Failed, s.Trouble, s.Alarm = now.Unix(), 0, 0, "", false
+		s.Stored, s.Fails, s.Failed, s.Trouble, s.Full, s.Alarm = now.Unix(), 0, 0, "", nil, false
 		return
 	}
 	if s.Fails++; s.Fails == 1 || s.Failed > now.Unix() {
 		s.Failed = now.Unix()
 	}
+	s.Full = result.Full
 	s.Trouble = strings.ToValidUTF8(err.Error(), "?")
 	if len(s.Trouble) > troubleSizeMax {
 		s.Trouble = strings.ToValidUTF8(s.Trouble[:troubleSizeMax], "")

@@ -113,6 +113,15 @@ func (v *Vault) nextSeq() (uint64, core.Change, error) {
 	return last + 1, core.Change{Key: seqKey, Value: value}, nil
 }
 
+// expectedSeq returns the number that the next version would have, 0 if that cannot be read.
+func (v *Vault) expectedSeq() uint64 {
+	seq, _, err := v.nextSeq()
+	if err != nil {
+		v.c.Log.Warn("read the last version's number", "err", err)
+	}
+	return seq
+}
+
 // lastSeq returns the greatest number of any version in the state, removed ones among them.
 func (v *Vault) lastSeq() (uint64, error) {
 	var last uint64

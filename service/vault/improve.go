@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// replaceAfter is how long a household may be away until its pieces are made again elsewhere.
-	replaceAfter = 72 * time.Hour
+	// ReplaceAfter is how long a household may be away until its pieces are made again elsewhere.
+	ReplaceAfter = 72 * time.Hour
 	// improveBatch is how many segments are improved between two looks at whether a put waits: 80 MiB.
 	improveBatch = 4
 )
@@ -88,6 +88,7 @@ func (f *filling) within(ctx context.Context, todo []improvement, budget int64) 
 	for _, t := range todo {
 		all += t.bytes
 	}
+	f.meter.of(min(all, budget))
 	if err := f.ask(ctx, min(all, budget)); err != nil || f.placing == nil {
 		return false, err
 	}
@@ -120,7 +121,7 @@ func (f *filling) within(ctx context.Context, todo []improvement, budget int64) 
 // leaves tells whether what a household holds is to be replaced.
 func (o ImproveOptions) leaves(grid core.DID) bool {
 	p, known := o.Partners[grid]
-	return known && (p.Leaving || p.Away >= replaceAfter)
+	return known && (p.Leaving || p.Away >= ReplaceAfter)
 }
 
 // takers returns the households that may take pieces, as far as is known here.

@@ -179,7 +179,7 @@ func TestImproveWhenHouseholdsJoin(t *testing.T) {
 }
 
 func TestImproveReplacesWhoIsAwayOrLeaves(t *testing.T) {
-	for name, gone := range map[string]Standing{"away": {Away: replaceAfter}, "leaving": {Leaving: true}} {
+	for name, gone := range map[string]Standing{"away": {Away: ReplaceAfter}, "leaving": {Leaving: true}} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, 3)
 			files := aFew()
@@ -188,7 +188,7 @@ func TestImproveReplacesWhoIsAwayOrLeaves(t *testing.T) {
 			f.m.homes[did(2)].away = gone.Away > 0
 			f.m.homes[did(2)].room = 0
 			standing := f.here()
-			standing[did(2)] = Standing{Away: replaceAfter - time.Second}
+			standing[did(2)] = Standing{Away: ReplaceAfter - time.Second}
 			if out := f.improve(plenty, standing); out.Pieces != 0 {
 				t.Errorf("too soon: %+v", out)
 			}

@@ -154,8 +154,7 @@ func (v *Vault) Put(ctx context.Context, name string, src Source, o PutOptions) 
 	if err != nil {
 		return nil, fmt.Errorf("count what is to be stored: %w", err)
 	}
-	meter.of(size)
-	meter.stage("storing")
+	meter.change(true, func(p *Progress) { p.Stage, p.Of, p.FilesOf = "storing", size, files })
 	p, err := v.newPut(name, o.Spread, meter)
 	if err != nil {
 		return nil, err
@@ -168,6 +167,7 @@ func (v *Vault) Put(ctx context.Context, name string, src Source, o PutOptions) 
 	if err != nil {
 		return nil, err
 	}
+	meter.to(o.Spread, p.placing.Households())
 	tree, err := p.pipe(ctx, func() error { return p.read(src) })
 	if err != nil {
 		p.abandon(ctx)

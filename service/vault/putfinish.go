@@ -21,6 +21,8 @@ var ErrIncomplete = errors.New("not all of it could be placed")
 // Incomplete is the error of a put that could not place enough to be read back, or could
 // tell no partner of the version.
 type Incomplete struct {
+	// Seq is the number that the version would have had.
+	Seq uint64
 	// Placed of Bytes are stored at the least, and found again by the next put.
 	Placed, Bytes int64
 	// Refused says why partners took less than they were asked to.
@@ -50,7 +52,7 @@ func (p *put) incomplete(size int64) *Incomplete {
 			placed -= int64(j.ref.Size)
 		}
 	}
-	return &Incomplete{Placed: max(0, placed), Bytes: size, Refused: p.placing.Refusals()}
+	return &Incomplete{Seq: p.v.expectedSeq(), Placed: max(0, placed), Bytes: size, Refused: p.placing.Refusals()}
 }
 
 // finish makes a version of what the pipe has stored: missing spare is made up
@@ -75,7 +77,7 @@ func (p *put) finish(ctx context.Context, name string, single bool, tree page.Tr
 	maps.Copy(out.Refused, p.placing.Refusals())
 	maps.Copy(out.Refused, f.out.Refused)
 	if out.Worth = f.worth; !out.Worth.Readable { // leases have ended since they were looked up
-		return nil, &Incomplete{Bytes: int64(p.bytes), Refused: out.Refused}
+		return nil, &Incomplete{Seq: v.expectedSeq(), Bytes: int64(p.bytes), Refused: out.Refused}
 	}
 	out.Placed, out.Wanted = out.Worth.Pieces, out.Worth.Wanted
 	if skipSame {
@@ -193,7 +195,7 @@ func (v *Vault) tell(ctx context.Context, out *Put) (told bool, err error) {
 		return len(done) > 0, err
 	}
 	if len(done) == 0 {
-		return false, &Incomplete{Placed: int64(out.Version.Bytes), Bytes: int64(out.Version.Bytes), Refused: failed}
+		return false, &Incomplete{Seq: out.Version.Seq, Placed: int64(out.Version.Bytes), Bytes: int64(out.Version.Bytes), Refused: failed}
 	}
 	var late []error
 	for _, grid := range slices.SortedFunc(maps.Keys(out.Worth.Held), core.DID.Compare) {

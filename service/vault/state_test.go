@@ -77,7 +77,7 @@ func (w *world) improve(t *rapid.T) {
 	standing := w.f.here()
 	for grid, s := range standing {
 		if s.Away > 0 && rapid.Bool().Draw(t, "long") {
-			standing[grid] = Standing{Away: replaceAfter}
+			standing[grid] = Standing{Away: ReplaceAfter}
 		} else if rapid.IntRange(0, 5).Draw(t, "leaving") == 0 {
 			standing[grid] = Standing{Leaving: true}
 		}

@@ -143,8 +143,12 @@ type Progress struct {
 	Stage string `json:"stage"`
 	Files int64  `json:"files"`
 	Bytes int64  `json:"bytes"`
-	// Of is how many bytes there are in all; 0 while that is not known.
-	Of int64 `json:"of,omitempty"`
+	// Of is how many bytes there are in all, FilesOf how many files; 0 while that is not known.
+	Of      int64 `json:"of,omitempty"`
+	FilesOf int64 `json:"files_of,omitempty"`
+	// To are the households that a put spreads it over, of which any Survives may vanish then.
+	To       []core.DID `json:"to,omitempty"`
+	Survives int        `json:"survives,omitempty"`
 	// Placed is how many bytes of pieces have reached holders.
 	Placed int64 `json:"placed,omitempty"`
 }
