@@ -39,7 +39,7 @@ func (a *app) findings(out grange.CheckResult) {
 	for _, f := range out.Findings {
 		again := out.Mended != nil && out.Mended.Refused[f.Partner] == f.Err // told below
 		if f.Err != "" && !again && !a.quiet {
-			a.warn("%s %s", clean(f.Partner), clean(f.Err))
+			a.warn("%s %s.", clean(f.Partner), clean(f.Err))
 		}
 	}
 	if out.Unheld > 0 {

@@ -13,13 +13,13 @@ func TestFindingsNameATroubleOnce(t *testing.T) {
 		Mended: &grange.MendResult{Refused: map[string]string{"bo": "could not be reached", "cleo": "said no: full"}},
 	}
 	a.findings(out)
-	if want := "cleo is busy\nbo could not be reached\ncleo said no: full\n"; errs.String() != want {
+	if want := "cleo is busy.\nbo could not be reached.\ncleo said no: full.\n"; errs.String() != want {
 		t.Errorf("mending: %q, want %q", errs, want)
 	}
 	errs.Reset()
 	out.Mended = nil
 	a.findings(out)
-	if want := "bo could not be reached\ncleo is busy\n"; errs.String() != want {
+	if want := "bo could not be reached.\ncleo is busy.\n"; errs.String() != want {
 		t.Errorf("checking: %q, want %q", errs, want)
 	}
 }

@@ -173,5 +173,8 @@ func (a *app) keptTroubles(kept []grange.Kept) {
 		default:
 			a.say("%s is not stored since %s: %s.", clean(k.Name), moment(k.Since, a.now()), clean(k.Trouble))
 		}
+		if len(k.Full) > 0 {
+			a.tell("hint: %s", clean(api.MoreRoom(k.Full)))
+		}
 	}
 }

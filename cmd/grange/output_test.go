@@ -173,10 +173,15 @@ func TestStatusGroupsWhatIsWorthTheSame(t *testing.T) {
 		Household: "anna\x07", Running: true, Offer: 41e9, Used: 2e9, Free: 371e9,
 		Pacts: []grange.Pact{
 			{Name: "bo\x1b", Has: 12e8, Gives: 10e9, Given: 5e9, Here: true},
-			{Name: "cleo", Gives: 10e9, Given: 10e9, Seen: a.now().Add(-3 * time.Hour), Away: true},
+			{Name: "cleo", Has: 1, Gives: 10e9, Given: 10e9, Seen: a.now().Add(-3 * time.Hour), Away: true, PatienceSeconds: 71*3600 + 1},
 			{Name: "dan"},
 			{Name: "eva", Away: true},
 			{Name: "flo", Seen: a.now().Add(-3 * time.Hour)},
+		},
+		Work: []grange.Work{
+			{What: "put", Name: "b", Since: a.now().Add(-11 * time.Minute), Progress: grange.Progress{Stage: "storing", Bytes: 13e8, Of: 209e7}},
+			{What: "put", Name: "d", Since: a.now(), Progress: grange.Progress{Stage: "counting", Of: 40, FilesOf: 7, To: []string{"bo\x1b", "flo"}, Survives: 2}},
+			{What: "spread"},
 		},
 		Versions: []grange.Version{
 			{Name: "a", Number: 3, Files: 14210, Bytes: 18e8, Worth: safe}, {Name: "b", Number: 1, Worth: safe}, {Name: "c\x1b[2J", Number: 2, Worth: lost},
@@ -186,17 +191,22 @@ func TestStatusGroupsWhatIsWorthTheSame(t *testing.T) {
 
 PARTNER  KEEPS FOR YOU    YOU KEEP      SEEN
 bo?      1.2 GB of 10 GB  0 B of 5 GB   here
-cleo     0 B of 10 GB     0 B of 10 GB  away (seen 3 h ago)
+cleo     1 B of 10 GB     0 B of 10 GB  away (seen 3 h ago)
 dan      0 B of 0 B       0 B of 0 B    never
 eva      0 B of 0 B       0 B of 0 B    away
 flo      0 B of 0 B       0 B of 0 B    3 h ago
 
-NAME   VERSION  FILES   SIZE    AT
-a      3        14,210  1.8 GB  bo?, cleo
-b      1        0       0 B     bo?, cleo
-c?[2J  2        0       0 B     -
+a      14,210 files  1.8 GB  -> bo?, cleo (any one may vanish)
+Safe. Version 3 uses 1 B to 2 B at each.
+b      0 files       0 B     -> bo?, cleo (any one may vanish)
+[###########-------]  62%  1.3 GB  2 MB/s  readable in 7 min
+Safe. Version 1 uses 1 B to 2 B at each.
+c?[2J  0 files       0 B
+cleo is away (seen 3 h ago). Version 2 is NOT SAFE: not readable.
+d      7 files       40 B    -> bo?, flo (any two may vanish)
+[------------------]   0%  counting
+Cleo's pieces wait 72 h, then go to a third household.
 
-c?[2J: NOT SAFE: not readable.
 a and b: Safe now: survives it.
 `
 	if out.String() != want {
@@ -226,7 +236,7 @@ func TestStatusWrapsNames(t *testing.T) {
 func TestTroubles(t *testing.T) {
 	a, _, errs, _ := testApp()
 	troubles(map[string]string{"cleo": "could not be reached", "bo\n": "said no: no\x1b room"}, a.warn)
-	if want := "bo? said no: no? room\ncleo could not be reached\n"; errs.String() != want {
+	if want := "bo? said no: no? room.\ncleo could not be reached.\n"; errs.String() != want {
 		t.Errorf("%q, want %q", errs, want)
 	}
 }

@@ -49,7 +49,7 @@ func (p *progress) end() {
 // barCells is how wide a bar is.
 const barCells = 18
 
-// bar returns "[############------]  62%  1.1 GB  2.4 MB/s", as far as is known.
+// bar returns "[############------]  62%  1.1 GB  2.4 MB/s  readable in 5 min", as far as is known.
 func bar(p grange.Progress, elapsed time.Duration) string {
 	var parts []string
 	if p.Of > 0 {
@@ -64,5 +64,25 @@ func bar(p grange.Progress, elapsed time.Duration) string {
 			parts = append(parts, amount(int64(float64(p.Bytes)/elapsed.Seconds()))+"/s")
 		}
 	}
-	return strings.Join(append(parts, clean(p.Stage)), "  ")
+	stage := clean(p.Stage)
+	if d, ok := remaining(p, elapsed); ok && p.Stage == "storing" {
+		stage = "readable in " + estimate(d)
+	}
+	return strings.Join(append(parts, stage), "  ")
+}
+
+// remaining says how long the rest takes if it goes on as it has gone so far, once that can be told.
+func remaining(p grange.Progress, elapsed time.Duration) (time.Duration, bool) {
+	if p.Of <= 0 || p.Bytes <= 0 || elapsed < time.Second {
+		return 0, false
+	}
+	return time.Duration(float64(elapsed) * float64(max(0, p.Of-p.Bytes)) / float64(p.Bytes)), true
+}
+
+// estimate returns a time that is only about so long, rounded up: "5 min".
+func estimate(d time.Duration) string {
+	if d > time.Minute {
+		d += time.Minute - 1
+	}
+	return age(d)
 }

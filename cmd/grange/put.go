@@ -112,7 +112,7 @@ func (a *app) problems(problems []grange.Problem, say func(string, ...any)) {
 // troubles says of each partner that was of no help why: the words follow its name.
 func troubles(byName map[string]string, say func(string, ...any)) {
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
-		say("%s %s", clean(name), clean(byName[name]))
+		say("%s %s.", clean(name), clean(byName[name]))
 	}
 }
 

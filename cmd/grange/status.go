@@ -1,10 +1,7 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -81,23 +78,26 @@ func (a *app) status(s grange.Status) {
 		a.say("")
 		a.pacts(s.Pacts, false)
 	}
-	a.works(s.Work)
-	if len(s.Versions) == 0 {
+	a.restores(s.Work)
+	blocks := blocksOf(s)
+	if len(blocks) == 0 {
 		a.say("Nothing is stored yet. Next: grange keep PATH")
-		a.keptTroubles(s.Kept)
-		return
+	} else {
+		a.blocks(blocks, s)
 	}
-	defer a.keptTroubles(s.Kept)
-	a.say("")
-	rows := [][]string{{"NAME", "VERSION", "FILES", "SIZE", "AT"}}
-	for _, v := range s.Versions {
-		at := cmp.Or(strings.Join(slices.Sorted(maps.Keys(v.Worth.At)), ", "), "-")
-		rows = append(rows, []string{clean(v.Name), fmt.Sprint(v.Number), number(v.Files), amount(v.Bytes), clean(at)})
+	a.keptTroubles(s.Kept)
+	a.sum(s.Versions)
+}
+
+// sum says what it is worth in the end. What is worth too little was said of each.
+func (a *app) sum(versions []grange.Version) {
+	total := len(versions)
+	versions = slices.DeleteFunc(slices.Clone(versions), func(v grange.Version) bool { return verdictBad(v.Worth) })
+	if len(versions) > 0 {
+		a.say("")
 	}
-	a.table(rows...)
-	a.say("")
-	for _, same := range a.byWorth(s.Versions) {
-		if len(s.Versions) == 1 {
+	for _, same := range a.byWorth(versions) {
+		if total == 1 {
 			a.say("%s", a.worth(same[0].Worth))
 			continue
 		}
@@ -114,17 +114,18 @@ func (a *app) status(s grange.Status) {
 	}
 }
 
-// works shows what is under way.
-func (a *app) works(works []grange.Work) {
-	for i, w := range works {
-		if i == 0 {
+// restores shows those under way.
+func (a *app) restores(works []grange.Work) {
+	begun := false
+	for _, w := range works {
+		if w.What != "get" {
+			continue
+		}
+		if !begun {
 			a.say("")
+			begun = true
 		}
-		doing := "Storing"
-		if w.What == "get" {
-			doing = "Restoring"
-		}
-		a.say("%s %s  %s", doing, clean(w.Name), bar(w.Progress, a.now().Sub(w.Since)))
+		a.say("Restoring %s  %s", clean(w.Name), bar(w.Progress, a.now().Sub(w.Since)))
 	}
 }
 

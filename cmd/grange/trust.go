@@ -107,9 +107,13 @@ func (c *inviteCommand) show(a *app, inv grange.Invitation, wait bool) error {
 		a.value(invited{Invitation: inv})
 	}
 	if !a.quiet {
-		a.warn("Send this to one friend (once, by %s, while this machine is on):", moment(inv.Expires, a.now()))
+		a.warn("Send this to one friend (once, within %s, while this machine is on):", every(int64(time.Duration(c.Expires)/time.Second)))
 	}
-	a.say("%s", inv.Code)
+	indent := ""
+	if a.outTerminal {
+		indent = "    "
+	}
+	a.say("%s%s", indent, inv.Code)
 	if c.QR && !a.json {
 		code, err := qr.Encode(inv.Code, qr.L)
 		if err != nil {
@@ -125,6 +129,7 @@ func waitJoined(ctx context.Context, a *app, s *session, inv grange.Invitation) 
 	if !a.quiet {
 		a.warn("Waiting... (Ctrl-C: the code stays good)")
 	}
+	begun := a.now()
 	p, err := s.Joined(ctx, inv.ID)
 	if errors.Is(err, context.Canceled) {
 		a.value(invited{Invitation: inv})
@@ -137,9 +142,17 @@ func waitJoined(ctx context.Context, a *app, s *session, inv grange.Invitation) 
 		return err
 	}
 	a.value(invited{inv, &p})
-	a.tell("%s joined. %s", clean(p.Name), bargain(p.Name, p.Given, p.Gives))
+	a.tell("%s joined, direct, %s. %s", clean(p.Name), waited(a.now().Sub(begun)), bargain(p.Name, p.Given, p.Gives))
 	a.checkWords(p)
 	return nil
+}
+
+// waited returns a time that somebody sat through: "1.2 s", "12 min".
+func waited(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	return age(d)
 }
 
 // checkWords shows what the two are to read to each other.

@@ -40,7 +40,7 @@ func (o *owner) put(r *http.Request) answer {
 		if len(out.Refused) == 0 && len(out.Problems) == 0 {
 			return nil, err
 		}
-		return out, notStored(err)
+		return out, notStored(out, err)
 	})
 }
 
@@ -82,61 +82,6 @@ func absolute(what string, p grange.Path) error {
 		return invalid(fmt.Sprintf("%s %.100q is not absolute", what, string(p)), "the agent has a working directory of its own")
 	}
 	return nil
-}
-
-// spareless says in its own words what a version that was made lacks. A partner who
-// took nothing leaves no piece that is known to be missing, and no spare either.
-func spareless(out grange.PutResult, err error) error {
-	w := out.Worth
-	refused := err == nil && w.Survives <= 0 && len(out.Refused) > 0
-	if !refused && !errors.Is(err, grange.ErrPartly) {
-		return err
-	}
-	const again = "once there is room: grange check --mend; for more of it: grange invite"
-	e := &Error{Code: CodePartly}
-	switch {
-	case w.Pieces < w.Wanted && w.Survives <= 0:
-		e.Message, e.Hint = fmt.Sprintf("stored, but without spare: %d of %d pieces", w.Pieces, w.Wanted), again
-	case w.Pieces < w.Wanted:
-		e.Message, e.Hint = fmt.Sprintf("stored, but with less spare than asked for: %d of %d pieces", w.Pieces, w.Wanted), again
-	case refused:
-		e.Message, e.Hint = "stored, but without spare", again
-	case len(out.Problems) > 0:
-		e.Message = fmt.Sprintf("stored, but for %s that could not be read", count(len(out.Problems), "file", "files"))
-	case len(out.Refused) > 0:
-		e.Message = "stored, but not every holder knows yet that it is the newest"
-		e.Hint = "a running agent tells them when they are back: grange run"
-	default:
-		e.Message = message(err)
-	}
-	return e
-}
-
-// notStored is the error of a put that made no version. What refused it counts more
-// than that some of it was placed, which is only to be found again.
-func notStored(err error) error {
-	e := ErrorOf(err)
-	if e.Code != CodePartly {
-		return e
-	}
-	const again = "what was placed is found again by the next put"
-	switch {
-	case errors.Is(err, grange.ErrRefused), errors.Is(err, grange.ErrFull):
-		e.Code, e.Hint = CodeRefused, again+"; for more room: grange invite"
-	case errors.Is(err, grange.ErrUnreachable):
-		e.Code, e.Message = CodeUnreachable, "not stored: too few partners could be reached"
-		e.Hint = "try again when they are back; " + again
-	default:
-		e.Code, e.Hint = CodeFailed, again
-	}
-	return e
-}
-
-func count(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 func (o *owner) get(r *http.Request) answer {
