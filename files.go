@@ -155,6 +155,10 @@ func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOp
 	}
 	out := PutResult{Version: versionOf(put.Version), Unchanged: put.Unchanged, Same: put.Same, Refused: a.byName(put.Refused), Full: a.full(put.Refused)}
 	out.Worth = a.worthOf(put.Worth)
+	out.promised = put.Worth.Readable && put.Worth.Pieces == put.Worth.Wanted
+	if w, err := a.vault.Worth(ctx, put.Version, a.isAway); err == nil { // as status says it
+		out.Worth = a.worthOf(w)
+	}
 	for _, p := range put.Problems {
 		out.Problems = append(out.Problems, problemOf(p.Path, p.Err))
 	}

@@ -64,6 +64,12 @@ func (a *Agent) standings() map[core.DID]vault.Standing {
 	return out
 }
 
+// isAway tells whether a partner is known to be out of reach.
+func (a *Agent) isAway(grid core.DID) bool {
+	p, ok := a.federation.Partner(grid)
+	return ok && a.lost(p)
+}
+
 // lost tells whether no machine of a partner is within reach, as far as is known.
 func (a *Agent) lost(p federation.Partner) bool {
 	for _, agent := range p.Agents {

@@ -230,7 +230,7 @@ func keepTrouble(out PutResult, err error) error {
 	for _, name := range slices.Sorted(maps.Keys(out.Refused)) {
 		parts = append(parts, name+" "+out.Refused[name])
 	}
-	if whole := out.Number > 0 && out.Worth.Readable && out.Worth.Pieces == out.Worth.Wanted; whole && len(out.Problems) == 0 && errors.Is(err, ErrPartly) {
+	if out.promised && len(out.Problems) == 0 && errors.Is(err, ErrPartly) {
 		return nil // who is away hears of it later, and is made up for if that takes days
 	}
 	if err == nil || len(parts) == 0 {

@@ -179,10 +179,8 @@ func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
 	if err := a.federation.Revoked(); err != nil {
 		out.Revoked = err.Error()
 	}
-	away := map[core.DID]bool{}
 	for p := range a.Pacts(ctx) {
 		out.Pacts = append(out.Pacts, p)
-		away[p.Partner] = p.Away
 	}
 	versions, err := a.vault.Versions(name)
 	if err != nil {
@@ -198,7 +196,7 @@ func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
 		}
 		last = v.Name
 		shown := versionOf(v)
-		if w, err := a.vault.Worth(ctx, v, func(grid core.DID) bool { return away[grid] }); err == nil {
+		if w, err := a.vault.Worth(ctx, v, a.isAway); err == nil {
 			shown.Worth = a.worthOf(w)
 		} else if ctx.Err() != nil {
 			return out, ctx.Err()

@@ -171,6 +171,9 @@ type PutResult struct {
 	Full map[string]int64 `json:"full,omitempty"`
 	// Incomplete is set when no version was made.
 	Incomplete *Incomplete `json:"incomplete,omitempty"`
+
+	// promised says that every piece is promised by somebody, be it one who is away just now.
+	promised bool
 }
 
 // Incomplete says how far a put has come of which no version was made.

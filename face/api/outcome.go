@@ -10,6 +10,8 @@ import (
 	"unicode"
 
 	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/wire"
 )
 
 // spareless says in its own words what a version that was made lacks. A partner who
@@ -21,6 +23,9 @@ func spareless(out grange.PutResult, err error) error {
 		return err
 	}
 	again := "once there is room: grange check --mend; for more of it: " + MoreRoom(out.Full)
+	if len(out.Refused) > 0 && onlyAway(out.Refused) {
+		again = "it has its spare again when they are back; if they stay away: grange check --mend --now"
+	}
 	e := &Error{Code: CodePartly}
 	switch {
 	case w.Pieces < w.Wanted && w.Survives <= 0:
@@ -38,6 +43,17 @@ func spareless(out grange.PutResult, err error) error {
 		e.Message = message(err)
 	}
 	return e
+}
+
+// onlyAway tells whether nobody said no: those who took nothing were out of reach.
+func onlyAway(refused map[string]string) bool {
+	away := wire.Plain(core.ErrUnreachable)
+	for _, why := range refused {
+		if why != away {
+			return false
+		}
+	}
+	return true
 }
 
 // notStored is the error of a put that made no version. What refused it counts more
@@ -67,20 +83,21 @@ func notStored(out grange.PutResult, err error) error {
 // of so many bytes.
 func MoreRoom(full map[string]int64) string {
 	const invite = "grange invite"
-	for _, name := range slices.Sorted(maps.Keys(full)) {
-		who := name
-		if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' }) || strings.HasPrefix(name, "-") {
-			who = "WHO" // a shell would make something else of it
-		}
-		const mega, giga = 1_000_000, 1_000_000_000
-		more := 2 * min(full[name], math.MaxInt64/4)
-		want := fmt.Sprintf("%dMB", (more+mega-1)/mega)
-		if more%giga == 0 {
-			want = fmt.Sprintf("%dGB", more/giga)
-		}
-		return fmt.Sprintf("grange pact amend %s --want %s, or: %s", who, want, invite)
+	if len(full) == 0 {
+		return invite
 	}
-	return invite
+	name := slices.Min(slices.Collect(maps.Keys(full)))
+	who := name
+	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' }) || strings.HasPrefix(name, "-") {
+		who = "WHO" // a shell would make something else of it
+	}
+	const mega, giga = 1_000_000, 1_000_000_000
+	more := 2 * min(full[name], math.MaxInt64/4)
+	want := fmt.Sprintf("%dMB", (more+mega-1)/mega)
+	if more%giga == 0 {
+		want = fmt.Sprintf("%dGB", more/giga)
+	}
+	return fmt.Sprintf("grange pact amend %s --want %s, or: %s", who, want, invite)
 }
 
 func count(n int, one, many string) string {
