@@ -3,7 +3,7 @@
 GO ?= go
 # How long each fuzz target runs, how many seeds the simulation and how many moments the trial tries, which folder the demo stores (none: Go's own source).
 FUZZTIME ?= 10s
-SEEDS ?= 500
+SEEDS ?= 2000
 POINTS ?= 100
 DIR ?=
 # What the benchmark measures, as: BENCH='-mb 4000 -rounds 1'.
@@ -71,7 +71,7 @@ bench: build ## put, get, start and memory in a table, beside cp, and restic if 
 bench-parts: ## every benchmark of a part of the program
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-sim: ## the simulation, with SEEDS (500) seeds
+sim: ## the simulation, with SEEDS (2000) seeds
 	@set -e; dirs=$(call holding,^func TestSim); \
 	if [ -z "$$dirs" ]; then echo 'no simulation'; exit 1; fi; \
 	echo "GRANGE_SIM_SEEDS=$(SEEDS) $(GO) test -run '^TestSim'" $$dirs; \

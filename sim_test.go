@@ -16,7 +16,7 @@ import (
 )
 
 // simSeedsFew is how many lives are simulated unless GRANGE_SIM_SEEDS says otherwise.
-const simSeedsFew = 4
+const simSeedsFew = 24
 
 func simSeeds(t *testing.T) int {
 	t.Helper()
@@ -53,23 +53,34 @@ type life struct {
 	// that have not, quite.
 	acked map[string]tree
 	maybe map[string][]tree
+	// removed has what was the newest tree of a name when it was removed, the last removal last.
+	removed map[string][]tree
+	// full takes nothing.
+	full map[*machine]bool
 	// loose says that holders may keep more than anna knows of: an answer was lost, a
 	// holder given up, or a machine recovered.
 	loose bool
-	made  int
-	story []string
+	// recovered says that a machine was: it takes what had been given up before for held, as leases do not tell that.
+	recovered bool
+	made      int
+	story     []string
 }
 
-const lifeSteps = 14
+const lifeSteps = 20
 
 func newLife(w *world, seed uint64) *life {
 	r := rand.New(rand.NewPCG(seed, 1))
 	names := []string{"anna", "bo", "cleo", "dan", "eve", "fay"}[:3+r.IntN(4)]
 	homes := w.households(names...)
-	w.later(time.Second) // the head that names the last of them is brought to all
+	for _, m := range homes {
+		m.clock = &houseClock{}
+		m.restart()
+	}
+	w.later(time.Minute) // the head that names the last of them is brought to all
 	return &life{
 		world: w, t: w.t, r: r, anna: homes[0], partners: homes[1:], down: map[*machine]bool{},
-		acked: map[string]tree{}, maybe: map[string][]tree{},
+		acked: map[string]tree{}, maybe: map[string][]tree{}, removed: map[string][]tree{},
+		full: map[*machine]bool{},
 	}
 }
 
@@ -90,6 +101,10 @@ func (l *life) live() {
 		{"restart", 1, l.restart},
 		{"restart anna", 1, l.restartAnna},
 		{"recover", 2, l.loseAnna},
+		{"remove", 3, l.remove},
+		{"undo", 3, l.undo},
+		{"full", 1, l.fill},
+		{"wrong clock", 1, l.setClock},
 		{"wait", 2, func() { l.later(time.Duration(l.r.IntN(60)) * time.Minute) }},
 	}
 	var bag []int
@@ -122,7 +137,12 @@ func (l *life) tree() tree {
 func (l *life) put() {
 	name, tree := fmt.Sprint("tree", l.r.IntN(3)), l.tree()
 	out, err := l.anna.Put(l.t.Context(), name, tree.fs(), nil)
-	up := len(l.partners) - len(l.down)
+	up, takers := len(l.partners)-len(l.down), 0
+	for _, p := range l.partners {
+		if !l.down[p] && !l.full[p] {
+			takers++
+		}
+	}
 	switch {
 	case err == nil:
 		l.acked[name], l.maybe[name] = tree, nil
@@ -131,8 +151,8 @@ func (l *life) put() {
 		}
 	case out.Number > 0:
 		l.maybe[name] = append(l.maybe[name], tree)
-	case up > 0 && !l.loose:
-		l.t.Errorf("put, with %d partners up: %v", up, err)
+	case takers > 0 && !l.loose:
+		l.t.Errorf("put, with %d partners up who take something: %v", takers, err)
 	}
 }
 
@@ -244,11 +264,70 @@ func (l *life) loseAnna() {
 		if len(rec.Versions) < len(l.acked) {
 			l.t.Errorf("recovered %d names of %d: %+v", len(rec.Versions), len(l.acked), rec)
 		}
-		l.anna, l.loose = next, true
+		l.anna, l.loose, l.recovered = next, true, true
 		l.anna.run()
 		l.get()
 		return
 	}
+}
+
+// remove forgets a name; undo brings the last one that was forgotten back.
+func (l *life) remove() {
+	names := slices.Sorted(maps.Keys(l.acked))
+	if len(names) == 0 {
+		return
+	}
+	name := names[l.r.IntN(len(names))]
+	l.later(time.Second) // of two removals in one second, none is the newer
+	_, err := l.anna.Remove(l.t.Context(), grange.Ref{Name: name})
+	if err != nil && !errors.Is(err, grange.ErrPartly) {
+		l.t.Errorf("remove %s: %v", name, err)
+	}
+	if err == nil && len(l.maybe[name]) == 0 {
+		l.removed[name] = append(l.removed[name], l.acked[name])
+	} else { // a recovery may bring it back, or it is not known what was the newest
+		l.removed[name] = nil
+	}
+	delete(l.acked, name)
+	delete(l.maybe, name)
+	if l.anna.versionCount(name) > 0 {
+		l.t.Errorf("%s is removed, and there", name)
+	}
+}
+
+func (l *life) undo() {
+	for _, name := range slices.Sorted(maps.Keys(l.removed)) {
+		was := l.removed[name]
+		if len(was) == 0 {
+			continue
+		}
+		out, err := l.anna.Undo(l.t.Context(), name)
+		switch {
+		case err == nil, len(out.Versions) > 0 && len(out.Lost) == 0: // not all may have heard of it
+			l.removed[name] = was[:len(was)-1]
+			if l.acked[name] == nil {
+				l.acked[name] = was[len(was)-1]
+			}
+			l.get()
+		case len(l.down) == 0:
+			l.t.Errorf("undo the removal of %s, and all are up: %+v, %v", name, out, err)
+		}
+		return
+	}
+}
+
+// fill has a partner take nothing more.
+func (l *life) fill() {
+	p := l.partners[l.r.IntN(len(l.partners))]
+	_, used := p.Offer(l.t.Context())
+	must(l.t, p.SetOffer(l.t.Context(), used))
+	l.full[p] = true
+}
+
+// setClock has a partner's clock be wrong from now on.
+func (l *life) setClock() {
+	p := l.partners[l.r.IntN(len(l.partners))]
+	p.clock.set([]time.Duration{-24 * time.Hour, 0, 24 * time.Hour, 365 * 24 * time.Hour}[l.r.IntN(4)])
 }
 
 // settle brings all partners up, and holds every number against the truth.
@@ -256,7 +335,14 @@ func (l *life) settle() {
 	for len(l.down) > 0 {
 		l.bringUp()
 	}
+	for _, p := range l.partners {
+		p.clock.set(0)
+		must(l.t, p.SetOffer(l.t.Context(), 1e12))
+	}
 	l.later(15 * time.Minute)
+	for range l.removed { // what was removed comes back
+		l.undo()
+	}
 	if len(l.acked) == 0 {
 		return
 	}
@@ -265,9 +351,11 @@ func (l *life) settle() {
 		l.t.Errorf("all are up, and a mending leaves %+v, %+v", out.Worth, out.Mended)
 	}
 	l.get()
+	l.later(20 * time.Minute) // what the mending gave up is told to who had it
 	for _, p := range l.partners {
-		has, keeps := l.anna.pact(p).Has, p.pact(l.anna).Keeps
-		if has > keeps || has < keeps && !l.loose {
+		has, at := l.anna.pact(p).Has, p.ledger(l.anna)
+		keeps := at.Keeps - at.Aside
+		if has > keeps && !l.recovered || has < keeps && !l.loose {
 			l.t.Errorf("%d bytes are at %s, who keeps %d", has, p.name, keeps)
 		}
 	}

@@ -115,7 +115,7 @@ func TestSimClocksApart(t *testing.T) {
 		anna.put("docs", docs)
 		bo.clock.set(365 * 24 * time.Hour)
 		cleo.clock.set(-24 * time.Hour)
-		w.later(15 * 24 * time.Hour)
+		w.later(2 * 24 * time.Hour)
 		anna.put("more", more)
 		for _, m := range []*machine{bo, cleo} {
 			if l := m.ledger(anna); l.Aside != 0 || l.Keeps == 0 {
