@@ -16,12 +16,12 @@ BUILD = CGO_ENABLED=0 $(GO) build -trimpath
 holding = $$(grep -rlE --include='*_test.go' '$(1)' . | xargs -r -n 1 dirname | sort -u)
 
 .DEFAULT_GOAL := build
-.PHONY: build test lint test-race test-big trial demo fuzz bench bench-parts sim vectors clean help
+.PHONY: build test lint test-race test-sim test-big trial demo fuzz bench bench-parts sim vectors clean help
 
 build: ## build bin/grange
 	$(BUILD) -o bin/grange ./cmd/grange
 
-test: lint test-race test-big ## all checks and tests that a change must pass
+test: lint test-race test-sim test-big ## all checks and tests that a change must pass
 
 # The tag only adds tests, so that with it everything is read.
 lint: ## go vet, gofumpt and staticcheck, all clean
@@ -48,6 +48,9 @@ test-big: ## the tests with large inputs, without the race detector
 	if [ -z "$$dirs" ]; then echo 'no tests with the tag big'; exit 0; fi; \
 	echo "$(GO) test -tags big -run 'Big$$'" $$dirs; \
 	CGO_ENABLED=0 $(GO) test -tags big -count=1 -timeout 30m -run 'Big$$' $$dirs
+
+test-sim: ## the simulation in short, without the race detector: 200 seeds
+	@$(MAKE) --no-print-directory sim SEEDS=200
 
 trial: ## bad days with real processes, POINTS (100) moments to die at in each operation
 	GRANGE_TRIAL_POINTS=$(POINTS) $(GO) test -count=1 -v -timeout 60m ./internal/trial

@@ -46,7 +46,8 @@ func TestPiecesGoToWhoJoins(t *testing.T) {
 	})
 }
 
-func TestWhoIsAwayForDaysIsReplaced(t *testing.T) {
+func TestSimWhoIsAwayForDays(t *testing.T) {
+	days(t)
 	bubble(t, func(w *world) {
 		homes := w.households("anna", "bo", "cleo", "dan", "eve")
 		anna, dan := homes[0], homes[3]

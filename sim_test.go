@@ -16,7 +16,16 @@ import (
 )
 
 // simSeedsFew is how many lives are simulated unless GRANGE_SIM_SEEDS says otherwise.
-const simSeedsFew = 24
+const simSeedsFew = 8
+
+// days skips a story of days or weeks where the race detector makes minutes of it: make test tells
+// it without.
+func days(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes long: make sim tells it")
+	}
+}
 
 func simSeeds(t *testing.T) int {
 	t.Helper()

@@ -44,6 +44,7 @@ func (w *world) rob(m *machine, at target) int {
 // A thief with the key of a machine gives everything up at all holders, after the machine itself was made to remove
 // it. After 13 days of running all of it comes back.
 func TestSimRansom(t *testing.T) {
+	days(t)
 	bubble(t, func(w *world) {
 		t := w.t
 		homes := w.households("anna", "bo", "cleo", "dan")
@@ -98,6 +99,7 @@ func TestSimRansom(t *testing.T) {
 
 // A holder whose clock is a year ahead, and one who is a day behind, reclaim nothing.
 func TestSimClocksApart(t *testing.T) {
+	days(t)
 	bubble(t, func(w *world) {
 		t := w.t
 		anna, bo, cleo := w.found("anna"), w.found("bo"), w.found("cleo")

@@ -29,8 +29,9 @@ type week struct {
 	alarms []string
 }
 
-// TestWeek is a week of household life: everything is safe at its end, and each alarm was for something.
-func TestWeek(t *testing.T) {
+// TestSimWeek is a week of household life: everything is safe at its end, and each alarm was for something.
+func TestSimWeek(t *testing.T) {
+	days(t)
 	bubble(t, func(w *world) {
 		x := &week{world: w, t: w.t, begun: time.Now(), stored: map[uint64]tree{}, photos: randomTree(100, 200_000), thesis: randomTree(101, 60_000)}
 		x.found()
