@@ -23,6 +23,8 @@ type Ledger struct {
 	Given int64 `json:"given"`
 	Keeps int64 `json:"keeps"`
 	Aside int64 `json:"aside"`
+	// Returns is what of ours there was given up, and is given back over days.
+	Returns int64 `json:"returns"`
 	// More is how much they could be granted here now; the policy may grant less.
 	More int64 `json:"more"`
 	// Gave has a line for each of their machines that had something here, Had one for
@@ -98,7 +100,7 @@ func (a *Agent) Decision(_ context.Context, id uint64) (Decision, error) {
 
 func (a *Agent) ledgerOf(l barter.Ledger) Ledger {
 	out := Ledger{
-		Partner: l.Grid, Name: l.Name, Gives: l.Gives, Has: l.Placed, Given: l.Given, Keeps: l.Used, Aside: l.Aside, More: l.Room,
+		Partner: l.Grid, Name: l.Name, Gives: l.Gives, Has: l.Placed, Given: l.Given, Keeps: l.Used, Aside: l.Aside, Returns: l.Returns, More: l.Room,
 		Gave: linesOf(l.Gave), Had: linesOf(l.Had), Decisions: []Decision{},
 	}
 	for _, d := range l.Decisions {

@@ -77,6 +77,9 @@ func (a *app) ledger(l grange.Ledger) {
 	wide := max(len(name), len("you"))
 	a.say("  %-*s  %s  %s of %s", wide, name, shareBar(l.Has, l.Gives), amount(l.Has), amount(l.Gives))
 	a.say("  %-*s  %s  %s of %s", wide, "you", shareBar(l.Keeps, l.Given), amount(l.Keeps), amount(l.Given))
+	if l.Returns > 0 {
+		a.say("%s there are needed no more: given back over the next days.", amount(l.Returns))
+	}
 	if l.Aside > 0 {
 		a.say("%s of theirs are released, and set aside for a while.", amount(l.Aside))
 	}

@@ -68,13 +68,13 @@ func (d *dayRecord) at(ran, live int64) *hourRecord {
 	return &d.Hours[len(d.Hours)-1]
 }
 
-// mass tells whether too much was released within the day.
-func (d *dayRecord) mass() bool {
-	var gone int64
+// left is how many bytes more can be released within the day; below 0 it was too much. There is an hour.
+func (d *dayRecord) left() int64 {
+	left := d.Hours[0].Live / massShare
 	for _, h := range d.Hours {
-		gone += h.Gone
+		left -= h.Gone
 	}
-	return len(d.Hours) > 0 && gone > d.Hours[0].Live/massShare
+	return left
 }
 
 // alarmed tells whether the alarm stands.
@@ -96,15 +96,11 @@ func (b *Barter) dayOf(owner core.DID, a *account, ran int64) (dayRecord, error)
 	return d, nil
 }
 
-// setAside sets pieces of an owner aside that it released.
-func (b *Barter) setAside(ctx context.Context, owner, agent core.DID, s identity.Signed) (releaseAnswer, error) {
+// setAside sets pieces of an owner aside that it released; without a release it only tells how things stand.
+func (b *Barter) setAside(ctx context.Context, owner, agent core.DID, s *identity.Signed) (releaseAnswer, error) {
 	p, ok := b.c.Partners.Of(owner)
 	if !ok {
 		return releaseAnswer{}, fmt.Errorf("release of %s: %w", owner, core.ErrForbidden)
-	}
-	release, err := b.openRelease(s, owner, agent)
-	if err != nil {
-		return releaseAnswer{}, err
 	}
 	b.mu.Lock()
 	a := b.account(owner)
@@ -112,38 +108,54 @@ func (b *Barter) setAside(ctx context.Context, owner, agent core.DID, s identity
 	a.commit.Lock()
 	defer a.commit.Unlock()
 	set := &setting{owner: owner, stamp: b.ran()}
+	var err error
 	if set.day, err = b.dayOf(owner, a, set.stamp); err != nil {
 		return releaseAnswer{}, err
+	}
+	if s != nil {
+		if err := b.setReleased(ctx, a, set, p, agent, *s); err != nil {
+			return releaseAnswer{}, err
+		}
+	}
+	return releaseAnswer{Aside: set.pieces, Alarm: set.day.alarmed(set.stamp), Left: max(set.day.left(), 0)}, nil
+}
+
+// setReleased sets the pieces of a release aside. The caller holds a.commit.
+func (b *Barter) setReleased(ctx context.Context, a *account, set *setting, p Partner, agent core.DID, s identity.Signed) error {
+	owner := set.owner
+	release, err := b.openRelease(s, owner, agent)
+	if err != nil {
+		return err
 	}
 	lines := b.heldLines(owner)
 	l, err := lines.of(agent)
 	if err != nil {
-		return releaseAnswer{}, err
+		return err
 	}
 	for _, piece := range release.Pieces {
 		if err := b.releaseOne(ctx, set, p, l, piece, release.Time); err != nil {
-			return releaseAnswer{}, err
+			return err
 		}
 	}
 	if len(set.changes) > 0 {
 		l.passed(release.Time)
 		counted, err := lines.changes()
 		if err != nil {
-			return releaseAnswer{}, err
+			return err
 		}
 		set.changes = append(set.changes, counted...)
 	}
-	raised := set.pieces > 0 && set.day.mass() && !set.day.alarmed(set.stamp)
+	raised := set.pieces > 0 && set.day.left() < 0 && !set.day.alarmed(set.stamp)
 	if raised {
 		set.day.Raised = set.stamp
 	}
 	if err := b.applyAside(a, set); err != nil {
-		return releaseAnswer{}, err
+		return err
 	}
 	if raised {
 		b.c.Alarm(owner, fmt.Sprintf("%s released more than a quarter of what it keeps here within a day: it is kept %d days, in case that was not meant", b.nameOf(owner), massDays))
 	}
-	return releaseAnswer{Aside: set.pieces, Alarm: set.day.alarmed(set.stamp)}, nil
+	return nil
 }
 
 // openRelease opens a release by the caller.

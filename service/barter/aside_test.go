@@ -27,14 +27,14 @@ func (h *home) release(t *testing.T, at *home, pieces ...[]byte) (releaseAnswer,
 		t.Fatal(err)
 	}
 	var out releaseAnswer
-	err = h.client.Call(t.Context(), at.agent(), "POST", "/release", releaseRequest{Release: s}, &out)
+	err = h.client.Call(t.Context(), at.agent(), "POST", "/release", releaseRequest{Release: &s}, &out)
 	return out, err
 }
 
 func (h *home) mustRelease(t *testing.T, at *home, aside int, alarm bool, pieces ...[]byte) {
 	t.Helper()
 	out, err := h.release(t, at, pieces...)
-	if err != nil || out != (releaseAnswer{Aside: aside, Alarm: alarm}) {
+	if err != nil || out.Aside != aside || out.Alarm != alarm {
 		t.Fatalf("released %d pieces: %+v, %v; want %d aside, alarm %v", len(pieces), out, err, aside, alarm)
 	}
 }
@@ -223,7 +223,8 @@ func TestHostileReleases(t *testing.T) {
 			return s
 		}},
 	} {
-		if err := c.from.client.Call(t.Context(), holder.agent(), "POST", "/release", releaseRequest{Release: c.make()}, nil); !errors.Is(err, core.ErrInvalid) {
+		s := c.make()
+		if err := c.from.client.Call(t.Context(), holder.agent(), "POST", "/release", releaseRequest{Release: &s}, nil); !errors.Is(err, core.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -117,8 +117,8 @@ type Barter struct {
 	running           running
 	// lines has a token for each machine that nothing is leased from or released to just now.
 	lines map[core.DID]chan struct{}
-	// alarmed are holders that said last that too much was released.
-	alarmed map[core.DID]bool
+	// asked is when holders were last asked how much they would take back.
+	asked map[core.DID]asking
 	// listed are partners' machines as giveUpRemoved saw them last; nil before.
 	listed map[core.DID]bool
 	// coming is how many bytes are being put just now, landed how many have been
@@ -148,7 +148,7 @@ func New(c Config) (*Barter, error) {
 		orphans:  map[core.Score]struct{}{},
 		dropping: map[core.Score]struct{}{},
 		lines:    map[core.DID]chan struct{}{},
-		alarmed:  map[core.DID]bool{},
+		asked:    map[core.DID]asking{},
 	}
 	b.buffers.New = func() any {
 		buf := make([]byte, erasure.PieceSizeMax)

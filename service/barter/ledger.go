@@ -22,6 +22,8 @@ type Ledger struct {
 	Room int64
 	// Placed is what our pieces there come to, PlacedPieces how many they are.
 	Placed, PlacedPieces int64
+	// Returns is what of ours there was given up and is to be told there, over days, so that nobody takes it for a theft.
+	Returns int64
 	// Gave has a line for each of their machines that had something here, Had one for each of theirs
 	// that had something of ours.
 	Gave, Had []LedgerLine
@@ -70,7 +72,7 @@ func (l Ledger) Balance() pact.Balance {
 const ledgerDecisions = 100
 
 // Ledger returns the books on one partner. Used and Placed are kept as they change: asking costs
-// nothing by the number of pieces. Errors: core.ErrNotExist if there is no such partner.
+// nothing by the number of pieces, but for those that are to be given back. Errors: core.ErrNotExist if there is no such partner.
 func (b *Barter) Ledger(grid core.DID) (Ledger, error) {
 	p, ok := b.c.Partners.Of(grid)
 	if !ok {
@@ -97,6 +99,9 @@ func (b *Barter) Ledger(grid core.DID) (Ledger, error) {
 		return Ledger{}, err
 	}
 	if out.Had, err = b.ledgerLines(asOwner, p, false); err != nil {
+		return Ledger{}, err
+	}
+	if out.Returns, err = b.returns(p); err != nil {
 		return Ledger{}, err
 	}
 	out.Decisions, err = b.Decisions(grid, ledgerDecisions)

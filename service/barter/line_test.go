@@ -129,6 +129,7 @@ func TestTwoMachinesOfAHousehold(t *testing.T) {
 		t.Errorf("gave %+v", gave)
 	}
 	owner.letGo(t, pieces)
+	holder.takesAll()
 	owner.deliver(t)
 	if got := holder.aside(owner); got != 10*3_600 {
 		t.Errorf("%d bytes are aside, want those of one machine alone", got)

@@ -35,8 +35,8 @@ func (m *model) changes(owner core.DID) {
 	d.live = append(d.live, modelHour{m.ran / 3600, m.live(owner)})
 }
 
-// mass tells whether over a quarter of what was live a day ago has gone since.
-func (m *model) mass(owner core.DID) bool {
+// left is how much of a quarter of what was live a day ago has not gone since.
+func (m *model) left(owner core.DID) int64 {
 	today := func(h modelHour) bool { return h.hour > m.ran/3600-24 }
 	d, gone, live := m.days[owner], int64(0), m.live(owner)
 	if i := slices.IndexFunc(d.live, today); i >= 0 {
@@ -47,7 +47,7 @@ func (m *model) mass(owner core.DID) bool {
 			gone += h.bytes
 		}
 	}
-	return gone > live/4
+	return live/4 - gone
 }
 
 func (m *model) alarmed(owner core.DID) bool {
@@ -119,7 +119,7 @@ func (s *machine) release(*rapid.T) {
 	}
 	full := rapid.IntRange(0, 5).Draw(s.t, "full") == 0
 	s.disk.Books().SetFull(full)
-	out, err := s.b.setAside(context.Background(), owner, agent.agent(), signed)
+	out, err := s.b.setAside(context.Background(), owner, agent.agent(), &signed)
 	s.disk.Books().SetFull(false)
 	if full && errors.Is(err, core.ErrFull) {
 		return
@@ -146,10 +146,10 @@ func (s *machine) release(*rapid.T) {
 			d.gone = append(d.gone, modelHour{s.m.ran / 3600, p.size})
 		}
 	}
-	if n > 0 && !s.m.alarmed(owner) && s.m.mass(owner) {
+	if n > 0 && !s.m.alarmed(owner) && s.m.left(owner) < 0 {
 		s.m.days[owner].raised = s.m.ran
 	}
-	if want := (releaseAnswer{Aside: n, Alarm: s.m.alarmed(owner)}); out != want {
+	if want := (releaseAnswer{Aside: n, Alarm: s.m.alarmed(owner), Left: max(s.m.left(owner), 0)}); out != want {
 		s.t.Fatalf("released: %+v, want %+v", out, want)
 	}
 }

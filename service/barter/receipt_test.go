@@ -122,6 +122,7 @@ func TestAReceiptADay(t *testing.T) {
 	w, pieces, _ := placedWorld(t, 2, 1_000_000)
 	owner, holder := w.homes[0], w.homes[1]
 	size := int64(len(pieces)) * 1_000_000
+	holder.takesAll()
 	w.live(t, 3)
 	owner.checkLine(t, holder)
 	had, gave := owner.ledger(t, holder), holder.ledger(t, owner)
@@ -230,6 +231,7 @@ func TestOverdue(t *testing.T) {
 	commit(t, p, true)
 	owner.receipt(t, holder)
 	// Who has nothing here owes none.
+	holder.takesAll()
 	owner.letGo(t, append(pieces, piecesOfSegment(s)...))
 	owner.deliver(t)
 	run(10 * days)

@@ -87,8 +87,8 @@ func (b *Barter) remember(piece core.Score, agent core.DID, r placedRecord, unti
 	return append(changes, c), err
 }
 
-// Deliver tells holders what was released, as far as they can be reached. One holder's
-// failure does not keep it from the others.
+// Deliver tells holders what was released, as far as they can be reached, and not more in a day than what they take
+// for no theft; and asks each, once a day, whether it suspects one. One holder's failure does not keep it from the others.
 func (b *Barter) Deliver(ctx context.Context) error {
 	agents := map[core.DID]bool{}
 	for _, prefix := range [][]byte{queuePrefix, sentPrefix} {
@@ -103,10 +103,10 @@ func (b *Barter) Deliver(ctx context.Context) error {
 	var failures []error
 	for _, p := range b.c.Partners.All() {
 		for _, agent := range p.Agents {
-			if !agents[agent] || b.isDown(agent) != nil {
+			if b.isDown(agent) != nil || !b.due(agent, agents[agent]) {
 				continue
 			}
-			err := b.deliverTo(ctx, p, agent)
+			err := b.deliverTo(ctx, p, agent, agents[agent])
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -135,8 +135,12 @@ func (b *Barter) nextAgent(prefix, from []byte, agents map[core.DID]bool) ([]byt
 	return nil, nil
 }
 
-// deliverTo tells one machine.
-func (b *Barter) deliverTo(ctx context.Context, p Partner, agent core.DID) error {
+// deliverTo tells one machine what is waiting for it, or only asks it.
+func (b *Barter) deliverTo(ctx context.Context, p Partner, agent core.DID, waiting bool) error {
+	if !waiting {
+		_, err := b.askLeft(ctx, p, agent)
+		return err
+	}
 	unlock, err := b.lockLine(ctx, agent)
 	if err != nil {
 		return err
@@ -146,30 +150,28 @@ func (b *Barter) deliverTo(ctx context.Context, p Partner, agent core.DID) error
 		if err := b.settleLine(ctx, p, agent); err != nil {
 			return err
 		}
-		more, err := b.signNext(p, agent)
+		left, err := b.askLeft(ctx, p, agent)
+		if err != nil {
+			return err
+		}
+		more, err := b.signNext(p, agent, left)
 		if err != nil || !more {
 			return err
 		}
 	}
 }
 
-// signNext signs a release of what is queued for a machine, and writes it down before it goes
+// signNext signs a release of what is queued for a machine, as much of it as is not too much, and writes it down before it goes
 // out: if nobody knows whether it has arrived, the very same one is sent again. The caller has the line.
-func (b *Barter) signNext(p Partner, agent core.DID) (more bool, err error) {
-	prefix := join(queuePrefix, agent[:])
-	var pieces []core.Score
-	for c, err := range b.c.Books.Scan(prefix, nil) {
-		if err != nil {
-			return false, fmt.Errorf("read what is to be released: %w", err)
-		}
-		if len(c.Key) != len(prefix)+core.ScoreSize {
-			return false, fmt.Errorf("record %q is broken: a key of %d bytes", c.Key, len(c.Key))
-		}
-		if pieces = append(pieces, core.Score(c.Key[len(prefix):])); len(pieces) == pact.PiecesMax {
-			break
-		}
+func (b *Barter) signNext(p Partner, agent core.DID, left int64) (more bool, err error) {
+	pieces, waits, err := b.next(agent, left)
+	if err != nil {
+		return false, err
 	}
 	if len(pieces) == 0 {
+		if waits {
+			b.paced(agent)
+		}
 		return false, nil
 	}
 	l, err := b.lineOf(asOwner, p.Grid, agent)
@@ -218,7 +220,7 @@ func (b *Barter) resend(ctx context.Context, p Partner, agent core.DID) error {
 		return fmt.Errorf("a release in the books is broken: %v", err)
 	}
 	var out releaseAnswer
-	err = b.c.Wire.Call(ctx, agent, "POST", "/release", releaseRequest{Release: s}, &out)
+	err = b.c.Wire.Call(ctx, agent, "POST", "/release", releaseRequest{Release: &s}, &out)
 	if ctx.Err() == nil {
 		b.heard(agent, err)
 	}
@@ -341,11 +343,18 @@ func (b *Barter) forgetReleased() error {
 	return b.applyPlaced(changes, nil)
 }
 
-// untold tells whether a machine may not have heard that a piece was released.
+// untold tells whether a machine may not have heard that a piece was released, and promises it still.
 func (b *Barter) untold(agent core.DID, piece core.Score) (bool, error) {
 	queued, err := b.has(queueKey(agent, piece))
-	if queued || err != nil {
-		return queued, err
+	if err != nil {
+		return false, err
 	}
-	return b.has(join(sentPrefix, agent[:]))
+	if !queued {
+		return b.has(join(sentPrefix, agent[:]))
+	}
+	var r placedRecord
+	if _, err := b.read(placedKey(piece, agent), &r); err != nil {
+		return false, err
+	}
+	return r.Until+(pact.AsideDays+rememberDays)*daySeconds >= b.c.Clock.Now().Unix(), nil
 }

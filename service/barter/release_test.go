@@ -237,24 +237,24 @@ func TestRansomware(t *testing.T) {
 	}
 }
 
-// Both sides hear of a mass release, once.
+// Both sides hear of a mass release, once, also where it was somebody else with the owner's key.
 func TestBothSidesAlarm(t *testing.T) {
-	w, pieces, _ := placedWorld(t, 2, 100)
+	w, _, data := placedWorld(t, 2, 100)
 	owner, holder := w.homes[0], w.homes[1]
 	holder.runs(t, 2*days)
-	for _, some := range [][]core.Piece{pieces[:5], pieces[5:10], pieces[10:]} {
-		owner.letGo(t, some)
-		owner.deliver(t)
+	owner.mustRelease(t, holder, 5, false, data[:5]...)
+	owner.deliver(t)
+	if len(owner.alarms)+len(holder.alarms) != 0 {
+		t.Errorf("alarms %q and %q", owner.alarms, holder.alarms)
+	}
+	for _, some := range [][][]byte{data[5:10], data[10:]} {
+		owner.mustRelease(t, holder, len(some), true, some...)
 		owner.open() // which is no news
+		owner.deliver(t)
 	}
 	if len(owner.alarms) != 1 || len(holder.alarms) != 1 || !strings.Contains(owner.alarms[0], "home 1") {
 		t.Errorf("alarms %q and %q", owner.alarms, holder.alarms)
 	}
-	holder.runs(t, 59*days)
-	if err := owner.now().tidy(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	owner.renew(t, pieces[5:], 0)
 }
 
 // A renewal that was due does not bring back what is released meanwhile.

@@ -63,7 +63,8 @@ type leasesAnswer struct {
 }
 
 type releaseRequest struct {
-	Release identity.Signed `json:"release"`
+	// Release is left out by who only asks how things stand.
+	Release *identity.Signed `json:"release,omitempty"`
 }
 
 type releaseAnswer struct {
@@ -71,6 +72,8 @@ type releaseAnswer struct {
 	Aside int `json:"aside"`
 	// Alarm says that so much was released lately that it is kept for longer.
 	Alarm bool `json:"alarm"`
+	// Left is how many bytes of what has been here for a day can be released now without that.
+	Left int64 `json:"left"`
 }
 
 type receiptRequest struct {
