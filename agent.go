@@ -203,6 +203,7 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 		g.Go(func() error { return a.watchMetered(inner) })
 	}
 	g.Go(func() error { return a.learn(inner) })
+	g.Go(func() error { return a.recall(inner) })
 	g.Go(func() error { return a.together(inner) })
 	if ready != nil {
 		ready(a.network.Addrs())

@@ -97,6 +97,38 @@ func TestSimRansom(t *testing.T) {
 	})
 }
 
+// A machine that runs hears within a day that somebody with its key has given everything up, and takes back what its
+// versions need by itself.
+func TestSimRobbedMachineTakesItsOwnBack(t *testing.T) {
+	days(t)
+	bubble(t, func(w *world) {
+		homes := w.households("anna", "bo", "cleo", "dan")
+		anna := homes[0]
+		docs := randomTree(1, 300_000)
+		anna.put("docs", docs)
+		w.later(25 * time.Hour)
+		var to []target
+		for _, m := range homes[1:] {
+			to = append(to, m.target())
+		}
+		anna.stop()
+		anna.open()
+		for _, at := range to {
+			if n := w.rob(anna, at); n == 0 {
+				w.t.Error("nothing was there to rob")
+			}
+		}
+		anna.run()
+		w.later(26 * time.Hour)
+		for _, m := range homes[1:] {
+			if l := m.ledger(anna); l.Keeps == 0 || l.Aside != 0 {
+				w.t.Errorf("%s keeps %d bytes, %d of them aside", m.name, l.Keeps, l.Aside)
+			}
+		}
+		anna.mustHave("docs", docs)
+	})
+}
+
 // A holder whose clock is a year ahead, and one who is a day behind, reclaim nothing.
 func TestSimClocksApart(t *testing.T) {
 	days(t)

@@ -31,6 +31,7 @@ var (
 	queuePrefix   = []byte("o/queue/")   // + agent + piece: a release that is to be signed
 	sentPrefix    = []byte("o/sent/")    // + agent: the Signed of a release that may not have arrived
 	gonePrefix    = []byte("o/gone/")    // + date + agent + piece: a released piece is forgotten then
+	foundKey      = []byte("o/found")    // holders told of pieces that they have aside, and nobody has looked yet whether we need them
 	alarmPrefix   = []byte("o/alarm/")   // + agent: it said last that too much was released
 	askedPrefix   = []byte("o/asked/")   // + agent: a request for a lease whose outcome is not known
 )
@@ -125,6 +126,8 @@ type placedRecord struct {
 	Failed int64 `json:"failed"`
 	// Released is until when it is remembered that the piece was released; 0: it was not.
 	Released int64 `json:"released,omitempty"`
+	// Aside says that its holder had it set aside when it told what it has, and nothing was heard of it since.
+	Aside bool `json:"aside,omitempty"`
 	// Counted is until when it counts on our line; 0: it does not. Bytes is what it counts with.
 	Counted int64 `json:"counted,omitempty"`
 	Bytes   int64 `json:"bytes,omitempty"`

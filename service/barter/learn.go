@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
@@ -21,7 +22,7 @@ const (
 // piece that our segment tables know; what they do not know is recorded with size
 // 0, and renewed. It returns how many pieces of either kind are recorded at the partner
 // then. It is how a recovered machine finds its pieces; leases that have
-// ended count too, because renewal brings the pieces back.
+// ended count too, because renewal brings the pieces back, and so does what is set aside until GiveUpFound.
 func (b *Barter) Learn(ctx context.Context, grid core.DID, sizeOf func(core.Score) (int64, bool)) (known, unknown int, err error) {
 	p, ok := b.c.Partners.Of(grid)
 	if !ok {
@@ -103,17 +104,24 @@ func (b *Barter) learnFrom(ctx context.Context, p Partner, agent core.DID, sizeO
 				bad = fmt.Errorf("lease %s: %w", score.Short(), err)
 				continue
 			}
-			pieces := make([]takenPiece, len(lease.Pieces))
+			pieces, found := make([]takenPiece, len(lease.Pieces)), false
 			for i, score := range lease.Pieces {
 				size, ok := sizeOf(score)
 				if !ok {
 					size = 0
 					unknown++
 				}
-				pieces[i] = takenPiece{Piece: core.Piece{Score: score, Size: size}}
+				_, aside := slices.BinarySearchFunc(out.Aside, score, compareScores)
+				found = found || aside
+				pieces[i] = takenPiece{Piece: core.Piece{Score: score, Size: size}, aside: aside}
 			}
 			if unknown > unknownMax {
 				return fmt.Errorf("more than %d pieces that we do not know: %w", unknownMax, core.ErrTooLarge)
+			}
+			if found { // before, so that nothing is found that nobody looks at
+				if err := b.noteFound(); err != nil {
+					return err
+				}
 			}
 			if err := b.recordPlaced(taking{signed: s, lease: lease, pieces: pieces}); err != nil {
 				return err

@@ -48,6 +48,8 @@ func (t tally) add(grid core.DID, pieces, size int64) {
 type takenPiece struct {
 	core.Piece
 	counts int64
+	// aside says that the holder, which told of the lease, has it set aside.
+	aside bool
 }
 
 // taking is a lease that we were given, and how.
@@ -136,7 +138,7 @@ func (b *Barter) place(t taking, piece takenPiece, l *line, counts bool, added t
 		}
 		r.Counted = l.lease(r.Counted, r.Bytes, lease)
 	}
-	r.Grid, r.Until = lease.Grid, max(r.Until, lease.Until)
+	r.Grid, r.Until, r.Aside = lease.Grid, max(r.Until, lease.Until), piece.aside
 	if stays == 0 {
 		added.add(r.Grid, 1, r.Size)
 	}

@@ -295,7 +295,11 @@ func (b *Barter) noteAlarm(p Partner, agent core.DID, alarm bool) {
 	key := join(alarmPrefix, agent[:])
 	told, err := b.has(key)
 	if alarm && !told {
-		b.c.Alarm(p.Grid, fmt.Sprintf("more than a quarter of what %s keeps for us was released within a day: it is kept there %d days; if nobody here meant that, undo it", p.Name, massDays))
+		if err := b.noteFound(); err != nil {
+			b.c.Log.Error("note that too much was released", "err", err)
+			return
+		}
+		b.c.Alarm(p.Grid, fmt.Sprintf("more than a quarter of what %s keeps for us was released within a day: it is kept there %d days; what is needed of it is taken back", p.Name, massDays))
 	}
 	if err == nil && told != alarm {
 		c := core.Change{Key: key}

@@ -264,7 +264,7 @@ func TestALaterLeaseTakesNothingBack(t *testing.T) {
 	record := func(grid core.DID, until int64) {
 		s := signedLease{By: holder.agent(), Body: []byte{byte(until)}}
 		l := pact.Lease{Holder: holder.agent(), Grid: grid, From: 1, Until: until}
-		if err := owner.now().recordPlaced(taking{signed: s, lease: l, pieces: []takenPiece{{core.Piece{Score: core.ScoreOf(a), Size: 100}, 100}}}); err != nil {
+		if err := owner.now().recordPlaced(taking{signed: s, lease: l, pieces: []takenPiece{{Piece: core.Piece{Score: core.ScoreOf(a), Size: 100}, counts: 100}}}); err != nil {
 			t.Fatal(err)
 		}
 	}

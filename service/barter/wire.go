@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/grange-grid/grange/core"
@@ -15,6 +17,7 @@ import (
 	"github.com/grange-grid/grange/pure/erasure"
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/manifest"
+	"github.com/grange-grid/grange/pure/pact"
 )
 
 // Limits of the messages; SPEC.md §7.
@@ -59,7 +62,9 @@ type leaseAnswer struct {
 
 type leasesAnswer struct {
 	Leases []identity.Signed `json:"leases"`
-	More   bool              `json:"more"`
+	// Aside are those of their pieces that are set aside, rising.
+	Aside []core.Score `json:"aside,omitempty"`
+	More  bool         `json:"more"`
 }
 
 type releaseRequest struct {
@@ -275,6 +280,7 @@ func (b *Barter) leases(owner core.DID, after string) (leasesAnswer, error) {
 		from = append(join(prefix, last[:]), 0)
 	}
 	out := leasesAnswer{Leases: []identity.Signed{}}
+	aside := map[core.Score]struct{}{}
 	for c, err := range b.c.Books.Scan(prefix, from) {
 		if err != nil {
 			return leasesAnswer{}, fmt.Errorf("read leases: %w", err)
@@ -288,8 +294,30 @@ func (b *Barter) leases(owner core.DID, after string) (leasesAnswer, error) {
 			return leasesAnswer{}, fmt.Errorf("record %q is broken: %v", c.Key, err)
 		}
 		out.Leases = append(out.Leases, s)
+		if err := b.addAside(owner, s, aside); err != nil {
+			return leasesAnswer{}, err
+		}
 	}
+	out.Aside = slices.SortedFunc(maps.Keys(aside), compareScores)
 	return out, nil
+}
+
+// addAside adds the pieces of a lease of ours that are set aside.
+func (b *Barter) addAside(owner core.DID, s identity.Signed, aside map[core.Score]struct{}) error {
+	lease, err := pact.OpenLease(s)
+	if err != nil {
+		return fmt.Errorf("a lease in the books is broken: %v", err)
+	}
+	for _, piece := range lease.Pieces {
+		var r heldRecord
+		if _, err := b.read(heldKey(owner, piece), &r); err != nil {
+			return err
+		}
+		if r.Aside != 0 {
+			aside[piece] = struct{}{}
+		}
+	}
+	return nil
 }
 
 func (b *Barter) handleProve(ctx context.Context, in proveRequest) (proveAnswer, error) {
