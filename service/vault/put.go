@@ -65,7 +65,7 @@ type Put struct {
 // It cannot lock up: a sealer waits for nobody, place for nobody, fill for these two,
 // collect for fill, read for collect. All wait for the end of put.ctx as well.
 const (
-	orderDepth   = 16 // chunks between cut and segment: at most 1 MiB each, plain and sealed
+	orderDepth   = 8 // chunks between cut and segment: at most 1 MiB each, plain and sealed
 	eventDepth   = 256
 	placers      = 2
 	groupChunks  = manifest.ChunksPerRecord
