@@ -16,12 +16,16 @@ BUILD = CGO_ENABLED=0 $(GO) build -trimpath
 holding = $$(grep -rlE --include='*_test.go' '$(1)' . | xargs -r -n 1 dirname | sort -u)
 
 .DEFAULT_GOAL := build
-.PHONY: build test lint test-race test-sim test-big trial demo fuzz bench bench-parts sim vectors clean help
+.PHONY: build test tools lint test-race test-sim test-big trial demo fuzz bench bench-parts sim vectors clean help
 
 build: ## build bin/grange
 	$(BUILD) -o bin/grange ./cmd/grange
 
-test: lint test-race test-sim test-big ## all checks and tests that a change must pass
+test: tools lint test-race test-sim test-big ## all checks and tests that a change must pass
+
+tools: ## what a test needs besides Go: ip, which makes networks
+	@command -v ip >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends iproute2; } \
+		|| echo 'NOTE: there is no ip (of iproute2) here: what needs a local network is not tested.'
 
 # The tag only adds tests, so that with it everything is read.
 lint: ## go vet, gofumpt and staticcheck, all clean

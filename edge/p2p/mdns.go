@@ -1,8 +1,11 @@
 package p2p
 
 import (
+	"context"
 	"fmt"
-	"io"
+	"net"
+	"strings"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -15,21 +18,60 @@ import (
 // serviceName is what agents look for on a local network.
 const serviceName = "_grange._udp"
 
-// announce tells the local network of this agent, and remembers where known ones are. Strangers'
+// lookEvery is between looks at the networks that this machine is in.
+const lookEvery = 10 * time.Second
+
+// announce tells the local network of this agent, and remembers where known ones are, until ctx ends: anew
+// whenever the machine comes into another network. While it is in none there is nobody to tell. Strangers'
 // addresses are not kept: anyone on the network could name any number of them.
-func (p *Peers) announce(known func(core.DID) bool) (io.Closer, error) {
-	service := mdns.NewMdnsService(bare{net: p.swarm}, serviceName, finder(func(found peer.AddrInfo) {
-		did, err := didOf(found.ID)
-		if err != nil || !known(did) {
-			return
+func (p *Peers) announce(ctx context.Context, known func(core.DID) bool) {
+	var service mdns.Service
+	var in string
+	for ended := false; !ended; ended = p.clock.Sleep(ctx, lookEvery) != nil {
+		now := networks()
+		if now == in {
+			continue
 		}
-		p.swarm.Peerstore().AddAddrs(found.ID, found.Addrs[:min(len(found.Addrs), dialAddrsMax)], addrTime)
-	}))
-	if err := service.Start(); err != nil {
-		_ = service.Close()
-		return nil, fmt.Errorf("mDNS: %w", err)
+		if service != nil {
+			_ = service.Close() // it may have been of a network that is no more
+			service = nil
+		}
+		if in = now; in == "" {
+			continue
+		}
+		service = mdns.NewMdnsService(bare{net: p.swarm}, serviceName, finder(func(found peer.AddrInfo) {
+			did, err := didOf(found.ID)
+			if err != nil || !known(did) {
+				return
+			}
+			p.swarm.Peerstore().AddAddrs(found.ID, found.Addrs[:min(len(found.Addrs), dialAddrsMax)], addrTime)
+		}))
+		if err := service.Start(); err != nil {
+			p.log.Warn("the local network is not told of this machine", "err", err)
+		}
 	}
-	return service, nil
+	if service != nil {
+		_ = service.Close()
+	}
+}
+
+// networks names the local networks that this machine is in, with its addresses there; "" for none.
+func networks() string {
+	all, err := net.Interfaces()
+	if err != nil {
+		return ""
+	}
+	var in strings.Builder
+	for _, i := range all {
+		if i.Flags&(net.FlagUp|net.FlagMulticast) != net.FlagUp|net.FlagMulticast {
+			continue
+		}
+		addrs, err := i.Addrs()
+		if err == nil && len(addrs) > 0 {
+			fmt.Fprintln(&in, i.Name, addrs)
+		}
+	}
+	return in.String()
 }
 
 // bare is as much of a host as mDNS asks for; anything more would panic.

@@ -106,11 +106,10 @@ func (p *Peers) open(cfg Config) (err error) {
 		return err
 	}
 	if cfg.MDNS {
-		service, err := p.announce(cfg.Known)
-		if err != nil {
-			return err
-		}
-		opened = append(opened, service.Close)
+		ctx, cancel := context.WithCancel(context.Background())
+		var announcing sync.WaitGroup
+		announcing.Go(func() { p.announce(ctx, cfg.Known) })
+		opened = append(opened, func() error { cancel(); announcing.Wait(); return nil })
 	}
 	p.close = sync.OnceValue(func() error {
 		close(p.done)

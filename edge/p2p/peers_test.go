@@ -47,7 +47,9 @@ func keyOf(n byte) (ed25519.PrivateKey, core.DID) {
 func open(t testing.TB, n byte, cfg p2p.Config) (core.DID, *p2p.Peers) {
 	t.Helper()
 	key, did := keyOf(n)
-	cfg.Key, cfg.Clock = key, machine{}
+	if cfg.Key = key; cfg.Clock == nil {
+		cfg.Clock = machine{}
+	}
 	p, err := p2p.New(cfg)
 	if err != nil {
 		t.Fatal(err)
