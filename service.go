@@ -16,9 +16,12 @@ func ServiceFile() (string, error) {
 	return m.File(serviceName), err
 }
 
+// ErrSession says that a service runs only while its user is logged in.
+var ErrSession = boot.ErrSession
+
 // InstallService has this machine's service manager, systemd or launchd, run a command now and
 // at every boot, in the place of what it ran as this service before. It returns the
-// file that it has written, also where the manager then failed. Errors: those of ServiceFile.
+// file that it has written, also where the manager then failed. Errors: those of ServiceFile; ErrSession if it runs now and not at boot.
 func InstallService(ctx context.Context, command []string) (file string, err error) {
 	m, err := boot.Here()
 	if err != nil {

@@ -51,7 +51,9 @@ func (c *serviceCommand) run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if _, err = grange.InstallService(ctx, command); err != nil {
+	_, err = grange.InstallService(ctx, command)
+	session := errors.Is(err, grange.ErrSession)
+	if err != nil && !session {
 		e := api.ErrorOf(err)
 		if _, missing := os.Stat(file); missing == nil {
 			e.Message = fmt.Sprintf("%s is written, but does not run: %s", file, e.Message)
@@ -64,6 +66,10 @@ func (c *serviceCommand) run(ctx context.Context, a *app) error {
 	if !running && ctx.Err() == nil {
 		a.tell("Installed as %s. It does not answer yet; its log says why.", clean(file))
 		return nil
+	}
+	if session {
+		a.tell("Installed as %s. It runs now.", clean(file))
+		return &api.Error{Code: api.CodePartly, Message: "it stops when you log out: this machine lets only its administrator change that", Hint: "sudo loginctl enable-linger " + userName()}
 	}
 	a.tell("Installed as %s. It runs now, and after every boot.", clean(file))
 	a.tell("Next: grange invite")

@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -42,7 +43,9 @@ type Manager struct {
 	kind kind
 	// dir is where its files lie; user is for lingering, uid for launchd's domain.
 	dir, user string
-	uid       int
+	// linger is where systemd notes whose services run while they are not logged in.
+	linger string
+	uid    int
 }
 
 type kind int
@@ -74,6 +77,7 @@ func Here() (Manager, error) {
 		if !filepath.IsAbs(config) {
 			config = filepath.Join(home, ".config")
 		}
+		m.linger = "/var/lib/systemd/linger"
 		m.kind, m.dir, m.user = systemdUser, filepath.Join(config, "systemd", "user"), fmt.Sprint(m.uid)
 		return m, nil
 	case "darwin":
@@ -103,8 +107,12 @@ func (m Manager) File(name string) string {
 
 func label(name string) string { return "local." + name }
 
+// ErrSession says that a service runs, but only while its user is logged in: the machine lets only its administrator
+// have it otherwise.
+var ErrSession = errors.New("it runs only while its user is logged in")
+
 // Install writes a service down, replacing an earlier one of its name, starts it now, and has it
-// started at boot. It returns the file.
+// started at boot. It returns the file. Errors: ErrSession.
 func (m Manager) Install(ctx context.Context, p Program) (string, error) {
 	if err := p.check(); err != nil {
 		return "", err
@@ -126,7 +134,6 @@ func (m Manager) Install(ctx context.Context, p Program) (string, error) {
 			{"systemctl", "--user", "daemon-reload"},
 			{"systemctl", "--user", "enable", p.Name},
 			{"systemctl", "--user", "restart", p.Name},
-			{"loginctl", "enable-linger", m.user},
 		}
 	case launchd:
 		_ = m.run(ctx, "launchctl", "bootout", m.target(p.Name)) // an earlier one; there may be none
@@ -137,7 +144,22 @@ func (m Manager) Install(ctx context.Context, p Program) (string, error) {
 			return file, fmt.Errorf("install a service: %w", err)
 		}
 	}
+	if m.kind == systemdUser && !m.lingers() {
+		if err := m.run(ctx, "loginctl", "enable-linger", m.user); err != nil {
+			return file, fmt.Errorf("install a service: %w: %w", ErrSession, err)
+		}
+	}
 	return file, nil
+}
+
+// lingers tells whether the user's services run already while nobody is logged in.
+func (m Manager) lingers() bool {
+	u, err := user.LookupId(m.user)
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(filepath.Join(m.linger, u.Username))
+	return err == nil
 }
 
 // Remove stops a service and forgets it. Errors: core.ErrNotExist.

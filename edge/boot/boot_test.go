@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -99,6 +100,26 @@ func TestAManagerThatFails(t *testing.T) {
 	}
 	if _, err := os.Stat(m.File("grange")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the file is left: %v", err)
+	}
+}
+
+// Where only the administrator may have a service run for who is not logged in, it runs, and Install says so; unless
+// the administrator has done that before.
+func TestWhoIsNotLoggedIn(t *testing.T) {
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &recorder{fail: "loginctl"}
+	m := Manager{run: r.run, dir: t.TempDir(), user: me.Uid, linger: t.TempDir()}
+	if file, err := m.Install(t.Context(), program); !errors.Is(err, ErrSession) || !strings.Contains(err.Error(), "it said no") || file == "" {
+		t.Errorf("installed %q, %v", file, err)
+	}
+	if err := os.WriteFile(filepath.Join(m.linger, me.Username), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Install(t.Context(), program); err != nil {
+		t.Error(err)
 	}
 }
 
