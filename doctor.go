@@ -17,6 +17,7 @@ import (
 const (
 	FaultRevoked    = "revoked"     // this machine is no longer of the household
 	FaultNotRunning = "not.running" // nobody can reach this machine
+	FaultNoNetwork  = "no.network"  // it runs, and is in no network
 	FaultNoPartner  = "no.partner"
 	FaultAllAway    = "all.away" // no partner can be reached
 	FaultClock      = "clock"    // most partners' clocks differ
@@ -70,8 +71,10 @@ func (a *Agent) lookAtMachine() Examined {
 	e := Examined{What: "machine", Text: "it runs"}
 	if err := a.federation.Revoked(); err != nil {
 		e.Fault, e.Text = FaultRevoked, err.Error()
-	} else if len(a.network.Addrs()) == 0 {
+	} else if !a.network.listens() {
 		e.Fault, e.Text = FaultNotRunning, "no agent is running, so nobody can reach this machine"
+	} else if len(a.network.Addrs()) == 0 {
+		e.Fault, e.Text = FaultNoNetwork, "it runs, but is in no network, so nobody can reach it"
 	}
 	return e
 }

@@ -171,6 +171,13 @@ func (n *network) Addrs() []string {
 	return n.peers.Addrs()
 }
 
+// listens tells whether partners can call, once this machine is in a network.
+func (n *network) listens() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.peers != nil && n.listening
+}
+
 // Paths yields who came within reach and who went.
 func (n *network) Paths(ctx context.Context) iter.Seq[core.PathEvent] {
 	peers, _, err := n.use()

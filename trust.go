@@ -27,7 +27,7 @@ const DefaultExpiry = 7 * 24 * time.Hour
 
 // Invite makes a code for one friend. Zero terms are DefaultAmount each way for
 // DefaultExpiry. Errors: ErrNotHere if this agent does not listen, because the
-// friend has to reach it.
+// friend has to reach it; ErrNoNetwork.
 func (a *Agent) Invite(ctx context.Context, t Terms) (Invitation, error) {
 	if err := a.federation.Revoked(); err != nil {
 		return Invitation{}, err
@@ -41,6 +41,9 @@ func (a *Agent) Invite(ctx context.Context, t Terms) (Invitation, error) {
 	terms := pact.Terms{}.WithDefaults()
 	terms.InviterGives = map[core.Resource]int64{core.Storage: t.Give}
 	terms.AcceptorGives = map[core.Resource]int64{core.Storage: t.Want}
+	if a.network.listens() && len(a.network.Addrs()) == 0 {
+		return Invitation{}, ErrNoNetwork
+	}
 	inv, err := a.federation.Invite(ctx, terms, cmp.Or(t.Expires, DefaultExpiry))
 	if err != nil {
 		return Invitation{}, err
@@ -172,7 +175,7 @@ func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
 		Household: self.Name, Grid: self.Grid, Machine: self.Agent, Dir: Path(a.c.Dir), Addrs: a.network.Addrs(),
 		Epoch: self.Epoch, Recoveries: self.Recoveries, Pacts: []Pact{}, Versions: []Version{},
 	}
-	out.Running = len(out.Addrs) > 0
+	out.Running = a.network.listens()
 	out.Work, out.Kept = a.works.list(), a.Kept(ctx)
 	out.Offer, out.Used = a.barter.Offer()
 	out.Free, _, _ = a.store.Space() // a disk that is away is told by what needs it

@@ -38,6 +38,8 @@ var (
 	ErrFull        = core.ErrFull        // no room on this disk
 	ErrNotHere     = core.ErrNotHere     // that needs an agent that runs and listens
 
+	// ErrNoNetwork says that this machine is in no network in which anybody could reach it.
+	ErrNoNetwork = errors.New("this machine is in no network")
 	// ErrAlready says that there is a pact with that household already, ErrOwn that the
 	// invitation is our own.
 	ErrAlready = federation.ErrAlready
@@ -271,7 +273,7 @@ type Status struct {
 	Grid      DID    `json:"grid"`
 	Machine   DID    `json:"machine"`
 	Dir       Path   `json:"dir"`
-	// Running says that the agent listens; Addrs where.
+	// Running says that the agent listens; Addrs where, none while the machine is in no network.
 	Running bool     `json:"running"`
 	Addrs   []string `json:"addrs,omitempty"`
 	// Offer is what this machine gives in total, Used what of it is used or promised; Free

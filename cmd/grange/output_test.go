@@ -170,7 +170,7 @@ func TestStatusGroupsWhatIsWorthTheSame(t *testing.T) {
 	safe := grange.Worth{Readable: true, Survives: 1, Pieces: 20, Wanted: 20, Text: "survives it", At: map[string]int64{"cleo": 1, "bo\x1b": 2}}
 	lost := grange.Worth{Survives: -1, Wanted: 20, Text: "not readable", At: map[string]int64{}}
 	a.status(grange.Status{
-		Household: "anna\x07", Running: true, Offer: 41e9, Used: 2e9, Free: 371e9,
+		Household: "anna\x07", Running: true, Addrs: []string{"/ip4/192.0.2.1/tcp/4726"}, Offer: 41e9, Used: 2e9, Free: 371e9,
 		Pacts: []grange.Pact{
 			{Name: "bo\x1b", Has: 12e8, Gives: 10e9, Given: 5e9, Here: true},
 			{Name: "cleo", Has: 1, Gives: 10e9, Given: 10e9, Seen: a.now().Add(-3 * time.Hour), Away: true, PatienceSeconds: 71*3600 + 1},

@@ -71,6 +71,8 @@ func (a *app) status(s grange.Status) {
 		a.say("%s", a.paint(red, "This machine is no longer of the household: "+clean(s.Revoked)+"."))
 	case !s.Running:
 		a.say("This machine is not running, so nobody can reach it. Next: grange run")
+	case len(s.Addrs) == 0:
+		a.say("This machine is in no network, so nobody can reach it.")
 	}
 	if len(s.Pacts) == 0 {
 		a.say("No partner yet. Next: grange invite")

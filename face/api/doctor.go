@@ -38,6 +38,8 @@ func cure(fault string) string {
 		return row.hint
 	case grange.FaultNotRunning:
 		return "grange service install; or by hand: grange run"
+	case grange.FaultNoNetwork:
+		return noNetwork
 	case grange.FaultNoPartner:
 		return "grange invite"
 	case grange.FaultAllAway:

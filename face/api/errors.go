@@ -29,6 +29,7 @@ const (
 	CodeNoPartner         = "no.partner"    // there is nobody to keep anything
 	CodeNoHousehold       = "no.household"  // the directory has no household
 	CodeNotRunning        = "not.running"   // that needs an agent that listens
+	CodeNoNetwork         = "no.network"    // this machine is in no network
 	CodeLocked            = "locked"        // another agent has the directory
 	CodeRevoked           = "agent.revoked" // this machine was removed from its household
 	CodeUnknown           = "agent.unknown" // no partner knows this household
@@ -79,12 +80,15 @@ const statusPartly = http.StatusMultiStatus
 // statusInterrupted is what nginx calls a client that closed its request; nobody reads it.
 const statusInterrupted = 499
 
+const noNetwork = "a cable, or the Wi-Fi; it goes on by itself then"
+
 var rows = [...]row{
 	{CodePartly, statusPartly, grange.ErrPartly, ""},
 	{CodeNoPartner, http.StatusConflict, grange.ErrNoPartner, "grange invite"},
 	{CodeNoHousehold, http.StatusConflict, grange.ErrNoHousehold, "grange init; or, to get a lost household back: grange recover"},
 	{CodeLocked, http.StatusConflict, grange.ErrLocked, "wait until it has ended, or stop it; commands share the agent of a 'grange run'"},
 	{CodeNotRunning, http.StatusConflict, grange.ErrNotHere, "grange run"},
+	{CodeNoNetwork, http.StatusConflict, grange.ErrNoNetwork, noNetwork},
 	{CodeRevoked, http.StatusForbidden, grange.ErrRevoked, "whoever has the 24 words has removed it, as 'grange recover' on another machine does; if that was not you, tell your partners"},
 	{CodeInvitationUsed, http.StatusForbidden, grange.ErrUsed, "ask for a new one: each is for one household"},
 	{CodeInvitationExpired, http.StatusForbidden, grange.ErrExpired, "ask for a new one"},
