@@ -2,6 +2,7 @@ package barter
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,10 +19,11 @@ import (
 // asks again, and sends again what was not leased.
 const (
 	grantIDSize    = 16
-	grantIdle      = time.Hour // a grant ends when unused for so long
-	grantsMax      = 16        // open grants a household
-	grantPiecesMax = 4096      // pieces under one grant that are not leased yet
-	provesMax      = 2         // requests for proof that are answered at once, a household
+	grantIdle      = time.Hour        // a grant ends when unused for so long
+	grantsMax      = 16               // open grants a household
+	grantLeft      = 30 * time.Second // one unused for so long makes room for another: its owner may have been killed
+	grantPiecesMax = 4096             // pieces under one grant that are not leased yet
+	provesMax      = 2                // requests for proof that are answered at once, a household
 )
 
 // account is what one household has here.
@@ -115,7 +117,11 @@ func (b *Barter) ask(owner, agent core.DID, ask core.Ask) (grantAnswer, error) {
 	facts.Others = b.others(p, others, asks)
 	d := b.decide(p, ask, facts, overdue)
 	var out grantAnswer
-	switch a := b.account(owner); {
+	a := b.account(owner)
+	if d.Grant && len(a.grants) >= grantsMax {
+		b.endOldest(a, now)
+	}
+	switch {
 	case !d.Grant:
 		err = &core.Denial{Reason: d.Reason, Counter: d.Counter}
 	case len(a.grants) >= grantsMax:
@@ -174,6 +180,29 @@ func (b *Barter) endIdle(now time.Time) {
 			}
 		}
 	}
+}
+
+// endOldest ends the grant that was not used for longest, unless that is too short a time. The caller holds b.mu.
+func (b *Barter) endOldest(a *account, now time.Time) {
+	var oldest *grant
+	for _, g := range a.grants {
+		if g.leases == 0 && !g.coming() && (oldest == nil || cmp.Or(cmp.Compare(g.expires, oldest.expires), bytes.Compare(g.id[:], oldest.id[:])) < 0) {
+			oldest = g
+		}
+	}
+	if oldest != nil && oldest.expires <= now.Add(grantIdle-grantLeft).Unix() {
+		b.end(a, oldest)
+	}
+}
+
+// coming tells whether pieces are on their way under the grant.
+func (g *grant) coming() bool {
+	for _, s := range g.slots {
+		if s.puts > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // closeGrants ends grants that their owner uses no more.

@@ -139,10 +139,35 @@ func TestSixteenGrantsAreOpenAtMost(t *testing.T) {
 	if _, err := owner.lease(t, holder, ids[:1]); err != nil {
 		t.Fatal(err)
 	}
-	_ = owner.mustAsk(t, holder, 10)
 	clock.Advance(time.Hour)
 	_ = owner.mustAsk(t, holder, 10)
 	holder.wantUsed(t, owner, 0, 0, 10)
+}
+
+// An owner who is killed again and again leaves grants that nobody closes.
+func TestAGrantThatIsLeftMakesRoomForAnother(t *testing.T) {
+	w, clock := simWorld(t, 2)
+	owner, holder := w.homes[0], w.homes[1]
+	left := owner.mustAsk(t, holder, 10)
+	for range grantsMax - 1 {
+		_ = owner.mustAsk(t, holder, 10)
+	}
+	clock.Advance(grantLeft - time.Second)
+	owner.mustPut(t, holder, left, bytesOf(1, 10))
+	for _, more := range []int{0, grantsMax - 1} {
+		for range more { // all but the one that was used
+			_ = owner.mustAsk(t, holder, 10)
+		}
+		if _, err := owner.ask(t, holder, 10); !errors.Is(err, core.ErrBusy) {
+			t.Errorf("too soon: %v", err)
+		}
+		clock.Advance(time.Second)
+	}
+	clock.Advance(grantLeft - 2*time.Second)
+	_ = owner.mustAsk(t, holder, 10)
+	if err := owner.put(t, holder, left, bytesOf(1, 10)); !errors.Is(err, core.ErrNotExist) {
+		t.Errorf("put under a grant that made room: %v", err)
+	}
 }
 
 func TestAPieceUnderSomebodyElsesGrant(t *testing.T) {

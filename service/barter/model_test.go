@@ -1,6 +1,8 @@
 package barter
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -170,11 +172,18 @@ func (s *machine) ask(*rapid.T) {
 		}
 		return
 	}
-	open := 0
+	open, oldest := 0, (*modelGrant)(nil)
 	for _, g := range s.m.grants {
 		if g.owner == owner {
 			open++
+			if oldest == nil || cmp.Or(cmp.Compare(g.expires.Unix(), oldest.expires.Unix()), bytes.Compare(g.id, oldest.id)) < 0 {
+				oldest = g
+			}
 		}
+	}
+	if open == grantsMax && oldest.expires.Unix() <= s.clock.Now().Add(time.Hour-grantLeft).Unix() {
+		s.m.grants = slices.DeleteFunc(s.m.grants, func(g *modelGrant) bool { return g == oldest })
+		open--
 	}
 	if open == grantsMax {
 		if !errors.Is(err, core.ErrBusy) {
