@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
@@ -92,6 +93,8 @@ type Federation struct {
 	c      Config
 	self   selfRecord
 	packer *chunk.Packer
+	// lastHead is our newest head, as last opened.
+	lastHead atomic.Pointer[openedHead]
 
 	records turn // whoever changes charters, invitations, proposals or partners
 	heading turn // whoever makes a head of ours
