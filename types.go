@@ -64,7 +64,7 @@ type Terms struct {
 	// From names the household that invites, in terms that are accepted.
 	From string `json:"from,omitempty"`
 	// NoticeDays, AsideDays and LeaseDays are the pact's: how long before it can end, how
-	// long released bytes are kept, how long a promise lasts.
+	// long released bytes are kept, how long a promise lasts; zero in an invitation is as usual.
 	NoticeDays uint `json:"notice_days,omitempty"`
 	AsideDays  uint `json:"aside_days,omitempty"`
 	LeaseDays  uint `json:"lease_days,omitempty"`
