@@ -17,7 +17,8 @@ type Books struct {
 
 	mu   sync.Mutex
 	root *record
-	full bool
+	full bool // when left are written
+	left int
 }
 
 var _ core.Books = (*Books)(nil)
@@ -26,10 +27,15 @@ var _ core.Books = (*Books)(nil)
 func NewBooks() *Books { return NewDisk(0).Books() }
 
 // SetFull makes every Apply that writes a value answer core.ErrFull, or ends that.
-func (b *Books) SetFull(full bool) {
+func (b *Books) SetFull(full bool) { b.fill(full, 0) }
+
+// FullAfter is SetFull(true) after that many more values.
+func (b *Books) FullAfter(values int) { b.fill(true, values) }
+
+func (b *Books) fill(full bool, left int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.full = full
+	b.full, b.left = full, left
 }
 
 // Get returns a copy of the value; see core.Books.
@@ -57,7 +63,10 @@ func (b *Books) Apply(changes ...core.Change) error {
 	root := b.root
 	for _, c := range changes {
 		if b.full && c.Value != nil {
-			return fmt.Errorf("apply %d changes: %w", len(changes), core.ErrFull)
+			if b.left == 0 {
+				return fmt.Errorf("apply %d changes: %w", len(changes), core.ErrFull)
+			}
+			b.left--
 		}
 		below, above := split(root, c.Key)
 		if c.Value != nil {

@@ -39,11 +39,18 @@ func (d *Disk) CrashAfter(writes int, kept bool) {
 	d.fuse.set, d.fuse.left, d.fuse.kept = true, writes, kept
 }
 
+// OnCrash has f called when the disk crashes, before any call answers so: whoever uses the disk is dead by then.
+func (d *Disk) OnCrash(f func()) {
+	d.fuse.mu.Lock()
+	defer d.fuse.mu.Unlock()
+	d.fuse.onCrash = f
+}
+
 // Crash crashes the disk now.
 func (d *Disk) Crash() {
 	d.fuse.mu.Lock()
 	defer d.fuse.mu.Unlock()
-	d.fuse.crashed = true
+	d.fuse.crash()
 }
 
 // Crashed tells whether the disk has crashed.
@@ -63,6 +70,14 @@ type fuse struct {
 	set     bool
 	left    int
 	kept    bool
+	onCrash func()
+}
+
+func (f *fuse) crash() {
+	if !f.crashed && f.onCrash != nil {
+		f.onCrash()
+	}
+	f.crashed = true
 }
 
 // burnt returns ErrCrashed after the crash.
@@ -88,6 +103,6 @@ func (f *fuse) write() (kept bool, err error) {
 		f.left--
 		return true, nil
 	}
-	f.crashed = true
+	f.crash()
 	return f.kept, ErrCrashed
 }

@@ -163,6 +163,44 @@ func TestCrashWithinDeleteAndApply(t *testing.T) {
 	}
 }
 
+func TestWhoeverUsesTheDiskIsToldFirst(t *testing.T) {
+	d := sim.NewDisk(0)
+	dead := 0
+	d.OnCrash(func() { dead++ })
+	d.CrashAfter(1, false)
+	for range 2 {
+		if dead != 0 {
+			t.Fatal("it crashed too soon")
+		}
+		_ = d.Books().Apply(core.Change{Key: []byte("k"), Value: []byte("v")})
+	}
+	d.Crash()
+	if dead != 1 {
+		t.Fatalf("one crash was told %d times", dead)
+	}
+	d.Restart()
+	if d.Crash(); dead != 2 {
+		t.Fatalf("two crashes were told %d times", dead)
+	}
+}
+
+func TestBooksRunFull(t *testing.T) {
+	b := sim.NewBooks()
+	b.FullAfter(2)
+	for i, want := range []error{nil, nil, core.ErrFull, core.ErrFull} {
+		if err := b.Apply(core.Change{Key: []byte{byte(i)}, Value: []byte("v")}); !errors.Is(err, want) {
+			t.Errorf("value %d: %v, want %v", i, err, want)
+		}
+	}
+	if err := b.Apply(core.Change{Key: []byte{0}}); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	b.SetFull(false)
+	if err := b.Apply(core.Change{Key: []byte("k"), Value: []byte("v")}); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+}
+
 func TestFullBooksTakeDeletesOnly(t *testing.T) {
 	b := sim.NewBooks()
 	if err := b.Apply(core.Change{Key: []byte("k"), Value: []byte("v")}); err != nil {
