@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/grange-grid/grange/core"
-	"github.com/grange-grid/grange/edge/disk"
 	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/policy"
@@ -31,7 +30,7 @@ import (
 type Agent struct {
 	c        Config
 	settings settings
-	store    *disk.Store
+	store    store
 	key      identity.Key
 
 	federation *federation.Federation
@@ -76,7 +75,7 @@ func Open(ctx context.Context, c Config) (*Agent, error) {
 }
 
 // assemble fits the services together: the one place where they meet.
-func assemble(c Config, store *disk.Store) (*Agent, error) {
+func assemble(c Config, store store) (*Agent, error) {
 	machine, err := readKeys(store)
 	if err != nil {
 		return nil, err
@@ -142,7 +141,7 @@ type keys struct {
 	seal *seal.PrivateKey
 }
 
-func readKeys(store *disk.Store) (keys, error) {
+func readKeys(store store) (keys, error) {
 	raw, err := store.ReadKey()
 	if err != nil {
 		return keys{}, err
@@ -158,7 +157,7 @@ func readKeys(store *disk.Store) (keys, error) {
 	return keys{identity.KeyOf(k.Seed), box}, nil
 }
 
-func (k keys) federation(c Config, store *disk.Store, n *network) federation.Config {
+func (k keys) federation(c Config, store store, n *network) federation.Config {
 	return federation.Config{
 		Key: k.key, Seal: k.seal, Books: store.Books(), Blobs: store.Blobs(), Clock: c.Clock,
 		Wire: n, Known: n.addrs, Addrs: n.Addrs, Log: c.Log.With("room", "federation"), Policy: "open", Machine: c.Machine,

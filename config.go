@@ -39,6 +39,7 @@ type Config struct {
 	// settings is where config.toml is; real says that the network is the machine's own.
 	settings string
 	real     bool
+	disks    disks // nil is the real one
 }
 
 // PeersConfig is what a network needs.
@@ -97,6 +98,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Clock == nil {
 		c.Clock = clock.System{}
+	}
+	if c.disks == nil {
+		c.disks = realDisks{}
 	}
 	if c.Peers == nil {
 		c.Peers, c.real = realPeers, true

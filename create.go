@@ -39,7 +39,7 @@ func Create(_ context.Context, c Config, name string, save func(phrase string) e
 		err = save(identity.Phrase(entropy))
 	}
 	if store == nil && err == nil {
-		store, err = newDirectory(c.Dir)
+		store, err = newDirectory(c)
 	}
 	if store == nil {
 		return err
@@ -58,10 +58,10 @@ func Create(_ context.Context, c Config, name string, save func(phrase string) e
 // directory; nil if that is still to be made. Its key stands in no charter, because a
 // household is written down before anybody hears of the key. Errors: fs.ErrExist of a
 // directory that has a household, or something else.
-func leftover(c Config) (*disk.Store, error) {
+func leftover(c Config) (store, error) {
 	store, err := openStore(c)
 	if errors.Is(err, core.ErrNotExist) {
-		return nil, disk.Vacant(c.Dir)
+		return nil, c.disks.Vacant(c.Dir)
 	}
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func leftover(c Config) (*disk.Store, error) {
 }
 
 // newDirectory makes a directory with new keys of a machine and opens it.
-func newDirectory(dir string) (*disk.Store, error) {
+func newDirectory(c Config) (store, error) {
 	k := identity.AgentKey{V: 1}
 	seal.Random(k.Seed[:])
 	seal.Random(k.Seal[:])
@@ -89,10 +89,10 @@ func newDirectory(dir string) (*disk.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := disk.Create(dir, raw); err != nil {
+	if err := c.disks.Create(c.Dir, raw); err != nil {
 		return nil, err
 	}
-	return disk.Open(dir, disk.Config{})
+	return c.disks.Open(c.Dir, disk.Config{})
 }
 
 // RecoverOptions say how a household is recovered.
@@ -126,7 +126,7 @@ func Recover(ctx context.Context, c Config, phrase string, o RecoverOptions) (Re
 	}
 	store, err := openStore(c)
 	if errors.Is(err, core.ErrNotExist) {
-		store, err = newDirectory(c.Dir)
+		store, err = newDirectory(c)
 	}
 	if err != nil {
 		return RecoverResult{}, err
@@ -168,7 +168,7 @@ func parseFrom(text string) (federation.From, error) {
 	return federation.From{Agent: inv.Agent, Addrs: inv.Addrs}, nil
 }
 
-func recoverHousehold(ctx context.Context, c Config, store *disk.Store, entropy [32]byte, from federation.From, o RecoverOptions) (federation.Report, error) {
+func recoverHousehold(ctx context.Context, c Config, store store, entropy [32]byte, from federation.From, o RecoverOptions) (federation.Report, error) {
 	machine, err := readKeys(store)
 	if err != nil {
 		return federation.Report{}, err

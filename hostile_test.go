@@ -20,7 +20,7 @@ import (
 // hostileWorld is anna with partners, of whom bo misbehaves.
 type hostileWorld struct {
 	*world
-	t              *testing.T
+	t              tester
 	anna, bo, cleo *machine
 	spoiler        *spoiler
 	goroutines     int

@@ -49,7 +49,7 @@ func (m *machine) versionCount(name string) (n int) {
 	return n
 }
 
-func must(t *testing.T, err error) {
+func must(t tester, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

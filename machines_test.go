@@ -164,3 +164,26 @@ func TestSimMachinesWithoutPartner(t *testing.T) {
 		}
 	})
 }
+
+// add makes one more machine of a household, starting with a machine of its own or of a
+// partner's, and opens it.
+func (w *world) add(to, from *machine, name string) (*machine, grange.RecoverResult) {
+	w.t.Helper()
+	m := w.machine(name)
+	m.phrase = to.phrase
+	out, err := m.add(from)
+	if err != nil {
+		w.t.Fatalf("add %s: %v", name, err)
+	}
+	m.open()
+	return m, out
+}
+
+func (m *machine) add(from *machine) (grange.RecoverResult, error) {
+	m.w.t.Helper()
+	inv, err := from.Invite(m.w.t.Context(), grange.Terms{})
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	return grange.AddMachine(m.w.t.Context(), m.config(), m.phrase, grange.AddOptions{From: inv.Code})
+}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"testing"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
@@ -59,7 +58,7 @@ type answer struct {
 func (a answer) String() string { return strings.TrimSpace(fmt.Sprint(a.status, " ", a.err.Code)) }
 
 // message reads an answer's body.
-func message[T any](t *testing.T, a answer) T {
+func message[T any](t tester, a answer) T {
 	t.Helper()
 	var out T
 	if a.status != http.StatusOK {

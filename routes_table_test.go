@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"testing"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
@@ -82,7 +81,7 @@ type routeRow struct {
 	// own is another machine of the household that is asked; empty is unknown.
 	own string
 	// bo and cleo look into what the partner and the other one got.
-	bo, cleo func(t *testing.T, a answer)
+	bo, cleo func(t tester, a answer)
 }
 
 const (
@@ -121,7 +120,7 @@ func routeTable() []routeRow {
 			},
 			own:      invalid,
 			stranger: unknown, partner: ok, other: invalid, admitted: unknown,
-			bo: func(t *testing.T, a answer) {
+			bo: func(t tester, a answer) {
 				if got := message[greetingOf](t, a).Name; got != "anna" {
 					t.Errorf("the greeting is of %q", got)
 				}
@@ -149,7 +148,7 @@ func routeTable() []routeRow {
 			query:    func(k *kept) string { return k.page.String() },
 			own:      notFound,
 			stranger: unknown, partner: ok, other: notFound, admitted: ok,
-			bo: func(t *testing.T, a answer) {
+			bo: func(t tester, a answer) {
 				if len(a.body) == 0 {
 					t.Error("an empty page")
 				}
@@ -166,12 +165,12 @@ func routeTable() []routeRow {
 			method: "GET", path: "/heads",
 			own:      ok,
 			stranger: unknown, partner: ok, other: ok, admitted: ok,
-			bo: func(t *testing.T, a answer) {
+			bo: func(t tester, a answer) {
 				if h := message[headsOf](t, a); len(h.Heads) != 1 || len(h.Charters) != 1 || len(h.Heads[0].Pages) < 2 {
 					t.Errorf("bo's heads: %+v", h)
 				}
 			},
-			cleo: func(t *testing.T, a answer) {
+			cleo: func(t tester, a answer) {
 				h := message[headsOf](t, a)
 				for _, c := range h.Charters {
 					if len(h.Heads) > 1 || c.By != h.Charters[0].By {
@@ -197,12 +196,12 @@ func routeTable() []routeRow {
 				return fields{"pieces": []fields{{"score": k.piece, "size": 0}}, "seconds": 1000}
 			},
 			stranger: unknown, partner: ok, other: ok, admitted: unknown,
-			bo: func(t *testing.T, a answer) {
+			bo: func(t tester, a answer) {
 				if l := message[leaseOf](t, a); l.Lease == nil || len(l.Missing) > 0 {
 					t.Errorf("bo's lease: %+v", l)
 				}
 			},
-			cleo: func(t *testing.T, a answer) {
+			cleo: func(t tester, a answer) {
 				if l := message[leaseOf](t, a); l.Lease != nil || len(l.Missing) != 1 {
 					t.Errorf("a lease over bo's piece for another: %+v", l)
 				}
@@ -212,7 +211,7 @@ func routeTable() []routeRow {
 			method: "POST", path: "/release", limit: 256 << 10,
 			body:     func(k *kept) any { return fields{"release": k.release} },
 			stranger: unknown, partner: ok, other: invalid, admitted: unknown,
-			bo: func(t *testing.T, a answer) {
+			bo: func(t tester, a answer) {
 				if r := message[releasedOf](t, a); r.Aside != 0 || r.Alarm {
 					t.Errorf("bo released a piece that anna never had: %+v", r)
 				}
@@ -222,7 +221,7 @@ func routeTable() []routeRow {
 			method: "POST", path: "/receipt", limit: 4 << 10,
 			body:     func(k *kept) any { return fields{"receipt": k.receipt} },
 			stranger: unknown, partner: ok, other: invalid, admitted: unknown,
-			bo: func(t *testing.T, a answer) {
+			bo: func(t tester, a answer) {
 				if r := message[receiptOf](t, a); r.Last != nil {
 					t.Errorf("bo's first receipt: %+v", r)
 				}
@@ -231,12 +230,12 @@ func routeTable() []routeRow {
 		{
 			method: "GET", path: "/leases",
 			stranger: unknown, partner: ok, other: ok, admitted: ok,
-			bo: func(t *testing.T, a answer) {
+			bo: func(t tester, a answer) {
 				if l := message[leasesOf](t, a); len(l.Leases) == 0 {
 					t.Error("bo has no leases")
 				}
 			},
-			cleo: func(t *testing.T, a answer) {
+			cleo: func(t tester, a answer) {
 				if l := message[leasesOf](t, a); len(l.Leases) > 0 {
 					t.Errorf("the other sees %d leases", len(l.Leases))
 				}
@@ -246,7 +245,7 @@ func routeTable() []routeRow {
 			method: "GET", path: "/pieces/{score}",
 			query:    (*kept).score,
 			stranger: unknown, partner: ok, other: notFound, admitted: ok,
-			bo: func(t *testing.T, a answer) {
+			bo: func(t tester, a answer) {
 				if len(a.body) == 0 {
 					t.Error("an empty piece")
 				}
@@ -256,12 +255,12 @@ func routeTable() []routeRow {
 			method: "POST", path: "/prove", limit: 64 << 10,
 			body:     func(k *kept) any { return fields{"challenges": []fields{{"score": k.piece, "block": 0}}} },
 			stranger: unknown, partner: ok, other: ok, admitted: unknown,
-			bo: func(t *testing.T, a answer) {
+			bo: func(t tester, a answer) {
 				if p := message[proofsOf](t, a).Proofs; len(p) != 1 || p[0].State != core.PieceOK {
 					t.Errorf("bo's proofs: %+v", p)
 				}
 			},
-			cleo: func(t *testing.T, a answer) {
+			cleo: func(t tester, a answer) {
 				if p := message[proofsOf](t, a).Proofs; len(p) != 1 || p[0].State != core.PieceMissing {
 					t.Errorf("proofs of bo's piece for another: %+v", p)
 				}

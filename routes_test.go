@@ -114,7 +114,7 @@ func TestRoutesByCaller(t *testing.T) {
 			for _, c := range []struct {
 				who  *raw
 				want string
-				look func(*testing.T, answer)
+				look func(tester, answer)
 			}{{stranger, row.stranger, nil}, {p.cleo, row.other, row.cleo}, {p.own, cmp.Or(row.own, unknown), nil}, {admitted, row.admitted, row.bo}, {p.bo, row.partner, row.bo}} {
 				got := row.send(c.who, p.to, p.k)
 				if got.String() != c.want {
@@ -145,7 +145,7 @@ func TestRoutesByCaller(t *testing.T) {
 var specRoute = regexp.MustCompile("(?m)^\\| `([A-Z]+) (/[^?` ]*)[^`]*` \\| ([a-z, ]+) \\|")
 
 // checkTable fails unless the table, the agent and SPEC have the same routes.
-func checkTable(t *testing.T, m *machine, table []routeRow) {
+func checkTable(t tester, m *machine, table []routeRow) {
 	t.Helper()
 	classes := map[wire.Class]string{wire.Stranger: "stranger", wire.Partner: "partner", wire.Partner | wire.Own: "partner, own", wire.Partner | wire.Admitted: "partner, admitted", wire.Partner | wire.Admitted | wire.Own: "partner, admitted, own"}
 	var have, want, spec []string

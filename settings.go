@@ -146,15 +146,6 @@ func (s settings) write(file string) error {
 	return nil
 }
 
-// openStore opens a directory with its settings.
-func openStore(c Config) (*disk.Store, error) {
-	s, err := readSettings(c.settings)
-	if err != nil {
-		return nil, err
-	}
-	return disk.Open(c.Dir, disk.Config{PiecesDir: string(s.Pieces.On), Owner: s.Pieces.Owner})
-}
-
 // KeepOn has partners' pieces kept in dir, on another disk, from the next Open
 // on. It leaves a marker there, so that a disk that is not mounted is taken for away
 // and not for lost. Errors: fs.ErrExist if pieces are kept already, or dir is another

@@ -2,15 +2,18 @@ package grange_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/cryptotest"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/grange-grid/grange"
 )
@@ -27,7 +30,7 @@ func days(t *testing.T) {
 	}
 }
 
-func simSeeds(t *testing.T) int {
+func simSeeds(t tester) int {
 	t.Helper()
 	text := os.Getenv("GRANGE_SIM_SEEDS")
 	if text == "" {
@@ -40,142 +43,202 @@ func simSeeds(t *testing.T) int {
 	return n
 }
 
-// TestSimLife lets a household put, read, check, mend, restart and recover while its partners come
-// and go and connections break, and holds what it says against what was put.
+// Of some lives it is waited for all that somebody keeps for nobody to be gone: a lease that nobody knows of ends,
+// and what looked like a theft is kept for 60 days.
+const (
+	oldShare = 100 // lives for each of them
+	oldDays  = leaseDays + 60 + asideDays + 2
+)
+
+// spareMax is how many bytes a holder may have besides pieces: leases, and the pages of states.
+const spareMax = 1 << 20
+
+// The terms of a life's pacts.
+const (
+	leaseDays = 20
+	asideDays = 14
+)
+
+// TestSimLife lets a household live through good days and bad ones, and holds what it says against what was put. Of
+// a life that goes wrong rapid finds a short story.
 func TestSimLife(t *testing.T) {
-	for seed := range simSeeds(t) {
-		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			bubble(t, func(w *world) { newLife(w, uint64(seed)).live() })
+	inMemory(t)
+	for name, value := range map[string]string{"rapid.checks": "5", "rapid.shrinktime": "20s"} { // -short takes a fifth
+		was := flag.Lookup(name).Value.String()
+		if name == "rapid.checks" && !testing.Short() {
+			value = "1"
+		}
+		must(t, flag.Set(name, value))
+		defer func() { must(t, flag.Set(name, was)) }()
+	}
+	seed := flag.Lookup("rapid.seed").Value.String()
+	defer func() { must(t, flag.Set("rapid.seed", seed)) }()
+	for i := range simSeeds(t) {
+		old := i%oldShare == 0 && !testing.Short()
+		t.Run(fmt.Sprint("seed=", i), func(t *testing.T) {
+			must(t, flag.Set("rapid.seed", fmt.Sprint(i+1)))
+			var first []string
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("the first time: %s", strings.Join(first, "\n"))
+				}
+			})
+			rapid.Check(t, func(r *rapid.T) {
+				cryptotest.SetGlobalRandom(t, 1)
+				partners := rapid.IntRange(2, 5).Draw(r, "partners")
+				moves := rapid.SliceOfN(rapid.Custom(drawMove), lifeSteps, lifeSteps).Draw(r, "life")
+				rapid.SyncTest(r, func(r *rapid.T) { newLife(lifeT{r, &first}, partners).live(moves, old) })
+			})
 		})
 	}
+}
+
+const lifeSteps = 20
+
+// move is a step, and the number by which it chooses what is left to choice.
+type move struct{ step, by int }
+
+// GoString is what rapid shows.
+func (m move) GoString() string {
+	if m.step == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%s %d", steps[m.step].name, m.by)
+}
+
+// drawMove comes down to nothing where nothing matters.
+func drawMove(r *rapid.T) move {
+	var bag []int
+	for i, s := range steps {
+		bag = append(bag, slices.Repeat([]int{i}, s.weight)...)
+	}
+	return move{rapid.SampledFrom(bag).Draw(r, "step"), rapid.IntRange(0, 999).Draw(r, "by")}
+}
+
+// lifeT is a rapid.T that has directories.
+type lifeT struct {
+	*rapid.T
+	first *[]string // what went wrong before rapid tried to make it shorter, at most a few
+}
+
+func (t lifeT) Errorf(format string, args ...any) {
+	t.Helper()
+	if len(*t.first) < 5 {
+		*t.first = append(*t.first, fmt.Sprintf(format, args...))
+	}
+	t.T.Errorf(format, args...)
+}
+
+func (t lifeT) TempDir() string {
+	dir, err := os.MkdirTemp("", "grange-life-")
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+type removal struct {
+	tree tree
+	at   time.Time
 }
 
 // life is one household's, seen from outside.
 type life struct {
 	*world
-	t        *testing.T
-	r        *rand.Rand
+	ram      *ramDisks
 	anna     *machine
 	partners []*machine
+	gone     []*machine // partners that will not be back
 	down     map[*machine]bool
 	// acked has the newest tree of each name whose put has succeeded, maybe those of later puts
 	// that have not, quite.
 	acked map[string]tree
 	maybe map[string][]tree
 	// removed has what was the newest tree of a name when it was removed, the last removal last.
-	removed map[string][]tree
+	removed map[string][]removal
+	// dying says that anna's power is about to be cut; unsure is a name whose removal was cut short by that.
+	dying  bool
+	unsure string
 	// full takes nothing.
 	full map[*machine]bool
+	// docs are kept; they were changed at docsAt.
+	docs   tree
+	docsAt time.Time
+	dir    string
 	// loose says that holders may keep more than anna knows of: an answer was lost, a
 	// holder given up, or a machine recovered.
 	loose bool
 	// recovered says that a machine was: it takes what had been given up before for held, as leases do not tell that.
 	recovered bool
-	made      int
-	story     []string
+	made, by  int
+	told      string // what happens now
 }
 
-const lifeSteps = 20
-
-func newLife(w *world, seed uint64) *life {
-	r := rand.New(rand.NewPCG(seed, 1))
-	names := []string{"anna", "bo", "cleo", "dan", "eve", "fay"}[:3+r.IntN(4)]
-	homes := w.households(names...)
-	for _, m := range homes {
+func newLife(t lifeT, partners int) *life {
+	w := newWorld(t)
+	t.Cleanup(func() { time.Sleep(time.Hour) }) // timers that nobody stops run out
+	l := &life{
+		world: w, ram: newRAMDisks(alsoOnBattery), down: map[*machine]bool{}, acked: map[string]tree{}, maybe: map[string][]tree{},
+		removed: map[string][]removal{}, full: map[*machine]bool{}, dir: w.t.TempDir(),
+	}
+	w.disks = l.ram
+	for _, name := range []string{"anna", "bo", "cleo", "dan", "eve", "fay"}[:1+partners] {
+		m := w.machine(name)
 		m.clock = &houseClock{}
-		m.restart()
+		m.create()
+		m.run()
+		l.partners = append(l.partners, m)
+	}
+	l.anna, l.partners = l.partners[0], l.partners[1:]
+	for _, p := range l.partners {
+		w.befriendOn(l.anna, p, grange.Terms{Give: 1e9, Want: 1e9, AsideDays: asideDays, LeaseDays: leaseDays})
 	}
 	w.later(time.Minute) // the head that names the last of them is brought to all
-	return &life{
-		world: w, t: w.t, r: r, anna: homes[0], partners: homes[1:], down: map[*machine]bool{},
-		acked: map[string]tree{}, maybe: map[string][]tree{}, removed: map[string][]tree{},
-		full: map[*machine]bool{},
-	}
+	return l
 }
 
-func (l *life) live() {
-	steps := []struct {
-		name   string
-		weight int
-		do     func()
-	}{
-		{"put", 6, l.put},
-		{"cut put", 2, l.cutPut},
-		{"get", 3, l.get},
-		{"check", 2, l.check},
-		{"mend", 2, l.mend},
-		{"mend now", 1, l.mendNow},
-		{"down", 4, l.takeDown},
-		{"up", 4, l.bringUp},
-		{"restart", 1, l.restart},
-		{"restart anna", 1, l.restartAnna},
-		{"recover", 2, l.loseAnna},
-		{"remove", 3, l.remove},
-		{"undo", 3, l.undo},
-		{"full", 1, l.fill},
-		{"wrong clock", 1, l.setClock},
-		{"wait", 2, func() { l.later(time.Duration(l.r.IntN(60)) * time.Minute) }},
-	}
-	var bag []int
-	for i, s := range steps {
-		bag = append(bag, slices.Repeat([]int{i}, s.weight)...)
-	}
-	for range lifeSteps {
-		s := steps[bag[l.r.IntN(len(bag))]]
-		l.story = append(l.story, s.name)
-		s.do()
-		if l.t.Failed() {
-			l.t.Fatalf("after %s", strings.Join(l.story, ", "))
+func (l *life) live(moves []move, old bool) {
+	for _, m := range moves {
+		if s := steps[m.step]; s.can == nil || s.can(l) {
+			l.by, l.told = m.by, m.GoString()
+			s.do(l)
+			l.lookAtDocs()
+			l.stopIfFailed()
 		}
 	}
-	l.settle()
+	l.told = "settle"
+	l.settle(old)
+	l.stopIfFailed()
+}
+
+func (l *life) stopIfFailed() {
 	if l.t.Failed() {
-		l.t.Fatalf("after %s", strings.Join(l.story, ", "))
+		l.t.Logf("that was at: %s", l.told)
+		l.t.Fatalf("a life has gone wrong")
 	}
 }
 
-// tree makes one that shares its large file with others of the same kind.
-func (l *life) tree() tree {
-	l.made++
-	l.later(time.Second) // of two versions in one second, by two machines, none is the newer
-	t := randomTree(uint64(l.r.IntN(4)), []int{0, 3000, 40_000, 300_000}[l.r.IntN(4)])
-	t["own"] = fmt.Sprint("put ", l.made)
-	return t
+// choose is the next of the move's choices of n.
+func (l *life) choose(n int) int {
+	i := l.by % n
+	l.by /= n
+	return i
 }
 
-func (l *life) put() {
-	name, tree := fmt.Sprint("tree", l.r.IntN(3)), l.tree()
-	out, err := l.anna.Put(l.t.Context(), name, tree.fs(), nil)
-	up, takers := len(l.partners)-len(l.down), 0
-	for _, p := range l.partners {
-		if !l.down[p] && !l.full[p] {
-			takers++
+func (l *life) partner() *machine { return l.partners[l.choose(len(l.partners))] }
+
+func (l *life) disk(m *machine) *ramDisk { return l.ram.at(m.dir) }
+
+// losses is how many households are away, or gone.
+func (l *life) losses() int { return len(l.down) + len(l.gone) }
+
+// safe says that all that was promised can be read though n more households are lost.
+func (l *life) safe(n int) bool {
+	for name := range l.acked {
+		if l.worth(name).Survives < l.losses()+n {
+			return false
 		}
 	}
-	switch {
-	case err == nil:
-		l.acked[name], l.maybe[name] = tree, nil
-		if out.Worth.Households > up {
-			l.t.Errorf("put over %d households, and %d are up", out.Worth.Households, up)
-		}
-	case out.Number > 0:
-		l.maybe[name] = append(l.maybe[name], tree)
-	case takers > 0 && !l.loose:
-		l.t.Errorf("put, with %d partners up who take something: %v", takers, err)
-	}
-}
-
-// cutPut lets a path break in the middle of a put.
-func (l *life) cutPut() {
-	p := l.partners[l.r.IntN(len(l.partners))]
-	from, to := l.anna.did, p.did
-	if l.r.IntN(2) == 0 {
-		from, to = to, from
-	}
-	l.loose = true
-	l.net.StopAfter(from, to, l.r.Int64N(40_000))
-	l.put()
-	l.net.Heal(from, to)
+	return true
 }
 
 // worth is what anna says of a name.
@@ -200,19 +263,23 @@ func (l *life) has(name string) error {
 
 // get reads everything that can be read by what anna says.
 func (l *life) get() {
+	if l.dying {
+		return
+	}
 	for _, name := range slices.Sorted(maps.Keys(l.acked)) {
 		w := l.worth(name)
-		if w.Survives >= len(l.down) {
+		if w.Survives >= l.losses() {
 			if err := l.has(name); err != nil {
-				l.t.Errorf("%s survives %d, %d are down: %v", name, w.Survives, len(l.down), err)
+				l.t.Errorf("%s survives %d, %d are lost: %v", name, w.Survives, l.losses(), err)
 			}
 		}
 	}
 }
 
+// audit has the holders prove what they keep.
 func (l *life) audit(o grange.CheckOptions) grange.CheckResult {
 	out, err := l.anna.Check(l.t.Context(), "", &o)
-	if err != nil && !errors.Is(err, grange.ErrPartly) {
+	if err != nil && !errors.Is(err, grange.ErrPartly) && !l.dying {
 		l.t.Errorf("check: %v", err)
 	}
 	for _, f := range out.Findings {
@@ -228,148 +295,50 @@ func (l *life) audit(o grange.CheckOptions) grange.CheckResult {
 	return out
 }
 
-func (l *life) check() { l.audit(grange.CheckOptions{}) }
-func (l *life) mend()  { l.audit(grange.CheckOptions{Mend: true}) }
-
-func (l *life) mendNow() {
-	l.loose = l.loose || len(l.down) > 0
-	l.audit(grange.CheckOptions{Mend: true, Now: true})
-	l.get()
-}
-
-func (l *life) takeDown() {
-	p := l.partners[l.r.IntN(len(l.partners))]
-	l.net.Down(p.did)
-	l.down[p] = true
-}
-
-func (l *life) bringUp() {
-	for _, p := range l.partners {
-		if l.down[p] {
-			l.net.Up(p.did)
-			delete(l.down, p)
-			l.later(time.Minute)
-			return
-		}
-	}
-}
-
-func (l *life) restart()     { l.partners[l.r.IntN(len(l.partners))].restart() }
-func (l *life) restartAnna() { l.anna.restart() }
-
-// loseAnna recovers on a new machine, if enough partners are up for all that was promised.
-func (l *life) loseAnna() {
-	for name := range l.acked {
-		if l.worth(name).Survives < len(l.down) {
-			return
-		}
-	}
-	for _, p := range l.partners {
-		if l.down[p] {
-			continue
-		}
-		l.anna.stop()
-		next, rec := l.recover(l.anna, p, fmt.Sprint("anna", len(l.story)))
-		if len(rec.Versions) < len(l.acked) {
-			l.t.Errorf("recovered %d names of %d: %+v", len(rec.Versions), len(l.acked), rec)
-		}
-		l.anna, l.loose, l.recovered = next, true, true
-		l.anna.run()
-		l.get()
-		return
-	}
-}
-
-// remove forgets a name; undo brings the last one that was forgotten back.
-func (l *life) remove() {
-	names := slices.Sorted(maps.Keys(l.acked))
-	if len(names) == 0 {
-		return
-	}
-	name := names[l.r.IntN(len(names))]
-	l.later(time.Second) // of two removals in one second, none is the newer
-	_, err := l.anna.Remove(l.t.Context(), grange.Ref{Name: name})
-	if err != nil && !errors.Is(err, grange.ErrPartly) {
-		l.t.Errorf("remove %s: %v", name, err)
-	}
-	if err == nil && len(l.maybe[name]) == 0 {
-		l.removed[name] = append(l.removed[name], l.acked[name])
-	} else { // a recovery may bring it back, or it is not known what was the newest
-		l.removed[name] = nil
-	}
-	delete(l.acked, name)
-	delete(l.maybe, name)
-	if l.anna.versionCount(name) > 0 {
-		l.t.Errorf("%s is removed, and there", name)
-	}
-}
-
-func (l *life) undo() {
-	for _, name := range slices.Sorted(maps.Keys(l.removed)) {
-		was := l.removed[name]
-		if len(was) == 0 {
-			continue
-		}
-		out, err := l.anna.Undo(l.t.Context(), name)
-		switch {
-		case err == nil, len(out.Versions) > 0 && len(out.Lost) == 0: // not all may have heard of it
-			l.removed[name] = was[:len(was)-1]
-			if l.acked[name] == nil {
-				l.acked[name] = was[len(was)-1]
-			}
-			l.get()
-		case len(l.down) == 0:
-			l.t.Errorf("undo the removal of %s, and all are up: %+v, %v", name, out, err)
-		}
-		return
-	}
-}
-
-// fill has a partner take nothing more.
-func (l *life) fill() {
-	p := l.partners[l.r.IntN(len(l.partners))]
-	_, used := p.Offer(l.t.Context())
-	must(l.t, p.SetOffer(l.t.Context(), used))
-	l.full[p] = true
-}
-
-// setClock has a partner's clock be wrong from now on.
-func (l *life) setClock() {
-	p := l.partners[l.r.IntN(len(l.partners))]
-	p.clock.set([]time.Duration{-24 * time.Hour, 0, 24 * time.Hour, 365 * 24 * time.Hour}[l.r.IntN(4)])
-}
-
 // settle brings all partners up, and holds every number against the truth.
-func (l *life) settle() {
+func (l *life) settle(old bool) {
 	for len(l.down) > 0 {
 		l.bringUp()
 	}
 	for _, p := range l.partners {
 		p.clock.set(0)
-		must(l.t, p.SetOffer(l.t.Context(), 1e12))
+		l.makeRoom(p)
 	}
 	l.later(15 * time.Minute)
 	for range l.removed { // what was removed comes back
 		l.undo()
 	}
+	l.get()
 	if len(l.acked) == 0 {
 		return
 	}
-	out := l.audit(grange.CheckOptions{Mend: true})
+	out := l.audit(grange.CheckOptions{Mend: true, Now: len(l.gone) > 0})
 	if out.Worth.Pieces < out.Worth.Wanted || out.Mended.Whole != out.Mended.Segments {
 		l.t.Errorf("all are up, and a mending leaves %+v, %+v", out.Worth, out.Mended)
 	}
 	l.get()
 	l.later(20 * time.Minute) // what the mending gave up is told to who had it
-	for _, p := range l.partners {
-		has, at := l.anna.pact(p).Has, p.ledger(l.anna)
-		keeps := at.Keeps - at.Aside
-		if has > keeps && !l.recovered || has < keeps && !l.loose {
-			l.t.Errorf("%d bytes are at %s, who keeps %d", has, p.name, keeps)
-		}
+	l.evenAll(false)
+	if old {
+		l.later(oldDays * 24 * time.Hour)
+		l.evenAll(true)
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.acked)) {
 		l.withoutAny(name, l.worth(name).Survives)
+	}
+}
+
+// evenAll holds both sides' books against each other.
+func (l *life) evenAll(exactly bool) {
+	for _, p := range l.partners {
+		had, gave := l.evenLines(l.anna, p)
+		has, keeps := had.Has+had.Returns, gave.Keeps-gave.Aside
+		if over := l.disk(p).Disk.Blobs().Used() - gave.Keeps; exactly && (gave.Aside > 0 || over > spareMax) {
+			l.t.Errorf("%s keeps %d bytes aside still, and %d of other things", p.name, gave.Aside, over)
+		}
+		if has > keeps && (exactly || !l.recovered) || has < keeps && (exactly || !l.loose) {
+			l.t.Errorf("%d bytes are at %s, who keeps %d", has, p.name, keeps)
+		}
 	}
 }
 
@@ -380,7 +349,7 @@ func (l *life) withoutAny(name string, n int) {
 		return
 	}
 	for range 3 {
-		l.r.Shuffle(len(l.partners), func(i, j int) { l.partners[i], l.partners[j] = l.partners[j], l.partners[i] })
+		l.partners = append(l.partners[1:], l.partners[0])
 		for _, p := range l.partners[:n] {
 			l.net.Down(p.did)
 		}

@@ -104,7 +104,7 @@ func TestStatusCountsWithoutThoseAway(t *testing.T) {
 }
 
 // placed returns what the machine's pieces come to at all partners.
-func (m *machine) placed(t *testing.T) int64 {
+func (m *machine) placed(t tester) int64 {
 	t.Helper()
 	var sum int64
 	for p, err := range m.Pacts(t.Context()) {

@@ -17,19 +17,30 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/grange-grid/grange"
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/edge/files"
 	"github.com/grange-grid/grange/internal/sim"
 )
 
-// world is a few households on one simulated network, each with a real directory.
-type world struct {
-	t   *testing.T
-	net *sim.Network
+// tester is a *testing.T, or one that draws.
+type tester interface {
+	rapid.TB
+	Cleanup(func())
+	Context() context.Context
+	TempDir() string
 }
 
-func newWorld(t *testing.T) *world { return &world{t: t, net: sim.NewNetwork(1)} }
+// world is a few households on one simulated network, each with a real directory, unless disks are others.
+type world struct {
+	t     tester
+	net   *sim.Network
+	disks grange.Disks
+}
+
+func newWorld(t tester) *world { return &world{t: t, net: sim.NewNetwork(1)} }
 
 // bubble runs a test where time stands still while anybody works, and leaps when all
 // wait: a stall of half a minute, or a week, takes no time. A goroutine that outlives
@@ -67,6 +78,9 @@ func (m *machine) config() grange.Config {
 	c := m.w.config(m.dir)
 	if m.clock != nil {
 		c.Clock = m.clock
+	}
+	if m.w.disks != nil {
+		c = c.On(m.w.disks)
 	}
 	join := c.Peers
 	c.Peers = func(pc grange.PeersConfig) (core.Peers, error) {
@@ -106,15 +120,21 @@ func (w *world) machine(name string) *machine {
 func (w *world) found(name string) *machine {
 	w.t.Helper()
 	m := w.machine(name)
-	err := grange.Create(w.t.Context(), m.config(), name, func(phrase string) error {
+	m.create()
+	return m
+}
+
+// create makes a household of the machine and opens it.
+func (m *machine) create() {
+	m.w.t.Helper()
+	err := grange.Create(m.w.t.Context(), m.config(), m.name, func(phrase string) error {
 		m.phrase = phrase
 		return nil
 	})
 	if err != nil {
-		w.t.Fatalf("create %s: %v", name, err)
+		m.w.t.Fatalf("create %s: %v", m.name, err)
 	}
 	m.open()
-	return m
 }
 
 func (m *machine) open() {
@@ -156,7 +176,7 @@ func (m *machine) run() {
 		}
 		stopped = true
 		cancel()
-		if err := <-ended; err != nil && !errors.Is(err, grange.ErrRevoked) {
+		if err := <-ended; err != nil && !errors.Is(err, grange.ErrRevoked) && !errors.Is(err, sim.ErrCrashed) {
 			m.w.t.Errorf("run %s: %v", m.name, err)
 		}
 		if err := a.Close(); err != nil {
@@ -180,9 +200,11 @@ func (w *world) households(names ...string) []*machine {
 	return out
 }
 
-func (w *world) befriend(a, b *machine) {
+func (w *world) befriend(a, b *machine) { w.befriendOn(a, b, grange.Terms{Give: 1e9, Want: 1e9}) }
+
+func (w *world) befriendOn(a, b *machine, terms grange.Terms) {
 	w.t.Helper()
-	inv, err := a.Invite(w.t.Context(), grange.Terms{Give: 1e9, Want: 1e9})
+	inv, err := a.Invite(w.t.Context(), terms)
 	if err != nil {
 		w.t.Fatalf("%s invites: %v", a.name, err)
 	}
@@ -357,7 +379,7 @@ func smallTree(t *testing.T) string {
 }
 
 // sameTrees fails the test unless two directories are alike.
-func sameTrees(t *testing.T, a, b string) {
+func sameTrees(t tester, a, b string) {
 	t.Helper()
 	for d, err := range files.Compare(t.Context(), a, b) {
 		if err != nil {
@@ -365,27 +387,4 @@ func sameTrees(t *testing.T, a, b string) {
 		}
 		t.Errorf("differs: %v", d)
 	}
-}
-
-// add makes one more machine of a household, starting with a machine of its own or of a
-// partner's, and opens it.
-func (w *world) add(to, from *machine, name string) (*machine, grange.RecoverResult) {
-	w.t.Helper()
-	m := w.machine(name)
-	m.phrase = to.phrase
-	out, err := m.add(from)
-	if err != nil {
-		w.t.Fatalf("add %s: %v", name, err)
-	}
-	m.open()
-	return m, out
-}
-
-func (m *machine) add(from *machine) (grange.RecoverResult, error) {
-	m.w.t.Helper()
-	inv, err := from.Invite(m.w.t.Context(), grange.Terms{})
-	if err != nil {
-		m.w.t.Fatal(err)
-	}
-	return grange.AddMachine(m.w.t.Context(), m.config(), m.phrase, grange.AddOptions{From: inv.Code})
 }
