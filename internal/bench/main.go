@@ -28,6 +28,7 @@ func main() {
 	flag.Int64Var(&c.big, "mb", 1000, "megabytes of the one large file")
 	flag.IntVar(&c.small, "small", 20_000, "small files")
 	flag.IntVar(&c.many, "many", 100_000, "small files that are stored twice, unchanged")
+	flag.IntVar(&c.files, "files", 0, "instead of all that, so many files of 200 bytes, and what memory they take")
 	flag.IntVar(&c.rounds, "rounds", 3, "rounds, of which the median counts")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -53,6 +54,7 @@ type contest struct {
 	bin, parent string
 	big         int64
 	small, many int
+	files       int
 	rounds      int
 
 	root   string
@@ -63,6 +65,10 @@ type contest struct {
 func (c *contest) run(ctx context.Context) (err error) {
 	if c.root, err = os.MkdirTemp(c.parent, "grange-bench-"); err != nil {
 		return err
+	}
+	if c.files > 0 {
+		defer func() { err = errors.Join(err, os.RemoveAll(c.root)) }()
+		return c.crowd(ctx)
 	}
 	// Twice as much goes to three: this is half as much again as each of them is given.
 	need := c.big*1e6 + int64(c.small+c.many)*4096

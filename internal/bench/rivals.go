@@ -31,6 +31,7 @@ type ours struct {
 	room        string // what each gives the other
 	v           *village.Village
 	anna        *village.Home
+	friends     []*village.Home
 }
 
 // partners hold what anna stores.
@@ -57,11 +58,12 @@ func (o *ours) Forget(ctx context.Context) (err error) {
 		}
 		homes[name] = h
 	}
-	o.anna = homes["anna"]
+	o.anna, o.friends = homes["anna"], nil
 	for _, name := range partners {
 		if err := o.anna.Befriend(ctx, homes[name], o.room); err != nil {
 			return err
 		}
+		o.friends = append(o.friends, homes[name])
 	}
 	return nil
 }
