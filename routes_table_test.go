@@ -141,6 +141,7 @@ func routeTable() []routeRow {
 			method: "PUT", path: "/state/{score}", limit: 64 << 10,
 			body:     func(*kept) any { return page },
 			query:    func(*kept) string { return core.ScoreOf(page).String() },
+			own:      "201",
 			stranger: unknown, partner: "201", other: "201", admitted: unknown,
 		},
 		{
@@ -159,6 +160,7 @@ func routeTable() []routeRow {
 			body: func(k *kept) any {
 				return fields{"head": k.heads.Heads[0].Head, "base": 0, "add": k.heads.Heads[0].Pages, "drop": []core.Score{}}
 			},
+			own:      invalid,
 			stranger: unknown, partner: ok, other: invalid, admitted: unknown,
 		},
 		{

@@ -104,6 +104,8 @@ type Federation struct {
 	revocation chan struct{}
 	// dirty holds a token when the partners in the state have changed.
 	dirty chan struct{}
+	// brought holds a token when another machine of ours has brought its head.
+	brought chan struct{}
 	// merged holds a token when another machine's records have come into the state.
 	merged chan struct{}
 
@@ -194,7 +196,7 @@ func New(c Config) (*Federation, error) {
 	f := &Federation{
 		c: c, packer: chunk.NewPacker(),
 		records: newTurn(), heading: newTurn(), pulling: newTurn(),
-		revocation: make(chan struct{}), dirty: make(chan struct{}, 1), merged: make(chan struct{}, 1), news: make(chan struct{}),
+		revocation: make(chan struct{}), dirty: make(chan struct{}, 1), brought: make(chan struct{}, 1), merged: make(chan struct{}, 1), news: make(chan struct{}),
 		partners: map[core.DID]*partner{}, siblings: map[core.DID]*sibling{}, seen: map[core.DID]seen{},
 		shelves: map[core.DID]*shelf{}, lanes: map[core.DID]turn{}, clocks: map[core.DID]heardClock{},
 	}
@@ -212,6 +214,7 @@ func New(c Config) (*Federation, error) {
 	if f.revoked != nil {
 		return nil, f.revoked
 	}
+	wake(f.brought) // before the last stop, perhaps
 	return f, nil
 }
 

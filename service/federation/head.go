@@ -105,7 +105,6 @@ func (f *Federation) advance(ctx context.Context) (uint64, error) {
 	if _, err := f.dropPages(ctx, dead); err != nil { // they are dropped the next time
 		f.c.Log.Warn("drop pages of earlier heads", "err", err)
 	}
-	f.nudgeOthers()
 	f.c.Log.Info("new head", "seq", next.Seq, "records", tree.Count, "pages", len(b.live))
 	return next.Seq, nil
 }

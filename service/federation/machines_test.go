@@ -363,3 +363,57 @@ func TestARemovedMachinesLaterHeadIsNotMerged(t *testing.T) {
 	}
 	x.anna.has("after the thief", x.state)
 }
+
+// A head is brought to the household's other machines as to a partner, and there may be no partner.
+func TestSaveHeadBringsItToOurOtherMachines(t *testing.T) {
+	w := newWorld(t)
+	anna, second, third := w.household("anna"), w.machine("second", "anna"), w.machine("third", "anna")
+	saved, err := anna.f.SaveHead(t.Context())
+	if err != nil || len(saved.Done) > 0 || len(saved.Failed) > 0 {
+		t.Fatalf("alone: %+v, %v", saved, err)
+	}
+	second.add(anna)
+	third.add(anna)
+	for _, m := range []*machine{second, third} {
+		anna.meet(m)
+	}
+	k, v := anna.segment(1, 1000)
+	saved, err = anna.f.SaveHead(t.Context())
+	if err != nil || !slices.Equal(saved.Done, []core.DID{anna.grid()}) || len(saved.Failed) > 0 {
+		t.Fatalf("to both: %+v, %v", saved, err)
+	}
+	for _, m := range []*machine{second, third} {
+		m.meet(anna)
+		m.has("what was brought", map[string]string{k: v})
+	}
+
+	// One of them is enough.
+	second.off()
+	k2, v2 := anna.segment(2, 1000)
+	if saved, err = anna.f.SaveHead(t.Context()); err != nil || len(saved.Done) != 1 || len(saved.Failed) > 0 {
+		t.Fatalf("to one: %+v, %v", saved, err)
+	}
+	third.off()
+	third.on() // before it merged: it does so now
+	third.meet(anna)
+	third.has("what was brought before a restart", map[string]string{k: v, k2: v2})
+	third.off()
+	anna.segment(3, 1000)
+	saved, err = anna.f.SaveHead(t.Context())
+	if err != nil || len(saved.Done) > 0 {
+		t.Fatalf("to nobody: %+v, %v", saved, err)
+	}
+	wantError(t, "all are off", saved.Failed[anna.grid()], core.ErrUnreachable)
+
+	// A machine that was removed brings nothing.
+	for _, m := range []*machine{second, third} {
+		m.on()
+		m.meet(anna)
+	}
+	if _, err := anna.f.RemoveMachine(t.Context(), anna.entropy, third.did()); err != nil {
+		t.Fatal(err)
+	}
+	third.segment(4, 1000)
+	_, err = third.f.SaveHead(t.Context())
+	wantError(t, "removed", err, core.ErrRevoked)
+}

@@ -17,11 +17,13 @@ import (
 // that it says itself keep their place.
 const hintsMax = pact.AddrsMax / 2
 
-// sibling is another machine of our household. Its addrs, those that it said itself, are
-// guarded by Federation.mu.
+// sibling is another machine of our household. Its addrs, those that it said itself,
+// and met are guarded by Federation.mu.
 type sibling struct {
 	agent core.DID
 	addrs []string
+	// met is how long this machine had run when it came to know that one, since it started.
+	met int64
 	// nudge holds a token when it should be greeted now.
 	nudge chan struct{}
 }
@@ -36,6 +38,8 @@ type Machine struct {
 	// Seen is when it was last within reach; zero if that is not known, and of this one.
 	Seen  time.Time
 	Addrs []string
+	// Quiet is for how long it was not within reach, of the time that this machine ran; 0 of this one.
+	Quiet time.Duration
 	// Head is the number of its newest head that is kept here, or, of one that was removed,
 	// of the last that counts; 0 for none.
 	Head uint64
@@ -58,9 +62,14 @@ func (f *Federation) Machines() (list, removed []Machine, err error) {
 	for _, a := range newest.Agents {
 		m := Machine{Agent: a.DID, Self: a.DID == f.self.Agent, Addrs: f.c.Known.Of(a.DID)}
 		m.Name, _ = parseLabel(names[a.DID])
-		if at := f.seen[a.DID].at; at != 0 {
-			m.Seen = time.Unix(at, 0)
+		seen, last := f.seen[a.DID], f.ran
+		if s := f.siblings[a.DID]; s != nil {
+			last = s.met
 		}
+		if seen.at != 0 {
+			m.Seen, last = time.Unix(seen.at, 0), seen.ran
+		}
+		m.Quiet = time.Duration(f.ran-last) * time.Second
 		if i := slices.IndexFunc(seqs, func(h headSeq) bool { return h.Agent == a.DID }); i >= 0 {
 			m.Head = seqs[i].Seq
 		}
@@ -124,7 +133,7 @@ func (f *Federation) gather() {
 	})
 	for _, a := range newest.Agents {
 		if a.DID != f.self.Agent && f.siblings[a.DID] == nil {
-			f.siblings[a.DID] = &sibling{agent: a.DID, nudge: make(chan struct{}, 1)}
+			f.siblings[a.DID] = &sibling{agent: a.DID, met: f.ran, nudge: make(chan struct{}, 1)}
 			changed = true
 		}
 	}
@@ -163,15 +172,6 @@ func (f *Federation) others() []core.DID {
 	return slices.SortedFunc(maps.Keys(f.siblings), func(a, b core.DID) int {
 		return cmp.Or(cmp.Compare(f.seen[b].at, f.seen[a].at), a.Compare(b))
 	})
-}
-
-// nudgeOthers has our other machines greeted now: there is something new.
-func (f *Federation) nudgeOthers() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, s := range f.siblings {
-		wake(s.nudge)
-	}
 }
 
 // nudgeOwn has one of them greeted now.
@@ -258,8 +258,5 @@ func (f *Federation) visitOwn(ctx context.Context, agent core.DID) error {
 	if err != nil {
 		return err
 	}
-	if f.ahead(theirs.Heads) {
-		return f.pull(ctx, agent)
-	}
-	return nil
+	return f.catchUp(ctx, agent, theirs.Heads)
 }

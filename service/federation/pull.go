@@ -30,6 +30,29 @@ func (f *Federation) ahead(heads []headSeq) bool {
 	return false
 }
 
+// catchUp takes what newer heads of our other machines a machine has said that it holds, and merges
+// those that they have brought.
+func (f *Federation) catchUp(ctx context.Context, from core.DID, heads []headSeq) error {
+	if f.ahead(heads) {
+		return f.pull(ctx, from)
+	}
+	select {
+	case <-f.brought:
+		return f.mergeInTurn(ctx)
+	default:
+		return nil
+	}
+}
+
+// mergeInTurn merges what heads of our other machines are kept here, when nobody pulls.
+func (f *Federation) mergeInTurn(ctx context.Context) error {
+	if err := f.pulling.take(ctx); err != nil {
+		return err
+	}
+	defer f.pulling.give()
+	return f.mergeHeld(ctx)
+}
+
 // newer tells whether a head of another machine of ours counts, by its number, and is
 // newer than the one that is kept here.
 func (f *Federation) newer(h headSeq) (bool, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,15 +32,16 @@ const (
 type Saved struct {
 	// Seq is the head's number.
 	Seq uint64
-	// Done are the households of which a machine has acknowledged it, or a later one.
+	// Done are the households of which a machine has acknowledged it, or a later one; ours is one if
+	// it has other machines than this one.
 	Done []core.DID
-	// Failed says of all other partners why not.
+	// Failed says of all others why not.
 	Failed map[core.DID]error
 }
 
 // SaveHead makes a head of the state as it stands now, if our newest is none of it,
-// and brings it with its pages to all partners that do not have it. It returns when
-// each has acknowledged or failed. Concurrent calls share heads and never cross.
+// and brings it with its pages to all partners, and machines of ours, that do not have it. It returns
+// when each has acknowledged or failed. Concurrent calls share heads and never cross.
 // Errors: core.ErrRevoked, those of the disk. A partner's are in Saved alone.
 func (f *Federation) SaveHead(ctx context.Context) (Saved, error) {
 	if err := f.Revoked(); err != nil {
@@ -53,18 +55,24 @@ func (f *Federation) SaveHead(ctx context.Context) (Saved, error) {
 	var mu sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(pushesMax)
-	for _, p := range f.Partners() {
+	push := func(grid core.DID, push func(context.Context, core.DID) error) {
 		group.Go(func() error {
-			err := f.PushHead(ctx, p.Grid)
+			err := push(ctx, grid)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				out.Failed[p.Grid] = err
+				out.Failed[grid] = err
 			} else {
-				out.Done = append(out.Done, p.Grid)
+				out.Done = append(out.Done, grid)
 			}
 			return nil
 		})
+	}
+	for _, p := range f.Partners() {
+		push(p.Grid, f.PushHead)
+	}
+	if len(f.others()) > 0 {
+		push(f.self.Grid, f.pushOwn)
 	}
 	_ = group.Wait() // there are no errors but in Failed
 	sortDIDs(out.Done)
@@ -90,6 +98,25 @@ func (f *Federation) PushHead(ctx context.Context, grid core.DID) error {
 			return err
 		}
 		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// pushOwn brings our newest head to all our other machines: it is done when one has acknowledged it.
+func (f *Federation) pushOwn(ctx context.Context, grid core.DID) error {
+	agents := f.others()
+	errs := make([]error, len(agents))
+	var group errgroup.Group
+	group.SetLimit(pushesMax)
+	for i, agent := range agents {
+		group.Go(func() error {
+			errs[i] = f.pushTo(ctx, grid, agent)
+			return nil
+		})
+	}
+	_ = group.Wait() // each has its own error
+	if slices.Contains(errs, nil) {
+		return nil
 	}
 	return errors.Join(errs...)
 }

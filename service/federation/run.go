@@ -38,6 +38,7 @@ func (f *Federation) Run(ctx context.Context) error {
 	defer cancel()
 	group.Go(func() { f.resume(ctx) })
 	group.Go(func() { f.keepSaving(ctx) })
+	group.Go(func() { f.keepMerging(ctx) })
 	group.Go(func() { f.keepSweeping(ctx) })
 	group.Go(func() { f.keepRunning(ctx) })
 	tended, tendedOwn := map[*partner]bool{}, map[*sibling]bool{}
@@ -147,9 +148,7 @@ func (f *Federation) visit(ctx context.Context, grid core.DID) error {
 			err = f.pushTo(ctx, grid, agent)
 		}
 		saved = saved || err == nil
-		if f.ahead(theirs.Heads) {
-			err = errors.Join(err, f.pull(ctx, agent))
-		}
+		err = errors.Join(err, f.catchUp(ctx, agent, theirs.Heads))
 		if f.unsettled(grid) {
 			err = errors.Join(err, f.settleTerms(ctx, grid, agent))
 		}
@@ -180,10 +179,7 @@ func (f *Federation) greet(ctx context.Context, grid, agent core.DID) (greeting,
 		theirs, err := f.callGreet(ctx, agent, mine)
 		if err == nil {
 			err = f.heard(ctx, grid, agent, theirs)
-			if grid != f.self.Grid {
-				err = errors.Join(err, f.compareAck(agent, before, theirs.Heads))
-			}
-			return theirs, err
+			return theirs, errors.Join(err, f.compareAck(agent, before, theirs.Heads))
 		}
 		e, _ := errors.AsType[*wire.Error](err)
 		switch {
@@ -287,6 +283,20 @@ func (f *Federation) keepSaving(ctx context.Context) {
 		}
 		if _, err := f.SaveHead(ctx); err != nil && ctx.Err() == nil {
 			f.c.Log.Warn("save head", "err", err)
+		}
+	}
+}
+
+// keepMerging takes into our state what heads have that other machines of ours have brought.
+func (f *Federation) keepMerging(ctx context.Context) {
+	for {
+		select {
+		case <-f.brought:
+		case <-ctx.Done():
+			return
+		}
+		if err := f.mergeInTurn(ctx); err != nil && ctx.Err() == nil {
+			f.c.Log.Warn("merge", "err", err)
 		}
 	}
 }

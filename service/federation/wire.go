@@ -122,9 +122,9 @@ func (f *Federation) routes() []wire.Route {
 		{Method: "POST", Path: "/greet", Who: greeted, Limit: greetLimit, Handler: wire.Handle(f.handleGreet)},
 		{Method: "POST", Path: "/amend", Who: wire.Partner, Limit: amendLimit, Handler: wire.Handle(f.handleAmend)},
 		{Method: "POST", Path: "/charter", Who: own, Limit: charterLimit, Handler: wire.Handle(f.handleCharter)},
-		{Method: "PUT", Path: "/state/{score}", Who: wire.Partner, Limit: pageLimit, Handler: http.HandlerFunc(f.handlePutPage)},
+		{Method: "PUT", Path: "/state/{score}", Who: greeted, Limit: pageLimit, Handler: http.HandlerFunc(f.handlePutPage)},
 		{Method: "GET", Path: "/state/{score}", Who: own, Handler: http.HandlerFunc(f.handleGetPage)},
-		{Method: "POST", Path: "/head", Who: wire.Partner, Limit: headLimit, Handler: wire.Handle(f.handleHead)},
+		{Method: "POST", Path: "/head", Who: greeted, Limit: headLimit, Handler: wire.Handle(f.handleHead)},
 		{Method: "GET", Path: "/heads", Who: own, Handler: wire.Handle(f.handleHeads)},
 	}
 }
@@ -346,7 +346,11 @@ func fetchPage(ctx context.Context, c Config, from core.DID, score core.Score, b
 }
 
 func (f *Federation) handleHead(ctx context.Context, in headRequest) (headAnswer, error) {
-	seq, err := f.keepHead(ctx, wire.CallerOf(ctx), in)
+	who := wire.CallerOf(ctx)
+	seq, err := f.keepHead(ctx, who, in)
+	if err == nil && who.Class == wire.Own {
+		wake(f.brought)
+	}
 	return headAnswer{Seq: seq}, err
 }
 
