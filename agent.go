@@ -256,13 +256,15 @@ func (a *Agent) watch(ctx context.Context) error {
 		if path.Up {
 			a.network.saw(path.Peer)
 		}
+		if !path.Up {
+			a.arrivals.gone(path.Peer)
+		}
 		if !ok {
 			continue // another machine of ours
 		}
 		if path.Up {
 			a.events.send(Event{Time: a.c.Clock.Now(), Kind: "seen", Partner: p.Name, Text: p.Name + " is here"})
 		} else {
-			a.arrivals.gone(path.Peer)
 			a.events.send(Event{Time: a.c.Clock.Now(), Kind: "away", Partner: p.Name, Text: p.Name + " went out of reach"})
 		}
 	}

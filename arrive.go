@@ -8,7 +8,7 @@ import (
 	"github.com/grange-grid/grange/internal/wire"
 )
 
-// arrivals notices when a partner's machine, new or away until now, has answered us
+// arrivals notices when a partner's machine, or another of ours, new or away until now, has answered us
 // or called: then what waited for it can go on. A machine within reach need not know yet
 // that it is a partner's, so a path to it says too little.
 type arrivals struct {
@@ -22,7 +22,7 @@ type arrivals struct {
 // Classify is the gate's.
 func (a *arrivals) Classify(ctx context.Context, agent core.DID) (wire.Caller, error) {
 	caller, err := a.gate.Classify(ctx, agent)
-	if err == nil && caller.Class&wire.Partner != 0 {
+	if err == nil && caller.Class&(wire.Partner|wire.Own) != 0 {
 		a.note(agent)
 	}
 	return caller, err

@@ -249,7 +249,7 @@ func (a *Agent) takeOver(ctx context.Context, report federation.Report, o Recove
 	if o.Progress != nil {
 		o.Progress(Progress{Stage: "asking holders for their lists"})
 	}
-	for _, p := range a.federation.Partners() {
+	for _, p := range a.holders() {
 		known, unknown, err := a.barter.Learn(ctx, p.Grid, sizeOf)
 		out.Pieces, out.Unknown = out.Pieces+known, out.Unknown+unknown
 		if err != nil && out.Failed[p.Name] == "" {

@@ -79,12 +79,12 @@ func (a *Agent) lookAtMachine() Examined {
 	return e
 }
 
-// lookAtNetwork greets all partners, and returns those who answered.
+// lookAtNetwork greets all partners and our other machines, and returns those who answered.
 func (a *Agent) lookAtNetwork(ctx context.Context) (e Examined, heard []DID) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer a.c.Clock.AfterFunc(doctorMax, cancel).Stop()
-	partners := a.federation.Partners()
+	partners := a.holders()
 	errs := make([]error, len(partners))
 	var group sync.WaitGroup
 	for i, p := range partners {

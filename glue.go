@@ -22,10 +22,20 @@ func (p partners) All() []barter.Partner {
 	for _, partner := range p.f.Partners() {
 		out = append(out, partnerOf(partner))
 	}
+	return append(out, p.home())
+}
+
+// home is our own household: its machines keep pieces for each other.
+func (p partners) home() barter.Partner {
+	out := partnerOf(p.f.Home())
+	out.Name = homeName
 	return out
 }
 
 func (p partners) Of(grid core.DID) (barter.Partner, bool) {
+	if grid == p.f.Self().Grid {
+		return p.home(), true
+	}
 	partner, ok := p.f.Partner(grid)
 	return partnerOf(partner), ok
 }

@@ -33,8 +33,12 @@ func (a *Agent) improve(ctx context.Context) error {
 			left, since = improveBudget, now
 		}
 		for more := left > 0; more && ctx.Err() == nil; {
+			if err := a.barter.GiveUpRemoved(ctx); err != nil && ctx.Err() == nil {
+				a.c.Log.Warn("give up what is lost", "err", err)
+			}
+			partners, machines := a.standings()
 			progress, done := a.works.begin(a.c.Clock.Now(), "spread", "", nil)
-			out, err := a.vault.Improve(ctx, vault.ImproveOptions{Budget: left, Partners: a.standings(), Progress: a.progressOf(progress)})
+			out, err := a.vault.Improve(ctx, vault.ImproveOptions{Budget: left, Partners: partners, Machines: machines, Progress: a.progressOf(progress)})
 			done()
 			if err != nil {
 				if ctx.Err() == nil {
@@ -51,9 +55,9 @@ func (a *Agent) improve(ctx context.Context) error {
 	}
 }
 
-// standings tells how each partner stands.
-func (a *Agent) standings() map[core.DID]vault.Standing {
-	out := map[core.DID]vault.Standing{}
+// standings tells how each partner stands, our own household among them, and each other machine of ours.
+func (a *Agent) standings() (out, machines map[core.DID]vault.Standing) {
+	out, machines = map[core.DID]vault.Standing{}, map[core.DID]vault.Standing{}
 	for _, p := range a.federation.Partners() {
 		s := vault.Standing{Leaving: p.Leaving()}
 		if a.lost(p) {
@@ -61,13 +65,44 @@ func (a *Agent) standings() map[core.DID]vault.Standing {
 		}
 		out[p.Grid] = s
 	}
-	return out
+	list, _, err := a.federation.Machines()
+	if err != nil {
+		a.c.Log.Warn("look at the machines of this household", "err", err)
+	}
+	home := a.federation.Self().Grid
+	for _, m := range list {
+		if m.Self {
+			continue
+		}
+		s := vault.Standing{}
+		if a.network.lost(m.Agent) {
+			s.Away = max(m.Quiet, 1)
+		}
+		machines[m.Agent] = s
+		if one, known := out[home]; !known || s.Away < one.Away {
+			out[home] = s
+		}
+	}
+	return out, machines
 }
 
-// isAway tells whether a partner is known to be out of reach.
-func (a *Agent) isAway(grid core.DID) bool {
-	p, ok := a.federation.Partner(grid)
+// isAway tells whether a partner, or another machine of ours, is known to be out of reach.
+func (a *Agent) isAway(who core.DID) bool {
+	if a.federation.IsOurs(who) {
+		return a.network.lost(who)
+	}
+	p, ok := a.federation.Partner(who)
 	return ok && a.lost(p)
+}
+
+// holders returns the partners, and our own household if it has other machines than this one.
+func (a *Agent) holders() []federation.Partner {
+	out := a.federation.Partners()
+	if home := a.federation.Home(); len(home.Agents) > 1 {
+		home.Name = homeName
+		out = append(out, home)
+	}
+	return out
 }
 
 // lost tells whether no machine of a partner is within reach, as far as is known.

@@ -109,6 +109,7 @@ func (a *Agent) RemoveMachine(ctx context.Context, phrase, which string) (Remova
 		out.Failed[a.whoIs(ctx, who)] = wire.Plain(err)
 	}
 	slices.Sort(out.Told)
+	leave(a.came) // what lay there is made again
 	return out, err
 }
 
@@ -164,7 +165,7 @@ func (a *Agent) together(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		for _, p := range a.federation.Partners() {
+		for _, p := range a.holders() {
 			if err := a.learnFrom(ctx, p.Grid); err != nil && ctx.Err() == nil {
 				a.c.Log.Info("what a partner holds of our other machines' is not known yet", "partner", p.Name, "err", err)
 			}

@@ -53,7 +53,14 @@ func TestSimMachines(t *testing.T) {
 			}
 			m.mustHave("tree", second)
 		}
-		if check, err := anna.Check(t.Context(), "tree", nil); err != nil || check.Worth.Survives != 1 {
+		// A third of it lies at anna's, and goes with her disk.
+		for m, survives := range map[*machine]int{anna: 0, laptop: 1} {
+			status, err := m.Status(t.Context(), "tree")
+			if err != nil || status.Versions[0].Worth.Survives != survives || status.Versions[0].Worth.Pieces != status.Versions[0].Worth.Wanted {
+				t.Errorf("what the laptop has stored, as %s sees it: %+v, %v", m.name, status.Versions, err)
+			}
+		}
+		if check, err := anna.Check(t.Context(), "", nil); err != nil || check.Unheld != 0 {
 			t.Errorf("anna checks what the laptop has stored: %+v, %v", check, err)
 		}
 
@@ -161,6 +168,36 @@ func TestSimMachinesWithoutPartner(t *testing.T) {
 		dest := filepath.Join(t.TempDir(), "back")
 		if _, err := laptop.Restore(t.Context(), grange.Ref{Name: "tree"}, dest, nil); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// Two machines at home and no friend: either keeps what the other stores, and one copy is as good as one partner.
+func TestSimMachinesKeepForEachOther(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		anna := w.found("anna")
+		anna.run()
+		laptop, _ := w.add(anna, anna, "laptop")
+		laptop.run()
+		w.later(time.Minute)
+		tree := randomTree(1, 20_000)
+		put := anna.put("tree", tree)
+		if put.Worth.Survives != 0 || !put.Worth.Readable || put.Worth.Households != 1 || put.Worth.At["your other machines"] != put.Worth.Bytes {
+			t.Errorf("put: %+v", put)
+		}
+		w.later(time.Minute)
+		if total, used := laptop.Offer(t.Context()); used < 20_000 || used > total {
+			t.Errorf("the laptop gives %d, of which %d are used", total, used)
+		}
+		if check, err := anna.Check(t.Context(), "", nil); err != nil || check.Worth.Text != "survives your disk" {
+			t.Errorf("check: %+v, %v", check, err)
+		}
+		anna.stop() // its disk dies
+		laptop.mustHave("tree", tree)
+		status, err := laptop.Status(t.Context(), "tree")
+		if err != nil || status.Versions[0].Worth.Text != "not readable without your disk" {
+			t.Errorf("on the laptop itself: %+v, %v", status.Versions, err)
 		}
 	})
 }

@@ -184,12 +184,14 @@ func routeTable() []routeRow {
 		{
 			method: "POST", path: "/ask", limit: 16 << 10,
 			body:     func(k *kept) any { return k.ask() },
+			own:      "403 " + wire.CodeRefused,
 			stranger: unknown, partner: ok, other: "403 " + wire.CodeRefused, admitted: unknown,
 		},
 		{
 			method: "PUT", path: "/pieces/{score}", limit: 1 << 20,
 			body:     func(*kept) any { return spare },
 			query:    func(k *kept) string { return core.ScoreOf(spare).String() + k.under() },
+			own:      notFound,
 			stranger: unknown, partner: "201", other: notFound, admitted: unknown,
 		},
 		{
@@ -197,6 +199,7 @@ func routeTable() []routeRow {
 			body: func(k *kept) any {
 				return fields{"pieces": []fields{{"score": k.piece, "size": 0}}, "seconds": 1000}
 			},
+			own:      ok,
 			stranger: unknown, partner: ok, other: ok, admitted: unknown,
 			bo: func(t tester, a answer) {
 				if l := message[leaseOf](t, a); l.Lease == nil || len(l.Missing) > 0 {
@@ -212,6 +215,7 @@ func routeTable() []routeRow {
 		{ // cleo's release is by another than the caller, and so is bo's of a machine that is not bo's
 			method: "POST", path: "/release", limit: 256 << 10,
 			body:     func(k *kept) any { return fields{"release": k.release} },
+			own:      invalid,
 			stranger: unknown, partner: ok, other: invalid, admitted: unknown,
 			bo: func(t tester, a answer) {
 				if r := message[releasedOf](t, a); r.Aside != 0 || r.Alarm {
@@ -231,6 +235,7 @@ func routeTable() []routeRow {
 		},
 		{
 			method: "GET", path: "/leases",
+			own:      ok,
 			stranger: unknown, partner: ok, other: ok, admitted: ok,
 			bo: func(t tester, a answer) {
 				if l := message[leasesOf](t, a); len(l.Leases) == 0 {
@@ -246,6 +251,7 @@ func routeTable() []routeRow {
 		{
 			method: "GET", path: "/pieces/{score}",
 			query:    (*kept).score,
+			own:      notFound,
 			stranger: unknown, partner: ok, other: notFound, admitted: ok,
 			bo: func(t tester, a answer) {
 				if len(a.body) == 0 {
@@ -256,6 +262,7 @@ func routeTable() []routeRow {
 		{
 			method: "POST", path: "/prove", limit: 64 << 10,
 			body:     func(k *kept) any { return fields{"challenges": []fields{{"score": k.piece, "block": 0}}} },
+			own:      ok,
 			stranger: unknown, partner: ok, other: ok, admitted: unknown,
 			bo: func(t tester, a answer) {
 				if p := message[proofsOf](t, a).Proofs; len(p) != 1 || p[0].State != core.PieceOK {

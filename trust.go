@@ -211,8 +211,14 @@ func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
 	return out, nil
 }
 
+// homeName is what a person calls the own household, as one that holds pieces.
+const homeName = "your other machines"
+
 // nameOf returns what a person calls a household.
 func (a *Agent) nameOf(grid core.DID) string {
+	if grid == a.federation.Self().Grid {
+		return homeName
+	}
 	if p, ok := a.federation.Partner(grid); ok {
 		return p.Name
 	}

@@ -93,6 +93,7 @@ func TestLease(t *testing.T) {
 		"no owner":          func(l *Lease) { l.Owner = core.DID{} },
 		"no pact":           func(l *Lease) { l.Pact = core.Score{} },
 		"to oneself":        func(l *Lease) { l.Owner = l.Grid },
+		"without a pact":    func(l *Lease) { l.Pact = Home(l.Owner) },
 		"no pieces":         func(l *Lease) { l.Pieces = nil },
 		"too many pieces":   func(l *Lease) { l.Pieces = scores(PiecesMax + 1) },
 		"the zero piece":    func(l *Lease) { l.Pieces = []core.Score{{}} },

@@ -16,8 +16,9 @@ type Lease struct {
 	Holder core.DID `json:"holder"`
 	Grid   core.DID `json:"grid"`
 	// Owner is the household whose pieces they are.
-	Owner core.DID   `json:"owner"`
-	Pact  core.Score `json:"pact"`
+	Owner core.DID `json:"owner"`
+	// Pact is Home of the household where Grid and Owner are one, and only there.
+	Pact core.Score `json:"pact"`
 	// Pieces are 1 to PiecesMax scores that rise strictly.
 	Pieces []core.Score `json:"pieces"`
 	// Bytes is the size of all the pieces together, at most AmountMax.
@@ -50,6 +51,10 @@ type Admission struct {
 	Nonce   [32]byte `json:"nonce"`
 	Time    int64    `json:"time"`
 }
+
+// Home is what stands for a pact between the machines of one household, who need none: the score of
+// its DID.
+func Home(grid core.DID) core.Score { return core.ScoreOf(grid[:]) }
 
 // SignLease signs l with the holder's key. V is set. Errors: core.ErrInvalid.
 func SignLease(k identity.Key, l Lease) (identity.Signed, error) {
@@ -93,8 +98,8 @@ func (l Lease) check() error {
 	switch {
 	case l.Holder.IsZero() || l.Grid.IsZero() || l.Owner.IsZero() || l.Pact.IsZero():
 		return fmt.Errorf("%w: holder, grid, owner or pact is missing", core.ErrInvalid)
-	case l.Grid == l.Owner:
-		return fmt.Errorf("%w: the holder's household is the owner", core.ErrInvalid)
+	case (l.Grid == l.Owner) != (l.Pact == Home(l.Owner)):
+		return fmt.Errorf("%w: within a household under a pact, or between two without one", core.ErrInvalid)
 	case l.Bytes > AmountMax:
 		return fmt.Errorf("%w: %d bytes", core.ErrInvalid, l.Bytes)
 	case !isTime(l.From) || !isTime(l.Until) || l.Until <= l.From:

@@ -292,6 +292,9 @@ func makeVectors(t *testing.T) vectors {
 	l.Pact, r.Pact, n.Pact = id, id, id
 	signed, err := SignLease(bobAgent, l)
 	add(identity.KindLease, toValue(t, l, "", nil), signed, err)
+	l.Owner, l.Pact = l.Grid, Home(l.Grid)
+	signed, err = SignLease(bobAgent, l)
+	add(identity.KindLease, toValue(t, l, "", nil), signed, err)
 	signed, err = SignRelease(annaAgent, e)
 	add(identity.KindRelease, toValue(t, e, "", nil), signed, err)
 	signed, err = SignReceipt(annaAgent, r)

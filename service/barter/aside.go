@@ -102,6 +102,19 @@ func (b *Barter) setAside(ctx context.Context, owner, agent core.DID, s *identit
 	if !ok {
 		return releaseAnswer{}, fmt.Errorf("release of %s: %w", owner, core.ErrForbidden)
 	}
+	var release pact.Release
+	if s != nil {
+		var err error
+		if release, err = b.openRelease(*s, owner, agent); err != nil {
+			return releaseAnswer{}, err
+		}
+	}
+	return b.setAsidePieces(ctx, p, agent, release.Pieces, release.Time)
+}
+
+// setAsidePieces sets pieces of a household aside that a machine of it has released at a date.
+func (b *Barter) setAsidePieces(ctx context.Context, p Partner, agent core.DID, pieces []core.Score, at int64) (releaseAnswer, error) {
+	owner := p.Grid
 	b.mu.Lock()
 	a := b.account(owner)
 	b.mu.Unlock()
@@ -112,33 +125,27 @@ func (b *Barter) setAside(ctx context.Context, owner, agent core.DID, s *identit
 	if set.day, err = b.dayOf(owner, a, set.stamp); err != nil {
 		return releaseAnswer{}, err
 	}
-	if s != nil {
-		if err := b.setReleased(ctx, a, set, p, agent, *s); err != nil {
-			return releaseAnswer{}, err
-		}
+	if err := b.setReleased(ctx, a, set, p, agent, pieces, at); err != nil {
+		return releaseAnswer{}, err
 	}
 	return releaseAnswer{Aside: set.pieces, Alarm: set.day.alarmed(set.stamp), Left: max(set.day.left(), 0)}, nil
 }
 
-// setReleased sets the pieces of a release aside. The caller holds a.commit.
-func (b *Barter) setReleased(ctx context.Context, a *account, set *setting, p Partner, agent core.DID, s identity.Signed) error {
+// setReleased sets released pieces aside. The caller holds a.commit.
+func (b *Barter) setReleased(ctx context.Context, a *account, set *setting, p Partner, agent core.DID, pieces []core.Score, at int64) error {
 	owner := set.owner
-	release, err := b.openRelease(s, owner, agent)
-	if err != nil {
-		return err
-	}
 	lines := b.heldLines(owner)
 	l, err := lines.of(agent)
 	if err != nil {
 		return err
 	}
-	for _, piece := range release.Pieces {
-		if err := b.releaseOne(ctx, set, p, l, piece, release.Time); err != nil {
+	for _, piece := range pieces {
+		if err := b.releaseOne(ctx, set, p, l, piece, at); err != nil {
 			return err
 		}
 	}
 	if len(set.changes) > 0 {
-		l.passed(release.Time)
+		l.passed(at)
 		counted, err := lines.changes()
 		if err != nil {
 			return err

@@ -31,7 +31,9 @@ func (b *Barter) Audit(ctx context.Context, pieces []core.Piece, found func(core
 			return err
 		}
 		for _, h := range hs {
-			byAgent[h.Agent] = append(byAgent[h.Agent], held{h, p.Size})
+			if h.Agent != b.c.Key.DID() { // whoever placed it here asks for that
+				byAgent[h.Agent] = append(byAgent[h.Agent], held{h, p.Size})
+			}
 		}
 	}
 	var (

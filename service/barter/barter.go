@@ -11,13 +11,14 @@ import (
 	"github.com/grange-grid/grange/pure/policy"
 )
 
-// Partner is what barter needs to know of a household with which we have a pact.
+// Partner is what barter needs to know of a household with which we have a pact, or of our own.
 type Partner struct {
 	Grid core.DID
 	Name string
-	// Pact is the pact's id.
+	// Pact is the pact's id; our own household's is pact.Home.
 	Pact core.Score
-	// Gives is what they give us, Given what we give them, in bytes of storage.
+	// Gives is what they give us, Given what we give them, in bytes of storage. To our own household a
+	// machine gives all that it offers, whatever stands here.
 	Gives, Given int64
 	// Policy names how we answer what they ask for under the pact; "" or one that is not known
 	// here leaves it to the Config.
@@ -43,7 +44,8 @@ func (p Partner) leaseMost(now int64) int64 {
 	return max(0, min(p.leaseSeconds(), p.Ends-now))
 }
 
-// Partners tells who our partners are; federation knows. Its methods are called at once.
+// Partners tells who our partners are; federation knows. Our own household is among them, with all its
+// machines. Its methods are called at once.
 type Partners interface {
 	// All returns every partner, in a stable order.
 	All() []Partner
@@ -119,7 +121,7 @@ type Barter struct {
 	lines map[core.DID]chan struct{}
 	// asked is when holders were last asked how much they would take back.
 	asked map[core.DID]asking
-	// listed are partners' machines as giveUpRemoved saw them last; nil before.
+	// listed are partners' machines as GiveUpRemoved saw them last; nil before.
 	listed map[core.DID]bool
 	// coming is how many bytes are being put just now, landed how many have been
 	// since the start: what was free before they landed is less by them.

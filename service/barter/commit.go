@@ -2,6 +2,7 @@ package barter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -18,11 +19,11 @@ func (p *Placement) Commit(ctx context.Context, done bool) map[core.DID]error {
 	var mu sync.Mutex
 	failed := map[core.DID]error{}
 	var g sync.WaitGroup
-	for grid, l := range p.lanes {
+	for l := range p.all() {
 		g.Go(func() {
 			if err := l.commit(ctx, done); err != nil {
 				mu.Lock()
-				failed[grid] = err
+				failed[l.partner.Grid] = errors.Join(failed[l.partner.Grid], err)
 				mu.Unlock()
 			}
 		})

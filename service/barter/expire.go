@@ -47,6 +47,11 @@ func (b *Barter) expire(ctx context.Context) error {
 			return nil
 		}
 		rest = rest[dateSize:]
+		if owner := core.DID(rest[:didSize]); owner == b.c.Grid {
+			if err := b.renewHere(ctx, core.Score(rest[didSize:]), until); err != nil {
+				return err
+			}
+		}
 		if err := b.expireLease(core.DID(rest[:didSize]), core.Score(rest[didSize:]), until, c.Key); err != nil {
 			return err
 		}

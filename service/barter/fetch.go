@@ -60,19 +60,28 @@ func (b *Barter) reach(ctx context.Context, agent core.DID) error {
 	return err
 }
 
-// Fetch returns a piece of ours, verified, from any holder of it; buf is where
+// Fetch returns a piece of ours, verified, from this machine or any other holder of it; buf is where
 // it goes if it is large enough. Errors: ErrNotExist if nobody is known to hold it,
 // ErrUnreachable if none of those can be reached, ErrCorrupt if what came is not
 // the piece. Now says to try also machines that failed to answer a moment ago.
 func (b *Barter) Fetch(ctx context.Context, p core.Piece, buf []byte, now bool) ([]byte, error) {
+	data, err := b.fetchHere(ctx, p, buf)
+	if err == nil {
+		return data, nil
+	}
+	var failures []error
+	if !errors.Is(err, core.ErrNotExist) {
+		b.c.Log.Warn("a piece of our own cannot be read", "err", err)
+		failures = append(failures, err)
+	}
 	held, err := b.Held(p.Score)
 	if err != nil {
 		return nil, err
 	}
-	if len(held) == 0 {
+	held = slices.DeleteFunc(held, func(h core.Holding) bool { return h.Agent == b.c.Key.DID() })
+	if len(held)+len(failures) == 0 {
 		return nil, fmt.Errorf("piece %s: no holder known: %w", p.Score.Short(), core.ErrNotExist)
 	}
-	var failures []error
 	var down []core.Holding
 	for _, h := range held {
 		if err := b.isDown(h.Agent); err != nil {

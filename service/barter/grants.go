@@ -153,6 +153,9 @@ func (b *Barter) decide(p Partner, ask core.Ask, facts policy.Facts, overdue boo
 		return policy.Decision{Policy: "receipt", Reason: reasonOverdue}
 	}
 	table := b.c.Policy
+	if b.isHome(p) {
+		table = policy.Table{ByWhy: map[core.WhyKind]policy.Policy{core.WhyPact: policy.Own}}
+	}
 	if named, ok := policy.Named(p.Policy); ok {
 		table = policy.Table{ByWhy: maps.Clone(table.ByWhy)}
 		table.ByWhy[core.WhyPact] = named
@@ -162,6 +165,9 @@ func (b *Barter) decide(p Partner, ask core.Ask, facts policy.Facts, overdue boo
 
 // owesReceipt tells whether a machine is granted nothing new until it has sent a receipt.
 func (b *Barter) owesReceipt(owner, agent core.DID) (bool, error) {
+	if owner == b.c.Grid {
+		return false, nil
+	}
 	l, err := b.lineOf(asHolder, owner, agent) // as it was written last: whoever writes it may take long
 	return err == nil && l.overdue(b.c.Clock.Now().Unix(), b.ran()), err
 }

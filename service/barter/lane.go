@@ -25,10 +25,11 @@ const (
 	roomsLostMax = 3 // grants that a holder may have forgotten
 )
 
-// lane is one partner household as a holder, for the length of one placement.
+// lane is one partner household, or one machine of our own, as a holder, for the length of one placement.
 type lane struct {
 	b       *Barter
 	partner Partner
+	agents  []core.DID // of which the first that answers is agent
 	agent   core.DID
 	// Each put holds one of the streams; whoever takes room is the only asker.
 	streams chan struct{}
@@ -60,18 +61,18 @@ type pendingPiece struct {
 	segment string
 }
 
-func newLane(b *Barter, p Partner, expect int64) *lane {
+func newLane(b *Barter, p Partner, agents []core.DID, expect int64) *lane {
 	return &lane{
-		b: b, partner: p, agent: p.Agents[0], expect: expect,
+		b: b, partner: p, agents: agents, agent: agents[0], expect: expect,
 		streams: make(chan struct{}, laneStreams), asker: make(chan struct{}, 1),
 	}
 }
 
-// choose takes the first machine of the household that answers. It fails only
+// choose takes the first of its machines that answers. It fails only
 // when ctx has ended.
 func (l *lane) choose(ctx context.Context) error {
 	var last error
-	for _, agent := range l.partner.Agents {
+	for _, agent := range l.agents {
 		err := l.b.reach(ctx, agent)
 		if err == nil {
 			l.agent = agent
@@ -100,6 +101,19 @@ func (l *lane) stopped() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.stop
+}
+
+// refused tells why less was sent here than should have been, or nil.
+func (l *lane) refused() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.stop != nil:
+		return l.stop
+	case l.short:
+		return l.refusal
+	}
+	return nil
 }
 
 // lost tells whether the holder went out of reach, so that what has been stored there and not leased
@@ -202,7 +216,7 @@ func (l *lane) fill(ctx context.Context, need, size int64) (more bool, err error
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		l.refused(err)
+		l.note(err)
 		denial, ok := errors.AsType[*core.Denial](err)
 		if !ok || denial.Counter == nil || denial.Counter.Amount < size || denial.Counter.Amount >= amount {
 			break
@@ -212,8 +226,8 @@ func (l *lane) fill(ctx context.Context, need, size int64) (more bool, err error
 	return false, nil
 }
 
-// refused notes why an ask was not granted.
-func (l *lane) refused(err error) {
+// note notes why an ask was not granted.
+func (l *lane) note(err error) {
 	if !errors.Is(err, core.ErrRefused) && !errors.Is(err, core.ErrBusy) && !errors.Is(err, core.ErrFull) {
 		l.fail(err)
 		return

@@ -17,7 +17,7 @@ const (
 	learnUnknownMax = 1 << 20 // pieces that no segment table of ours knows: 1 TiB
 )
 
-// Learn asks every machine of a partner for the leases that our household has
+// Learn asks every machine of a partner, or each other one of our own household, for the leases that our household has
 // there, checks them and records where our pieces lie. sizeOf gives the size of a
 // piece that our segment tables know; what they do not know is recorded with size
 // 0, and renewed. It returns how many pieces of either kind are recorded at the partner
@@ -29,7 +29,7 @@ func (b *Barter) Learn(ctx context.Context, grid core.DID, sizeOf func(core.Scor
 		return 0, 0, fmt.Errorf("leases of %s: %w", grid, core.ErrNotExist)
 	}
 	var failures []error
-	for _, agent := range p.Agents {
+	for _, agent := range b.away(p) {
 		if err := b.learnFrom(ctx, p, agent, sizeOf, learnUnknownMax); err != nil {
 			failures = append(failures, fmt.Errorf("leases at %s: %w", p.Name, err))
 		}

@@ -72,8 +72,10 @@ func (b *Barter) lease(ctx context.Context, owner, agent core.DID, in leaseReque
 		owner: owner, agent: agent, agents: p.Agents, lines: b.heldLines(owner), asked: in.ID,
 		holding: h, from: now, until: now + min(in.Seconds, most), ran: b.ran(),
 	}
-	if err := b.underPact(l, p); err != nil {
-		return leaseAnswer{}, err
+	if !agent.IsZero() {
+		if err := b.underPact(l, p); err != nil {
+			return leaseAnswer{}, err
+		}
 	}
 	sized := true
 	for _, piece := range in.Pieces {
@@ -255,9 +257,9 @@ func (b *Barter) record(ctx context.Context, p Partner, a *account, l *leasing, 
 		l.added.Leases = int64(len(raw))
 	}
 	b.mu.Lock()
-	used := a.used.plus(l.added)
+	used, most := a.used.plus(l.added), leaseBytesMin+b.given(p)/leaseShare
 	b.mu.Unlock()
-	if most := leaseBytesMin + p.Given/leaseShare; used.Leases > most {
+	if used.Leases > most {
 		return &core.Denial{Reason: fmt.Sprintf("the leases kept here for you may have %d bytes; renew more pieces at a time", most)}
 	}
 	changes, score, err := b.leaseChanges(l, a, raw, used)

@@ -8,9 +8,9 @@ import (
 	"github.com/grange-grid/grange/core"
 )
 
-// giveUpRemoved releases what lies at machines that their households list no more, as after a recovery
+// GiveUpRemoved releases what lies at machines that their households list no more, as after a recovery
 // from a dead disk: it is lost to us, and has to be made anew. It looks only when who is listed has changed.
-func (b *Barter) giveUpRemoved(ctx context.Context) error {
+func (b *Barter) GiveUpRemoved(ctx context.Context) error {
 	listed := b.agents()
 	b.mu.Lock()
 	same := b.listed != nil && maps.EqualFunc(b.listed, listed, func(bool, Partner) bool { return true })

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/pure/policy"
 )
 
@@ -96,10 +97,14 @@ func (b *Barter) facts(p Partner, free, total, landed int64) policy.Facts {
 		promised += a.unsent()
 	}
 	mine := b.account(p.Grid)
+	offered := p.Given
+	if b.isHome(p) {
+		offered = pact.AmountMax // the room alone bounds it
+	}
 	return policy.Facts{
 		Now:     b.c.Clock.Now().Unix(),
 		Room:    max(0, min(b.offer-used, free-Reserve(total)-promised)),
-		Offered: p.Given,
+		Offered: offered,
 		Used:    mine.used.Bytes + mine.granted(),
 		Partner: p.Name,
 		Total:   b.offer,
@@ -110,11 +115,11 @@ func (b *Barter) facts(p Partner, free, total, landed int64) policy.Facts {
 func (b *Barter) others(p Partner, all []Partner, asks map[core.DID]bool) []policy.Other {
 	var out []policy.Other
 	for _, o := range all {
-		if o.Grid == p.Grid {
+		if o.Grid == p.Grid || len(b.away(o)) == 0 {
 			continue
 		}
 		theirs := b.account(o.Grid)
-		out = append(out, policy.Other{Offered: o.Given, Used: theirs.used.Bytes + theirs.granted(), Asks: asks[o.Grid]})
+		out = append(out, policy.Other{Offered: b.given(o), Used: theirs.used.Bytes + theirs.granted(), Asks: asks[o.Grid]})
 	}
 	return out
 }

@@ -20,8 +20,16 @@ func (b *Barter) Placed(grid core.DID) int64 {
 
 // Held returns who has promised to keep a piece of ours, also where the promise has
 // ended: it may be there all the same, and comes back by renewal. Where it was released to is not told.
+// Of what our other machines have placed here, this one is among the holders.
 func (b *Barter) Held(piece core.Score) ([]core.Holding, error) {
 	var out []core.Holding
+	here, ok, err := b.here(piece)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		out = append(out, here)
+	}
 	for c, err := range b.c.Books.Scan(join(placedPrefix, piece[:]), nil) {
 		if err != nil {
 			return nil, fmt.Errorf("look up piece %s: %w", piece.Short(), err)

@@ -3,6 +3,7 @@ package barter
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,17 +23,17 @@ const expectSpare = 16
 // Its methods may be called at once.
 type Placement struct {
 	b     *Barter
-	lanes map[core.DID]*lane
+	lanes map[core.DID][]*lane // by household
 	turn  atomic.Int64
 }
 
 // Place begins a placement of about expect bytes of pieces in all, at the partners that are
-// not leaving. It reaches each of these once; those that do not answer take no part, and Refusals says so.
+// not leaving and at our other machines. It reaches each of these once; those that do not answer take no part, and Refusals says so.
 // Errors: core.ErrNotExist if there is no partner, ctx's.
 func (b *Barter) Place(ctx context.Context, expect int64) (*Placement, error) {
 	var partners []Partner
 	for _, partner := range b.c.Partners.All() {
-		if len(partner.Agents) > 0 && !partner.Leaving {
+		if len(b.away(partner)) > 0 && !partner.Leaving {
 			partners = append(partners, partner)
 		}
 	}
@@ -40,13 +41,16 @@ func (b *Barter) Place(ctx context.Context, expect int64) (*Placement, error) {
 		return nil, fmt.Errorf("no partner: %w", core.ErrNotExist)
 	}
 	share := max(0, expect) / int64(len(partners))
-	p := &Placement{b: b, lanes: make(map[core.DID]*lane, len(partners))}
+	p := &Placement{b: b, lanes: make(map[core.DID][]*lane, len(partners))}
 	p.turn.Store(int64(randomBelow(1 << 16))) // or the odd pieces of small puts would always go to the same
 	var reached errgroup.Group
 	for _, partner := range partners {
-		l := newLane(b, partner, share+share/expectSpare)
-		p.lanes[partner.Grid] = l
-		reached.Go(func() error { return l.choose(ctx) })
+		berths := b.berths(partner)
+		for _, agents := range berths {
+			l := newLane(b, partner, agents, (share+share/expectSpare)/int64(len(berths)))
+			p.lanes[partner.Grid] = append(p.lanes[partner.Grid], l)
+			reached.Go(func() error { return l.choose(ctx) })
+		}
 	}
 	if err := reached.Wait(); err != nil {
 		return nil, err
@@ -54,11 +58,24 @@ func (b *Barter) Place(ctx context.Context, expect int64) (*Placement, error) {
 	return p, nil
 }
 
+// all yields the lanes.
+func (p *Placement) all() iter.Seq[*lane] {
+	return func(yield func(*lane) bool) {
+		for _, lanes := range p.lanes {
+			for _, l := range lanes {
+				if !yield(l) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Households returns those that can still take pieces, in order of their DIDs.
 func (p *Placement) Households() []core.DID {
 	var out []core.DID
-	for grid, l := range p.lanes {
-		if l.usable() {
+	for grid, lanes := range p.lanes {
+		if slices.ContainsFunc(lanes, (*lane).usable) {
 			out = append(out, grid)
 		}
 	}
@@ -66,18 +83,19 @@ func (p *Placement) Households() []core.DID {
 	return out
 }
 
-// Refusals says, of each partner that took less than it was asked to, why.
+// Refusals says, of each household that took less than it was asked to, why.
 func (p *Placement) Refusals() map[core.DID]error {
 	out := map[core.DID]error{}
-	for grid, l := range p.lanes {
-		l.mu.Lock()
-		switch {
-		case l.stop != nil:
-			out[grid] = l.stop
-		case l.refusal != nil && l.short:
-			out[grid] = l.refusal
+	for grid, lanes := range p.lanes {
+		why := lanes[0].refused()
+		for _, l := range lanes[1:] { // what one machine of ours does not take, another may
+			if l.refused() == nil {
+				why = nil
+			}
 		}
-		l.mu.Unlock()
+		if why != nil {
+			out[grid] = why
+		}
 	}
 	return out
 }
@@ -180,7 +198,7 @@ func (sp *spreading) settle() {
 }
 
 // deal says who should be given which of want now.
-func (sp *spreading) deal(want []int) map[core.DID][]int {
+func (sp *spreading) deal(want []int) map[*lane][]int {
 	total := sp.segment.Total()
 	have := map[core.DID][]int{}
 	for grid, indexes := range sp.held {
@@ -191,8 +209,14 @@ func (sp *spreading) deal(want []int) map[core.DID][]int {
 		have[grid] = append(have[grid], at.index)
 	}
 	var hs []place.Household
-	for grid, l := range sp.p.lanes {
-		hs = append(hs, place.Household{DID: grid, Held: have[grid], Room: l.fits(int64(sp.segment.Size), total)})
+	room := map[*lane]int{}
+	for grid, lanes := range sp.p.lanes {
+		h := place.Household{DID: grid, Held: have[grid]}
+		for _, l := range lanes {
+			room[l] = l.fits(int64(sp.segment.Size), total)
+			h.Room += room[l]
+		}
+		hs = append(hs, h)
 	}
 	for grid, indexes := range have { // a holder that is no lane of ours still counts
 		if sp.p.lanes[grid] == nil {
@@ -200,20 +224,36 @@ func (sp *spreading) deal(want []int) map[core.DID][]int {
 		}
 	}
 	give, _ := place.Spread(total, hs, sp.turn)
+	out := map[*lane][]int{}
 	for grid, indexes := range give {
-		give[grid] = slices.DeleteFunc(indexes, func(i int) bool { return !slices.Contains(want, i) })
-		if len(give[grid]) == 0 {
-			delete(give, grid)
+		for _, i := range indexes {
+			if slices.Contains(want, i) {
+				l := sp.least(sp.p.lanes[grid], room, out)
+				out[l] = append(out[l], i)
+			}
 		}
 	}
-	return give
+	return out
+}
+
+// least returns the lane of a household that has room for one more than it is given, and is given least. Among
+// equals the turn decides.
+func (sp *spreading) least(lanes []*lane, room map[*lane]int, given map[*lane][]int) *lane {
+	var out *lane
+	for n := range lanes {
+		l := lanes[(n+sp.turn)%len(lanes)]
+		if len(given[l]) < room[l] && (out == nil || len(given[l]) < len(given[out])) {
+			out = l
+		}
+	}
+	return out
 }
 
 // round sends what was dealt. It returns when nothing is under way any more.
-func (sp *spreading) round(ctx context.Context, give map[core.DID][]int) error {
+func (sp *spreading) round(ctx context.Context, give map[*lane][]int) error {
 	var g errgroup.Group
-	for grid, indexes := range give {
-		g.Go(func() error { return sp.bring(ctx, sp.p.lanes[grid], indexes) })
+	for l, indexes := range give {
+		g.Go(func() error { return sp.bring(ctx, l, indexes) })
 	}
 	return g.Wait()
 }
@@ -243,7 +283,7 @@ func (sp *spreading) bring(ctx context.Context, l *lane, indexes []int) error {
 // Drop gives up the pieces of a segment that have not been leased yet: their
 // holders forget them when the grant ends.
 func (p *Placement) Drop(segment []byte) {
-	for _, l := range p.lanes {
+	for l := range p.all() {
 		l.mu.Lock()
 		l.pending = slices.DeleteFunc(l.pending, func(q pendingPiece) bool {
 			if q.segment != string(segment) {

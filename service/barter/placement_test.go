@@ -171,7 +171,7 @@ func TestACommitBesideASegment(t *testing.T) {
 	for range laneStreams {
 		<-entered
 	}
-	l := p.lanes[holder.grid]
+	l := p.lanes[holder.grid][0]
 	if err := l.ask(t.Context(), 1_000); err != nil { // as another segment would
 		t.Fatal(err)
 	}
@@ -349,7 +349,7 @@ func TestASegmentWithTooFewPlacesIsGivenUp(t *testing.T) {
 // wantNothingOpen checks that no room waits for a piece, or it would never be given back.
 func wantNothingOpen(t *testing.T, p *Placement) {
 	t.Helper()
-	for _, l := range p.lanes {
+	for l := range p.all() {
 		for _, r := range l.rooms {
 			if r.open != 0 {
 				t.Errorf("a room waits for %d pieces", r.open)

@@ -52,6 +52,9 @@ func (l *line) due(now, ran int64) bool {
 // receiptIfFresh sends a receipt if enough was leased for one, after what is being leased just now.
 // If that fails, it is sent when it is asked for.
 func (b *Barter) receiptIfFresh(ctx context.Context, p Partner, agent core.DID) {
+	if b.isHome(p) {
+		return
+	}
 	unlock, err := b.lockLine(ctx, agent)
 	if err != nil {
 		return
@@ -75,7 +78,7 @@ func (b *Barter) sendDue(ctx context.Context) error {
 	var failures []error
 	for _, l := range lines {
 		p, ok := b.c.Partners.Of(l.grid)
-		if !ok || !slices.Contains(p.Agents, l.agent) || !l.due(b.c.Clock.Now().Unix(), b.ran()) || b.isDown(l.agent) != nil {
+		if !ok || b.isHome(p) || !slices.Contains(p.Agents, l.agent) || !l.due(b.c.Clock.Now().Unix(), b.ran()) || b.isDown(l.agent) != nil {
 			continue
 		}
 		err := b.sendReceipt(ctx, p, l.agent)

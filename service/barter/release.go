@@ -28,6 +28,15 @@ func (b *Barter) Release(ctx context.Context, holdings []core.Holding) error {
 		if err := b.queueRelease(batch); err != nil {
 			return err
 		}
+		var here []core.Score
+		for _, h := range batch {
+			if h.Agent == b.c.Key.DID() {
+				here = append(here, h.Score)
+			}
+		}
+		if err := b.releaseHere(ctx, here); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -103,7 +112,7 @@ func (b *Barter) Deliver(ctx context.Context) error {
 	var failures []error
 	for _, p := range b.c.Partners.All() {
 		for _, agent := range p.Agents {
-			if b.isDown(agent) != nil || !b.due(agent, agents[agent]) {
+			if agent == b.c.Key.DID() || b.isDown(agent) != nil || !b.due(agent, agents[agent]) {
 				continue
 			}
 			err := b.deliverTo(ctx, p, agent, agents[agent])

@@ -23,7 +23,7 @@ func (b *Barter) tidy(ctx context.Context) error {
 	b.mu.Lock()
 	b.endIdle(b.c.Clock.Now())
 	b.mu.Unlock()
-	return errors.Join(b.expire(ctx), b.expireEnded(ctx), b.reclaim(ctx), b.forgetEnded(), b.forgetTaken(), b.forgetReleased(), b.giveUpRemoved(ctx), b.drop(ctx))
+	return errors.Join(b.expire(ctx), b.expireEnded(ctx), b.reclaim(ctx), b.forgetEnded(), b.forgetTaken(), b.forgetReleased(), b.GiveUpRemoved(ctx), b.drop(ctx))
 }
 
 // renewDue asks every holder for a new lease over those of our pieces whose lease

@@ -23,9 +23,16 @@ func (b *Barter) Renew(ctx context.Context, pieces []core.Score) (missing []core
 			return nil, err
 		}
 	}
+	here, err := b.keepHere(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
 	partners := b.agents()
 	var failures []error
 	have, away := map[core.Score]bool{}, map[core.Score]bool{}
+	for _, piece := range here {
+		have[piece] = true
+	}
 	for agent, at := range byAgent {
 		p, ok := partners[agent]
 		if !ok {

@@ -114,16 +114,19 @@ type proveAnswer struct {
 
 // Routes returns barter's piece of the peer protocol.
 func (b *Barter) Routes() []wire.Route {
-	own := wire.Partner | wire.Admitted
+	const (
+		owner = wire.Partner | wire.Own
+		own   = owner | wire.Admitted
+	)
 	return []wire.Route{
-		{Method: "POST", Path: "/ask", Who: wire.Partner, Limit: askLimit, Handler: wire.Handle(b.handleAsk)},
-		{Method: "PUT", Path: "/pieces/{score}", Who: wire.Partner, Limit: erasure.PieceSizeMax, Handler: http.HandlerFunc(b.handlePut)},
+		{Method: "POST", Path: "/ask", Who: owner, Limit: askLimit, Handler: wire.Handle(b.handleAsk)},
+		{Method: "PUT", Path: "/pieces/{score}", Who: owner, Limit: erasure.PieceSizeMax, Handler: http.HandlerFunc(b.handlePut)},
 		{Method: "GET", Path: "/pieces/{score}", Who: own, Handler: http.HandlerFunc(b.handleGet)},
-		{Method: "POST", Path: "/leases", Who: wire.Partner, Limit: leaseLimit, Handler: wire.Handle(b.handleLease)},
-		{Method: "POST", Path: "/release", Who: wire.Partner, Limit: releaseLimit, Handler: wire.Handle(b.handleRelease)},
+		{Method: "POST", Path: "/leases", Who: owner, Limit: leaseLimit, Handler: wire.Handle(b.handleLease)},
+		{Method: "POST", Path: "/release", Who: owner, Limit: releaseLimit, Handler: wire.Handle(b.handleRelease)},
 		{Method: "POST", Path: "/receipt", Who: wire.Partner, Limit: receiptLimit, Handler: wire.Handle(b.handleReceipt)},
 		{Method: "GET", Path: "/leases", Who: own, Handler: http.HandlerFunc(b.handleLeases)},
-		{Method: "POST", Path: "/prove", Who: wire.Partner, Limit: proveLimit, Handler: wire.Handle(b.handleProve)},
+		{Method: "POST", Path: "/prove", Who: owner, Limit: proveLimit, Handler: wire.Handle(b.handleProve)},
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/erasure"
 	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/pure/policy"
 )
 
@@ -46,14 +47,26 @@ type world struct {
 	clock core.Clock
 	homes []*home
 	pacts byte // how often all pacts were ended and made anew
+	// removed are machines that their household has no more.
+	removed map[core.DID]bool
 }
 
 // newWorld makes n homes that serve each other over real HTTP.
 func newWorld(t testing.TB, clock core.Clock, n int) *world {
 	t.Helper()
-	w := &world{t: t, net: sim.NewNetwork(1), clock: clock}
+	var grids []byte
 	for i := range n {
-		w.homes = append(w.homes, &home{w: w, grid: identity.KeyOf([32]byte{1, byte(i)}).DID(), key: identity.KeyOf([32]byte{2, byte(i)}), days: 180})
+		grids = append(grids, byte(i))
+	}
+	return newFamilies(t, clock, grids)
+}
+
+// newFamilies makes a home, a machine that is, for each of grids; those with one number are one household's.
+func newFamilies(t testing.TB, clock core.Clock, grids []byte) *world {
+	t.Helper()
+	w := &world{t: t, net: sim.NewNetwork(1), clock: clock, removed: map[core.DID]bool{}}
+	for i, grid := range grids {
+		w.homes = append(w.homes, &home{w: w, grid: identity.KeyOf([32]byte{1, grid}).DID(), key: identity.KeyOf([32]byte{2, byte(i)}), days: 180})
 	}
 	for _, h := range w.homes {
 		h.start()
@@ -228,7 +241,13 @@ func (h *home) real(route string) http.Handler {
 // Classify knows machines as partners.
 func (h *home) Classify(_ context.Context, agent core.DID) (wire.Caller, error) {
 	for _, o := range h.w.homes {
-		if o.agent() == agent && o != h {
+		switch {
+		case o.agent() != agent || o == h:
+		case h.w.removed[agent]:
+			return wire.Caller{}, &wire.Error{Code: wire.CodeRevoked, Message: "gone"}
+		case o.grid == h.grid:
+			return wire.Caller{Grid: o.grid, Class: wire.Own}, nil
+		default:
 			return wire.Caller{Grid: o.grid, Class: wire.Partner}, nil
 		}
 	}
@@ -246,7 +265,8 @@ func pactOf(a, b core.DID) core.Score {
 func (h *home) All() []Partner {
 	var out []Partner
 	for _, o := range h.w.homes {
-		if p, ok := h.Of(o.grid); ok {
+		known := slices.ContainsFunc(out, func(p Partner) bool { return p.Grid == o.grid })
+		if p, ok := h.Of(o.grid); ok && !known {
 			out = append(out, p)
 		}
 	}
@@ -258,6 +278,9 @@ func (h *home) Of(grid core.DID) (Partner, bool) {
 	h.mu.Lock()
 	given, days, without, mine := h.given, h.days, h.without[grid], h.ends
 	h.mu.Unlock()
+	if grid == h.grid {
+		return h.own()
+	}
 	for i, o := range h.w.homes {
 		if o.grid != grid || o == h || without {
 			continue
@@ -276,6 +299,21 @@ func (h *home) Of(grid core.DID) (Partner, bool) {
 		}, true
 	}
 	return Partner{}, false
+}
+
+// own is the home's own household, if it has more machines, or had.
+func (h *home) own() (Partner, bool) {
+	p := Partner{Grid: h.grid, Name: "home", Pact: pact.Home(h.grid), LeaseDays: h.days, AsideDays: 14}
+	all := 0
+	for _, o := range h.w.homes {
+		if o.grid != h.grid {
+			continue
+		}
+		if all++; !h.w.removed[o.agent()] {
+			p.Agents = append(p.Agents, o.agent())
+		}
+	}
+	return p, all > 1
 }
 
 // caller is a client that counts what is made afresh.

@@ -2,14 +2,28 @@ package federation
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/grange-grid/grange/core"
 )
 
 // Greet greets a partner now, as Run does from time to time. It is no error that some of its
-// machines are away. Errors: core.ErrUnreachable.
-func (f *Federation) Greet(ctx context.Context, grid core.DID) error { return f.visit(ctx, grid) }
+// machines are away. With our own household it greets our other machines. Errors: core.ErrUnreachable.
+func (f *Federation) Greet(ctx context.Context, grid core.DID) error {
+	if grid != f.self.Grid {
+		return f.visit(ctx, grid)
+	}
+	var errs []error
+	for _, agent := range f.others() {
+		errs = append(errs, f.visitOwn(ctx, agent))
+	}
+	if slices.Contains(errs, nil) {
+		return nil
+	}
+	return errors.Join(errs...)
+}
 
 // ClockAhead returns how far a partner's clock was ahead of ours when it was last heard, to a minute
 // or so; ok is false if it was not heard since this machine started, or since our clock has jumped.

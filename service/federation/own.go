@@ -45,6 +45,19 @@ type Machine struct {
 	Head uint64
 }
 
+// Home returns our own household as if it were a partner: its machines, this one among them, keep pieces for each
+// other without a pact. When each was seen Machines tells.
+func (f *Federation) Home() Partner {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := Partner{Grid: f.self.Grid, Name: f.self.Name, Pact: pact.Home(f.self.Grid), Terms: pact.Terms{}.WithDefaults()}
+	newest, _ := f.own.chain.Newest()
+	for _, a := range newest.Agents {
+		out.Agents = append(out.Agents, AgentAddrs{DID: a.DID, Addrs: f.c.Known.Of(a.DID)})
+	}
+	return out
+}
+
 // Machines returns our household's machines, this one first, then by DID, and those that
 // were removed, of which nothing but name and head is known.
 func (f *Federation) Machines() (list, removed []Machine, err error) {

@@ -181,14 +181,14 @@ func (c *checking) audit(ctx context.Context, ids [][]byte) error {
 		if err != nil {
 			return err
 		}
-		proven, err := c.v.heldOf(s, c.found.unproven)
+		lasting, proven, err := c.v.lasting(s, c.found.unproven)
 		if err != nil {
 			return err
 		}
 		c.out.Segments++
 		c.out.Pieces += s.Total()
 		c.out.Unheld += len(promised.lacking(s, len(promised)))
-		c.out.Worth.add(s, proven)
+		c.out.Worth.add(s, lasting, proven)
 	}
 	return nil
 }

@@ -16,8 +16,8 @@ type spot struct {
 // promises count for what. Nil finds nothing wrong.
 type findings struct {
 	now bool // what is away counts as lost
-	// leaves tells of which households what they hold is replaced; nil: of none.
-	leaves func(core.DID) bool
+	// leaves tells which holdings are replaced for where they are; nil: none.
+	leaves func(core.Holding) bool
 
 	mu  sync.Mutex
 	bad map[spot]core.PieceState
@@ -58,7 +58,7 @@ func (f *findings) dead(h core.Holding) bool {
 // lost tells which holdings a mending replaces: the dead ones, and those of a holder that is
 // away, when the person says that it will not come back, or that leaves.
 func (f *findings) lost(h core.Holding) bool {
-	return f.dead(h) || f != nil && (f.now && f.unproven(h) || f.leaves != nil && f.leaves(h.Grid))
+	return f.dead(h) || f != nil && (f.now && f.unproven(h) || f.leaves != nil && f.leaves(h))
 }
 
 // struck notes that a holding was struck out: the next one at that spot is a new one.

@@ -33,8 +33,9 @@ type Standing struct {
 type ImproveOptions struct {
 	// Budget is how many bytes of pieces are placed at most.
 	Budget int64
-	// Partners are those households that may hold pieces. What one holds that is not among them stays.
-	Partners map[core.DID]Standing
+	// Partners are those households that may hold pieces, our own among them, Machines our own other machines. What
+	// one holds that is not among them stays.
+	Partners, Machines map[core.DID]Standing
 	// Progress is called now and then.
 	Progress func(Progress)
 }
@@ -118,9 +119,12 @@ func (f *filling) within(ctx context.Context, todo []improvement, budget int64) 
 	return false, nil
 }
 
-// leaves tells whether what a household holds is to be replaced.
-func (o ImproveOptions) leaves(grid core.DID) bool {
-	p, known := o.Partners[grid]
+// leaves tells whether a holding is to be replaced because its household, or our own machine, leaves or is away.
+func (o ImproveOptions) leaves(h core.Holding) bool {
+	p, known := o.Machines[h.Agent]
+	if !known {
+		p, known = o.Partners[h.Grid]
+	}
 	return known && (p.Leaving || p.Away >= ReplaceAfter)
 }
 
@@ -197,13 +201,10 @@ func (v *Vault) improvable(ctx context.Context, o ImproveOptions, found *finding
 }
 
 // dropSpares gives up holdings of pieces that another household holds as well, as when a move was
-// broken off between the new lease and the release, or a holder came back whose pieces had been made again.
-// It changes held. The holder that keeps the piece is here, and the segment survives no less.
+// broken off between the new lease and the release, or a holder came back whose pieces had been made again;
+// and what this machine has itself that another has too. It changes held. The holder that keeps the piece is here, and the segment survives no less.
 func (v *Vault) dropSpares(ctx context.Context, s manifest.Segment, held holders, o ImproveOptions) error {
-	spare := held.spare(s, o.takers())
-	if len(spare) == 0 {
-		return nil
-	}
+	spare, elsewhere, self := held.spare(s, o.takers()), held.pieces(), v.c.Household.Agent()
 	var gone []core.Holding
 	for i := range s.Total() {
 		at, err := v.c.Barter.Held(s.Piece(i))
@@ -211,10 +212,13 @@ func (v *Vault) dropSpares(ctx context.Context, s manifest.Segment, held holders
 			return err
 		}
 		for _, h := range at {
-			if spare[h.Grid].has(i) {
+			if mine := h.Agent == self; mine && elsewhere.has(i) || !mine && spare[h.Grid].has(i) {
 				gone = append(gone, h)
 			}
 		}
+	}
+	if len(gone) == 0 {
+		return nil
 	}
 	if err := v.c.Barter.Release(ctx, gone); err != nil {
 		return fmt.Errorf("give up what is held twice: %w", err)

@@ -69,6 +69,7 @@ func (f *filling) all(ctx context.Context, uses segmentSet) error {
 type task struct {
 	segment manifest.Segment
 	held    holders
+	lasting holders // without this machine
 	crowded holders // holdings that others are to have instead
 	placed  int     // pieces that somebody took
 	lost    bool
@@ -118,11 +119,11 @@ func (f *filling) tasks(ids [][]byte) ([]*task, error) {
 		if err != nil {
 			return nil, err
 		}
-		held, err := f.v.heldOf(s, f.found.lost)
+		lasting, held, err := f.v.lasting(s, f.found.lost)
 		if err != nil {
 			return nil, err
 		}
-		tasks = append(tasks, &task{segment: s, held: held})
+		tasks = append(tasks, &task{segment: s, held: held, lasting: lasting})
 	}
 	return tasks, nil
 }
@@ -289,13 +290,13 @@ func (f *filling) settle(ctx context.Context, t *task) error {
 	if err != nil {
 		return err
 	}
-	present := after
-	if f.found != nil {
-		if present, err = f.v.heldOf(t.segment, f.found.unproven); err != nil {
+	lasting, present := t.lasting, t.held
+	if f.found != nil || t.placed > 0 {
+		if lasting, present, err = f.v.lasting(t.segment, f.found.unproven); err != nil {
 			return err
 		}
 	}
-	f.worth.add(t.segment, present)
+	f.worth.add(t.segment, lasting, present)
 	made := moved + max(0, after.distinct()-t.held.distinct())
 	short := len(after.lacking(t.segment, len(after)))
 	if made > 0 || short > 0 || t.lost {

@@ -117,7 +117,7 @@ func (p *put) usableBytes(id segmentID) (uint64, error) {
 }
 
 // heldBytes returns how long the string of a segment is that enough leases are
-// held on to read it; 0 for any other.
+// held on to read it without this machine; 0 for any other.
 func (v *Vault) heldBytes(id segmentID) (uint64, error) {
 	s, err := v.segment(id[:])
 	if errors.Is(err, errNoSegment) {
@@ -126,7 +126,7 @@ func (v *Vault) heldBytes(id segmentID) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	held, err := v.heldOf(s, nil)
+	held, _, err := v.lasting(s, nil)
 	if err != nil || held.distinct() < int(s.K) {
 		return 0, err
 	}

@@ -186,7 +186,7 @@ func (w *world) really(t *rapid.T, p promise) Worth {
 		if err != nil {
 			w.f.t.Fatal(err)
 		}
-		sum.add(s, held)
+		sum.add(s, held, held)
 	}
 	return sum
 }

@@ -55,26 +55,58 @@ func (s pieceSet) list() []int {
 // holders says which household holds which pieces of one segment.
 type holders map[core.DID]pieceSet
 
+// at tells by what a holding is lost when it is: by its machine, of our own household, else by its household.
+func (v *Vault) at(h core.Holding) core.DID {
+	if v.c.Household.Lists(h.Agent) {
+		return h.Agent
+	}
+	return h.Grid
+}
+
 // heldOf returns who holds the pieces of s. It leaves out promises that have ended, and those
 // that lost names, where it is set.
 func (v *Vault) heldOf(s manifest.Segment, lost func(core.Holding) bool) (holders, error) {
-	out := holders{}
-	now := v.c.Clock.Now().Unix()
+	_, held, err := v.lasting(s, lost)
+	return held, err
+}
+
+// lasting returns also who holds the pieces of s without this machine. What it has itself, because other machines of the
+// household have placed it here, is held as they want it, but dies with it; and it does not count at all of
+// a segment that is this machine's own to see to.
+func (v *Vault) lasting(s manifest.Segment, lost func(core.Holding) bool) (lasting, held holders, err error) {
+	lasting, here := holders{}, holders{}
+	now, self := v.c.Clock.Now().Unix(), v.c.Household.Agent()
 	for i := range s.Total() {
-		held, err := v.c.Barter.Held(s.Piece(i))
+		at, err := v.c.Barter.Held(s.Piece(i))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for _, h := range held {
-			if h.Until > now && (lost == nil || !lost(h)) {
-				out[h.Grid] |= 1 << i
+		for _, h := range at {
+			switch {
+			case h.Until <= now || lost != nil && lost(h):
+			case h.Agent == self:
+				here[h.Grid] |= 1 << i
+			default:
+				lasting[h.Grid] |= 1 << i
+			}
+		}
+	}
+	held = lasting
+	if len(here) > 0 {
+		if _, mine, err := v.timeOfKey(mineKey(s.ID)); err != nil {
+			return nil, nil, err
+		} else if !mine {
+			held = maps.Clone(lasting)
+			for grid, set := range here {
+				held[grid] |= set
 			}
 		}
 	}
 	if s.K == 1 {
-		out.number(s.Total())
+		lasting.number(s.Total())
+		held.number(s.Total())
 	}
-	return out, nil
+	return lasting, held, nil
 }
 
 // number tells copies apart: with one data piece all pieces of a segment are the same bytes under
@@ -142,7 +174,7 @@ func (h holders) counts() map[core.DID]int {
 }
 
 // worthOf computes what a set of segments is worth from where their pieces are, while
-// those households are away that away, where it is set, names; asked is what it said of each.
+// those households, or machines of our own, are away that away, where it is set, names; asked is what it said of each.
 func (v *Vault) worthOf(uses segmentSet, away func(core.DID) bool) (w Worth, asked map[core.DID]bool, err error) {
 	w, asked = newWorth(), map[core.DID]bool{}
 	for id := range uses {
@@ -154,19 +186,19 @@ func (v *Vault) worthOf(uses segmentSet, away func(core.DID) bool) (w Worth, ask
 		if err != nil {
 			return w, nil, err
 		}
-		held, err := v.heldOf(s, nil)
-		if err != nil {
-			return w, nil, err
-		}
-		maps.DeleteFunc(held, func(grid core.DID, _ pieceSet) bool {
-			gone, known := asked[grid]
+		lasting, held, err := v.lasting(s, func(h core.Holding) bool {
+			at := v.at(h)
+			gone, known := asked[at]
 			if !known {
-				gone = away != nil && away(grid)
-				asked[grid] = gone
+				gone = away != nil && away(at)
+				asked[at] = gone
 			}
 			return gone
 		})
-		w.add(s, held)
+		if err != nil {
+			return w, nil, err
+		}
+		w.add(s, lasting, held)
 	}
 	return w, asked, nil
 }
@@ -179,9 +211,9 @@ var worthless = place.Worth{Survives: -1}
 // addUnknown takes a segment into account of which nothing is known.
 func (w *Worth) addUnknown() { w.min(worthless) }
 
-// add takes one more segment into account.
-func (w *Worth) add(s manifest.Segment, held holders) {
-	counts := held.counts()
+// add takes one more segment into account: what it is worth without this machine, and whether all of it is held.
+func (w *Worth) add(s manifest.Segment, lasting, held holders) {
+	counts := lasting.counts()
 	w.min(place.WorthOf(int(s.K), counts))
 	left := 0
 	for _, n := range counts {
@@ -194,7 +226,7 @@ func (w *Worth) add(s manifest.Segment, held holders) {
 	}
 	w.alone.add(s, held, 1)
 	w.together.add(s, held, max(2, len(held)))
-	for grid, set := range held {
+	for grid, set := range lasting {
 		size := int64(set.len()) * int64(s.Size)
 		w.Held[grid] += size
 		w.Bytes += size

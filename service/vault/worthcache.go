@@ -22,7 +22,7 @@ type knownWorth struct {
 	worth   Worth
 	changes uint64 // of where pieces lie, when it was computed
 	at      time.Time
-	away    map[core.DID]bool // of each household that holds some of it: whether it was away
+	away    map[core.DID]bool // of each household, or machine of ours, that holds some of it: whether it was away
 }
 
 // get returns what is known of a version, if it is as it was.
