@@ -109,6 +109,9 @@ func (a *Agent) RemoveMachine(ctx context.Context, phrase, which string) (Remova
 		out.Failed[a.whoIs(ctx, who)] = wire.Plain(err)
 	}
 	slices.Sort(out.Told)
+	if lost := a.barter.GiveUpRemoved(ctx); lost != nil {
+		a.c.Log.Warn("give up what is lost", "err", lost)
+	}
 	leave(a.came) // what lay there is made again
 	return out, err
 }
