@@ -97,9 +97,9 @@ func newDirectory(c Config) (store, error) {
 
 // RecoverOptions say how a household is recovered.
 type RecoverOptions struct {
-	// From is one partner: an address with its /p2p part, or an invitation of theirs.
+	// From is one partner, or another machine of the household: an address with its /p2p part, or an invitation of theirs.
 	From string
-	// KeepMachines leaves the household's other machines in its charter.
+	// KeepMachines leaves the household's other machines in its charter, not only one that From names.
 	KeepMachines bool
 	Progress     func(Progress)
 
@@ -229,7 +229,7 @@ func (a *Agent) takeOver(ctx context.Context, report federation.Report, o Recove
 		Newest: report.Newest, Versions: []Version{}, Failed: map[string]string{},
 	}
 	for _, h := range report.Heads {
-		if h.Agent != self.Agent && !o.KeepMachines {
+		if h.Agent != self.Agent && !o.KeepMachines && !a.federation.ListsAgent(self.Grid, h.Agent) {
 			out.Removed = append(out.Removed, h.Agent)
 		}
 	}

@@ -192,8 +192,8 @@ type phraseFlag struct {
 
 type recoverCommand struct {
 	phraseFlag
-	From         string `required:"" placeholder:"CODE|ADDRESS" help:"One partner: its address, as its 'grange run' shows it, or a code of its 'grange invite'."`
-	KeepMachines bool   `help:"Keep your household's other machines in it. Else they are removed: they may be stolen."`
+	From         string `required:"" placeholder:"CODE|ADDRESS" help:"One partner: its address, as its 'grange run' shows it, or a code of its 'grange invite'; or the address of another machine of yours."`
+	KeepMachines bool   `help:"Keep your household's other machines in it. Else they are removed, but for one that --from names: they may be stolen."`
 }
 
 func (recoverCommand) detail() string {

@@ -28,8 +28,10 @@ type From struct {
 
 // RecoverOptions change what Recover does.
 type RecoverOptions struct {
-	// KeepMachines leaves the household's other machines in the charter.
+	// KeepMachines leaves the household's other machines in the charter. The one that the recovery begins with, if
+	// it is one of them, stays in any case: pieces lie there.
 	KeepMachines bool
+	from         core.DID
 	// add says that none was lost: this machine joins the others.
 	add bool
 	// Progress, if not nil, is told of each step as it begins or of each answer as it comes.
@@ -136,6 +138,7 @@ func Recover(ctx context.Context, c Config, entropy [32]byte, from From, o Recov
 }
 
 func recoverHousehold(ctx context.Context, c Config, entropy [32]byte, from From, o RecoverOptions) (Report, error) {
+	o.from = from.Agent
 	root := identity.RootOf(entropy)
 	var report Report
 	var self selfRecord
@@ -232,6 +235,9 @@ func (r *recovery) next(newest charter.Charter, score core.Score, name string) (
 	}
 	if !r.o.KeepMachines && !r.o.add {
 		for _, a := range newest.Agents {
+			if a.DID == r.o.from {
+				continue
+			}
 			// The newest that was seen, even if nobody could give its pages today.
 			last, _ := r.newestSeen(a.DID)
 			if err := next.Remove(a.DID, last.head.Seq, last.score); err != nil {

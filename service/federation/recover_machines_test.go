@@ -174,3 +174,27 @@ func charterFor(t *testing.T, old, fresh *machine) identity.Signed {
 		c.Agents = append(c.Agents, fresh.agent())
 	})
 }
+
+// A recovery that begins with another machine of the household leaves that one in it, and no other.
+func TestRecoverLeavesTheMachineItBeginsWith(t *testing.T) {
+	w := newWorld(t)
+	anna, second, third := w.household("anna"), w.machine("second", "anna"), w.machine("third", "anna")
+	second.add(anna)
+	third.add(anna)
+	anna.meet(second)
+	k, v := anna.segment(1, 1000)
+	anna.save()
+	anna.off()
+	third.off()
+	again := w.machine("again", "anna")
+	if _, err := again.recover(second, federation.RecoverOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	again.on()
+	again.has("all of it", map[string]string{k: v})
+	for m, listed := range map[*machine]bool{anna: false, second: true, third: false, again: true} {
+		want(t, m.name+" is of the household", again.f.ListsAgent(anna.grid(), m.did()), listed)
+	}
+	want(t, "the second knows", second.f.Self().Recoveries, 1)
+	wantError(t, "the second is of it", second.f.Revoked(), nil)
+}
