@@ -18,6 +18,8 @@ const (
 	KindRelease   = "release"
 	KindReceipt   = "receipt"
 	KindNotice    = "notice"
+	KindTicket    = "ticket"
+	KindBearer    = "bearer"
 )
 
 // signaturePrefix is what every signed string starts with, before kind and zero byte.

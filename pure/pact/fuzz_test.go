@@ -92,7 +92,7 @@ func FuzzParseInvitation(f *testing.F) {
 				continue
 			}
 			again, err := i.Code()
-			if err != nil || again != squeeze(c) {
+			if err != nil || again != codec.Squeeze(c) {
 				t.Errorf("%q: read, but written again is %q, %v", c, again, err)
 			}
 		}

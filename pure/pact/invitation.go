@@ -2,7 +2,7 @@ package pact
 
 import (
 	"crypto/subtle"
-	"encoding/base32"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -26,20 +26,16 @@ const (
 	AddrSizeMax = 256
 )
 
-const (
-	codePrefix   = "GRANGE:"
-	checksumSize = 4
-	// invitationSizeMax is what fits into CodeSizeMax characters of 5 bits.
-	invitationSizeMax = (CodeSizeMax-len(codePrefix))*5/8 - checksumSize
-)
+const codePrefix = "GRANGE:"
+
+// invitationSizeMax is what fits into a code.
+var invitationSizeMax = codec.LineBytes(codePrefix, CodeSizeMax)
 
 // The contexts of what is derived from an invitation's secret.
 const (
 	contextID    = "grange v1 invitation id"
 	contextProof = "grange v1 invitation proof"
 )
-
-var codeEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 
 const hidden = "[secret]"
 
@@ -129,8 +125,7 @@ func (i Invitation) Code() (string, error) {
 	if len(raw) > invitationSizeMax {
 		return "", fmt.Errorf("invitation: %w: %d bytes, at most %d; with fewer addresses it is shorter", core.ErrTooLarge, len(raw), invitationSizeMax)
 	}
-	sum := core.ScoreOf(raw)
-	return codePrefix + codeEncoding.EncodeToString(append(raw, sum[:checksumSize]...)), nil
+	return codec.Line(codePrefix, raw), nil
 }
 
 // ParseInvitation reads what Code returns, however it was wrapped, hyphenated or put
@@ -142,15 +137,10 @@ func ParseInvitation(code string) (Invitation, error) {
 	if len(code) > CodeTextSizeMax {
 		return Invitation{}, fmt.Errorf("invitation: %w: %d bytes, at most %d", core.ErrTooLarge, len(code), CodeTextSizeMax)
 	}
-	text := squeeze(code)
-	if len(text) > CodeSizeMax {
-		return Invitation{}, fmt.Errorf("invitation: %w: %d characters, at most %d", core.ErrTooLarge, len(text), CodeSizeMax)
+	raw, err := codec.ParseLine(codePrefix, code, CodeSizeMax)
+	if errors.Is(err, core.ErrInvalid) {
+		err = fmt.Errorf("%w: not an invitation code; one begins with %s", core.ErrInvalid, codePrefix)
 	}
-	payload, ok := strings.CutPrefix(text, codePrefix)
-	if !ok {
-		return Invitation{}, fmt.Errorf("invitation: %w: not an invitation code; one begins with %s", core.ErrInvalid, codePrefix)
-	}
-	raw, err := unarmour(payload)
 	if err != nil {
 		return Invitation{}, fmt.Errorf("invitation: %w", err)
 	}
@@ -162,40 +152,6 @@ func ParseInvitation(code string) (Invitation, error) {
 		return Invitation{}, fmt.Errorf("invitation: %w", err)
 	}
 	return i, nil
-}
-
-// squeeze drops what a code may contain without meaning, and raises its letters. Only
-// ASCII letters are raised: others that have such a capital are wrong characters.
-func squeeze(code string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r) || unicode.Is(unicode.Hyphen, r):
-			return -1
-		case 'a' <= r && r <= 'z':
-			return r - 'a' + 'A'
-		}
-		return r
-	}, code)
-}
-
-// unarmour returns the bytes that payload spells, after checking their checksum.
-func unarmour(payload string) ([]byte, error) {
-	for n, r := range []rune(payload) {
-		if (r < 'A' || r > 'Z') && (r < '2' || r > '7') {
-			return nil, fmt.Errorf("%w: character %d of the code, %q, is wrong; there are only A to Z and 2 to 7", core.ErrCorrupt, len(codePrefix)+n+1, r)
-		}
-	}
-	wrong := fmt.Errorf("%w: a character of the code is wrong or missing", core.ErrCorrupt)
-	raw, err := codeEncoding.DecodeString(payload)
-	// The last character has bits that decoding drops.
-	if err != nil || len(raw) < checksumSize || codeEncoding.EncodeToString(raw) != payload {
-		return nil, wrong
-	}
-	raw, checksum := raw[:len(raw)-checksumSize], raw[len(raw)-checksumSize:]
-	if sum := core.ScoreOf(raw); string(sum[:checksumSize]) != string(checksum) {
-		return nil, wrong
-	}
-	return raw, nil
 }
 
 func (i Invitation) check() error {
