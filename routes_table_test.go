@@ -80,6 +80,8 @@ type routeRow struct {
 	stranger, partner, other, admitted string
 	// own is another machine of the household that is asked; empty is unknown.
 	own string
+	// bearer is one who has a ticket of bo's household; empty is what a stranger gets.
+	bearer string
 	// bo and cleo look into what the partner and the other one got.
 	bo, cleo func(t tester, a answer)
 }
@@ -112,6 +114,12 @@ func routeTable() []routeRow {
 			body:     func(*kept) any { return fields{} },
 			own:      ok,
 			stranger: ok, partner: ok, other: ok, admitted: ok,
+		},
+		{
+			method: "POST", path: "/ticket", limit: 4 << 10,
+			body:     func(*kept) any { return fields{} },
+			own:      invalid,
+			stranger: ok, partner: invalid, other: invalid, admitted: invalid,
 		},
 		{
 			method: "POST", path: "/greet", limit: 1 << 20,
@@ -252,6 +260,7 @@ func routeTable() []routeRow {
 			method: "GET", path: "/pieces/{score}",
 			query:    (*kept).score,
 			own:      notFound,
+			bearer:   ok,
 			stranger: unknown, partner: ok, other: notFound, admitted: ok,
 			bo: func(t tester, a answer) {
 				if len(a.body) == 0 {

@@ -19,6 +19,7 @@ import (
 	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/pact"
+	"github.com/grange-grid/grange/pure/ticket"
 )
 
 // what a peer may ask with: the messages of SPEC §7, as far as these tests look into them.
@@ -29,7 +30,8 @@ type peerWorld struct {
 	anna, lost *machine // lost is bo's
 	to         target
 	bo, cleo   *raw
-	own        *raw // anna's second machine
+	own        *raw         // anna's second machine
+	key        identity.Key // of bo's machine
 	k          *kept
 }
 
@@ -66,11 +68,12 @@ func newPeerWorld(w *world) *peerWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.k.release, err = pact.SignRelease(identity.KeyOf(keys.Seed), pact.Release{Owner: grid, Agent: bo.did, Pieces: []core.Score{core.ScoreOf(spare)}, Time: 1})
+	p.key = identity.KeyOf(keys.Seed)
+	p.k.release, err = pact.SignRelease(p.key, pact.Release{Owner: grid, Agent: bo.did, Pieces: []core.Score{core.ScoreOf(spare)}, Time: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.k.receipt, err = pact.SignReceipt(identity.KeyOf(keys.Seed), pact.Receipt{
+	p.k.receipt, err = pact.SignReceipt(p.key, pact.Receipt{
 		Pact: p.k.pact, Provider: p.to.did, Receiver: bo.did, Resource: core.Storage, Seq: 1, Until: 1,
 	})
 	if err != nil {
@@ -102,12 +105,34 @@ func (p *peerWorld) admit() *raw {
 	return r
 }
 
+// bear lets somebody in with a ticket of bo's.
+func (p *peerWorld) bear() *raw {
+	t := p.t
+	seed := ticket.Secret{7}
+	grid := p.k.charter[0].By
+	right, err := ticket.SignRight(p.key, ticket.Right{Grid: grid, ID: ticket.ID{1}, Key: seed.Key().DID(), Until: time.Now().Unix() + 3600})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := p.raw("bearer", identity.KeyOf([32]byte{10}).DID())
+	nonce := message[nonceOf](t, r.do(p.to, "POST", "/ticket", fields{})).Nonce
+	proof, err := ticket.SignProof(seed.Key(), ticket.Proof{ID: ticket.ID{1}, Holder: p.to.did, Agent: r.did, Nonce: [32]byte(nonce)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.do(p.to, "POST", "/ticket", fields{"right": right, "proof": proof}); got.String() != ok {
+		t.Fatal(got, got.err.Message)
+	}
+	return r
+}
+
 // Every route that the running agent has is asked by every kind of caller.
 func TestRoutesByCaller(t *testing.T) {
 	bubble(t, func(w *world) {
 		t := w.t
 		p := newPeerWorld(w)
 		stranger, admitted := w.raw("stranger", identity.KeyOf([32]byte{8}).DID()), p.admit()
+		bearer := p.bear()
 		table := routeTable()
 		checkTable(t, p.anna, table)
 		for _, row := range table {
@@ -115,7 +140,7 @@ func TestRoutesByCaller(t *testing.T) {
 				who  *raw
 				want string
 				look func(tester, answer)
-			}{{stranger, row.stranger, nil}, {p.cleo, row.other, row.cleo}, {p.own, cmp.Or(row.own, unknown), nil}, {admitted, row.admitted, row.bo}, {p.bo, row.partner, row.bo}} {
+			}{{stranger, row.stranger, nil}, {bearer, cmp.Or(row.bearer, row.stranger), row.bo}, {p.cleo, row.other, row.cleo}, {p.own, cmp.Or(row.own, unknown), nil}, {admitted, row.admitted, row.bo}, {p.bo, row.partner, row.bo}} {
 				got := row.send(c.who, p.to, p.k)
 				if got.String() != c.want {
 					t.Errorf("%s %s by %s: %v (%s), want %s", row.method, row.path, c.who.name, got, got.err.Message, c.want)
@@ -147,7 +172,7 @@ var specRoute = regexp.MustCompile("(?m)^\\| `([A-Z]+) (/[^?` ]*)[^`]*` \\| ([a-
 // checkTable fails unless the table, the agent and SPEC have the same routes.
 func checkTable(t tester, m *machine, table []routeRow) {
 	t.Helper()
-	classes := map[wire.Class]string{wire.Stranger: "stranger", wire.Partner: "partner", wire.Partner | wire.Own: "partner, own", wire.Partner | wire.Admitted: "partner, admitted", wire.Partner | wire.Admitted | wire.Own: "partner, admitted, own"}
+	classes := map[wire.Class]string{wire.Stranger: "stranger", wire.Partner: "partner", wire.Partner | wire.Own: "partner, own", wire.Partner | wire.Admitted: "partner, admitted", wire.Partner | wire.Admitted | wire.Own: "partner, admitted, own", wire.Partner | wire.Admitted | wire.Own | wire.Bearer: "partner, admitted, own, bearer"}
 	var have, want, spec []string
 	for _, r := range m.Routes() {
 		have = append(have, fmt.Sprintf("%s %s, %s", r.Method, r.Path, classes[r.Who]))
@@ -166,6 +191,9 @@ func checkTable(t tester, m *machine, table []routeRow) {
 		}
 		if row.stranger == unknown && row.own != "" {
 			who += ", own"
+		}
+		if row.bearer != "" {
+			who += ", bearer"
 		}
 		want = append(want, fmt.Sprintf("%s %s, %s", row.method, row.path, who))
 	}

@@ -21,13 +21,15 @@ const (
 	Admitted
 	// Own is another agent of this very household.
 	Own
+	// Bearer is an agent that a ticket has let in to pieces of the household that gave it.
+	Bearer
 )
 
 // Caller is who sent a request.
 type Caller struct {
 	// Agent is the key that the connection has proven.
 	Agent core.DID
-	// Grid is its household; the zero DID for a Stranger.
+	// Grid is its household, or of a Bearer the one whose ticket it has; the zero DID for a Stranger.
 	Grid  core.DID
 	Class Class
 }

@@ -1,6 +1,7 @@
 package charter
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/grange-grid/grange/core"
@@ -9,11 +10,13 @@ import (
 	"github.com/grange-grid/grange/pure/seal"
 )
 
-// Limits of a Head, in bytes.
+// Limits of a Head; sizes are in bytes.
 const (
-	HeadSizeMax = 1 << 10
+	HeadSizeMax = 2 << 10
 	// RootSizeMax bounds the sealed state root.
 	RootSizeMax = 64 << 10
+	// StoppedMax is how many tickets it may say are stopped.
+	StoppedMax = 64
 )
 
 // Head is an agent's signed pointer to its newest state.
@@ -32,6 +35,8 @@ type Head struct {
 	// Salt is random, and fresh for each head: the key of the state root is made with it.
 	Salt [32]byte `json:"salt"`
 	Time int64    `json:"time"` // seconds since 1970
+	// Stopped are the ids, rising, of tickets that are good no more and have not lapsed.
+	Stopped [][16]byte `json:"stopped,omitempty"`
 }
 
 // SignHead signs h with its agent's key. It takes V and Agent from the key, and
@@ -77,8 +82,22 @@ func (h Head) check() error {
 		what = fmt.Sprintf("a state root of %d bytes", h.Size)
 	case h.Salt == [32]byte{}: // two such heads would share a key and a nonce
 		what = "a salt of zeros"
+	case len(h.Stopped) > StoppedMax:
+		what = fmt.Sprintf("%d tickets that are stopped, at most %d", len(h.Stopped), StoppedMax)
+	case !rise(h.Stopped):
+		what = "ids of tickets that do not rise"
 	default:
 		return nil
 	}
 	return fmt.Errorf("%w: %s", core.ErrInvalid, what)
+}
+
+// rise tells whether each id is greater than the one before.
+func rise(ids [][16]byte) bool {
+	for i := range ids {
+		if i > 0 && bytes.Compare(ids[i-1][:], ids[i][:]) >= 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -3,6 +3,7 @@ package charter_test
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/grange-grid/grange/core"
@@ -27,7 +28,7 @@ func TestHead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := charter.OpenHead(s); err != nil || got != want {
+	if got, err := charter.OpenHead(s); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("opened %+v, %v", got, err)
 	}
 	for i := range 8 * len(s.Body) {
@@ -40,6 +41,9 @@ func TestHead(t *testing.T) {
 	}
 	large := want
 	large.Epoch, large.Seq, large.Size, large.Time = 1<<64-1, 1<<64-1, charter.RootSizeMax, 1<<63-1
+	for i := range charter.StoppedMax {
+		large.Stopped = append(large.Stopped, [16]byte{0xff, byte(i)})
+	}
 	if s, err := charter.SignHead(barn.key, large); err != nil || len(s.Body) > charter.HeadSizeMax {
 		t.Errorf("the largest head has %d bytes, %v", len(s.Body), err)
 	}
@@ -51,17 +55,24 @@ func TestHead(t *testing.T) {
 func TestHeadRefuses(t *testing.T) {
 	barn, attic := newMachine(t, "barn"), newMachine(t, "attic")
 	for name, bend := range map[string]func(h *charter.Head){
-		"seq 0":                func(h *charter.Head) { h.Seq = 0 },
-		"epoch 0":              func(h *charter.Head) { h.Epoch = 0 },
-		"before 1970":          func(h *charter.Head) { h.Time = -1 },
-		"no grid":              func(h *charter.Head) { h.Grid = core.DID{} },
-		"no charter":           func(h *charter.Head) { h.Charter = core.Score{} },
-		"no root":              func(h *charter.Head) { h.Root = core.Score{} },
-		"a root of no bytes":   func(h *charter.Head) { h.Size = seal.Overhead - 1 },
-		"a root of too many":   func(h *charter.Head) { h.Size = charter.RootSizeMax + 1 },
-		"a salt of zeros":      func(h *charter.Head) { h.Salt = [32]byte{} },
-		"signed by another":    func(h *charter.Head) { h.Agent = attic.did() },
-		"the head of nobody":   func(h *charter.Head) { h.Agent = core.DID{} },
+		"seq 0":                    func(h *charter.Head) { h.Seq = 0 },
+		"epoch 0":                  func(h *charter.Head) { h.Epoch = 0 },
+		"before 1970":              func(h *charter.Head) { h.Time = -1 },
+		"no grid":                  func(h *charter.Head) { h.Grid = core.DID{} },
+		"no charter":               func(h *charter.Head) { h.Charter = core.Score{} },
+		"no root":                  func(h *charter.Head) { h.Root = core.Score{} },
+		"a root of no bytes":       func(h *charter.Head) { h.Size = seal.Overhead - 1 },
+		"a root of too many":       func(h *charter.Head) { h.Size = charter.RootSizeMax + 1 },
+		"a salt of zeros":          func(h *charter.Head) { h.Salt = [32]byte{} },
+		"signed by another":        func(h *charter.Head) { h.Agent = attic.did() },
+		"the head of nobody":       func(h *charter.Head) { h.Agent = core.DID{} },
+		"tickets that do not rise": func(h *charter.Head) { h.Stopped = [][16]byte{{2}, {1}} },
+		"a ticket twice":           func(h *charter.Head) { h.Stopped = [][16]byte{{1}, {1}} },
+		"too many tickets": func(h *charter.Head) {
+			for i := range charter.StoppedMax + 1 {
+				h.Stopped = append(h.Stopped, [16]byte{byte(i)})
+			}
+		},
 		"a size of 2^64 - 1":   func(h *charter.Head) { h.Size = 1<<64 - 1 },
 		"the least time of 64": func(h *charter.Head) { h.Time = -1 << 63 },
 	} {
@@ -71,7 +82,7 @@ func TestHeadRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := charter.OpenHead(s); !errors.Is(err, core.ErrInvalid) || got != (charter.Head{}) {
+		if got, err := charter.OpenHead(s); !errors.Is(err, core.ErrInvalid) || !reflect.DeepEqual(got, charter.Head{}) {
 			t.Errorf("%s: opened: %v", name, err)
 		}
 		if h.Agent != barn.did() {

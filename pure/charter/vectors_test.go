@@ -58,6 +58,8 @@ type headVector struct {
 	Size    uint64     `json:"size"`
 	Salt    golden.Hex `json:"salt"`
 	Time    int64      `json:"time"`
+	// Stopped are ids of tickets, joined.
+	Stopped golden.Hex `json:"stopped,omitempty"`
 }
 
 type refusedVector struct {
@@ -98,14 +100,14 @@ func makeVectors(t *testing.T) vectors {
 	}
 	head := headOf(attic)
 	head.Grid, head.Charter = h.root.DID(), third.Score()
-	signed, err := charter.SignHead(attic.key, head)
-	if err != nil {
-		t.Fatal(err)
+	for _, stopped := range [][][16]byte{nil, {{1}, {1, 2}}} {
+		head.Stopped = stopped
+		signed, err := charter.SignHead(attic.key, head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Heads = append(v.Heads, headVectorOf(signed, mustMarshal(t, signed), head))
 	}
-	v.Heads = append(v.Heads, headVector{
-		mustMarshal(t, signed), signed.Score(), head.Agent, head.Charter, head.Epoch, head.Seq,
-		head.Root, head.Size, head.Salt[:], head.Time,
-	})
 	refuse := func(why string, bend func(c *charter.Charter)) {
 		c := open(t, first)
 		bend(&c)
@@ -144,7 +146,7 @@ func vectorOf(t *testing.T, h home, about string, s identity.Signed) charterVect
 
 func TestVectors(t *testing.T) {
 	v := golden.Kept(t, "charter", makeVectors)
-	if len(v.Machines) != 2 || len(v.Charters) != 4 || len(v.Order) != 4 || len(v.Heads) != 1 || len(v.Refused) != 6 {
+	if len(v.Machines) != 2 || len(v.Charters) != 4 || len(v.Order) != 4 || len(v.Heads) != 2 || len(v.Refused) != 6 {
 		t.Fatalf("vectors are missing: %d %d %d %d %d", len(v.Machines), len(v.Charters), len(v.Order), len(v.Heads), len(v.Refused))
 	}
 	root := identity.RootOf([32]byte(v.Entropy))
@@ -213,6 +215,14 @@ func checkCharterVector(t *testing.T, v vectors, root identity.Key, want charter
 	return s
 }
 
+func headVectorOf(s identity.Signed, raw []byte, h charter.Head) headVector {
+	v := headVector{raw, s.Score(), h.Agent, h.Charter, h.Epoch, h.Seq, h.Root, h.Size, h.Salt[:], h.Time, nil}
+	for _, id := range h.Stopped {
+		v.Stopped = append(v.Stopped, id[:]...)
+	}
+	return v
+}
+
 func checkHeadVector(t *testing.T, v vectors, want headVector) {
 	t.Helper()
 	s, err := identity.ParseSigned(want.Signed, charter.HeadSizeMax+identity.SignedOverhead)
@@ -223,7 +233,7 @@ func checkHeadVector(t *testing.T, v vectors, want headVector) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := headVector{want.Signed, s.Score(), h.Agent, h.Charter, h.Epoch, h.Seq, h.Root, h.Size, h.Salt[:], h.Time}
+	got := headVectorOf(s, want.Signed, h)
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("head %+v, want %+v", got, want)
 	}

@@ -121,7 +121,7 @@ func (b *Barter) Routes() []wire.Route {
 	return []wire.Route{
 		{Method: "POST", Path: "/ask", Who: owner, Limit: askLimit, Handler: wire.Handle(b.handleAsk)},
 		{Method: "PUT", Path: "/pieces/{score}", Who: owner, Limit: erasure.PieceSizeMax, Handler: http.HandlerFunc(b.handlePut)},
-		{Method: "GET", Path: "/pieces/{score}", Who: own, Handler: http.HandlerFunc(b.handleGet)},
+		{Method: "GET", Path: "/pieces/{score}", Who: own | wire.Bearer, Handler: http.HandlerFunc(b.handleGet)},
 		{Method: "POST", Path: "/leases", Who: owner, Limit: leaseLimit, Handler: wire.Handle(b.handleLease)},
 		{Method: "POST", Path: "/release", Who: owner, Limit: releaseLimit, Handler: wire.Handle(b.handleRelease)},
 		{Method: "POST", Path: "/receipt", Who: wire.Partner, Limit: receiptLimit, Handler: wire.Handle(b.handleReceipt)},

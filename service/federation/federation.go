@@ -119,6 +119,7 @@ type Federation struct {
 	news       chan struct{} // closed, and made anew, when a partner or a machine of ours joins
 	nonces     []nonce
 	admissions []admission
+	bearers    []admission
 	shelves    map[core.DID]*shelf // what partners keep here, by grid
 	lanes      map[core.DID]turn   // one push at a time to an agent
 	refs       refCache

@@ -10,11 +10,12 @@ import (
 	"github.com/grange-grid/grange/pure/seal"
 )
 
-// Limits of admission after a recovery.
+// Limits of admission after a recovery, or with a ticket.
 const (
 	noncesMax     = 64
 	nonceTime     = 2 * time.Minute
 	admissionsMax = 16
+	bearersMax    = 64
 	admissionTime = time.Hour
 )
 
@@ -29,10 +30,12 @@ type nonce struct {
 type admission struct {
 	agent, grid core.DID
 	expires     int64
+	// signer is who has signed the ticket; zero after a recovery.
+	signer core.DID
 }
 
 // Classify tells who an agent is: another machine of ours, a partner's machine, one
-// that was admitted after a recovery, or a stranger. One that a newer charter of its household no
+// that was admitted after a recovery, the bearer of a ticket, or a stranger. One that a newer charter of its household no
 // longer lists gets a *wire.Error with that charter. It is cheap, and asked anew
 // for every request.
 func (f *Federation) Classify(_ context.Context, agent core.DID) (wire.Caller, error) {
@@ -51,6 +54,8 @@ func (f *Federation) Classify(_ context.Context, agent core.DID) (wire.Caller, e
 	default:
 		if i := f.admissionOf(agent, now); i >= 0 {
 			caller.Grid, caller.Class = f.admissions[i].grid, wire.Admitted
+		} else if a, ok := f.bearerOf(agent, now); ok {
+			caller.Grid, caller.Class = a.grid, wire.Bearer
 		}
 	}
 	return caller, nil
@@ -111,16 +116,32 @@ func (f *Federation) admissionOf(agent core.DID, now int64) int {
 	return slices.IndexFunc(f.admissions, func(a admission) bool { return a.agent == agent && now < a.expires })
 }
 
-// admit lets an agent in for admissionTime. Where there are too many, the oldest goes.
+// bearerOf returns the admission of a bearer, as long as its ticket's signer is one of the household. The
+// caller holds f.mu.
+func (f *Federation) bearerOf(agent core.DID, now int64) (admission, bool) {
+	i := slices.IndexFunc(f.bearers, func(a admission) bool { return a.agent == agent && now < a.expires })
+	if i < 0 {
+		return admission{}, false
+	}
+	p := f.partners[f.bearers[i].grid]
+	return f.bearers[i], p != nil && p.lists(f.bearers[i].signer)
+}
+
+// admit lets an agent in for admissionTime.
 func (f *Federation) admit(agent, grid core.DID) {
 	expires := f.now() + int64(admissionTime/time.Second)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.admissions = slices.DeleteFunc(f.admissions, func(a admission) bool { return a.agent == agent })
-	if len(f.admissions) == admissionsMax {
-		f.admissions = slices.Delete(f.admissions, 0, 1)
+	f.admissions = enter(f.admissions, admission{agent: agent, grid: grid, expires: expires}, admissionsMax)
+}
+
+// enter puts an admission in the place of one that the agent had. Where there are most, the oldest goes.
+func enter(list []admission, a admission, most int) []admission {
+	list = slices.DeleteFunc(list, func(o admission) bool { return o.agent == a.agent })
+	if len(list) == most {
+		list = slices.Delete(list, 0, 1)
 	}
-	f.admissions = append(f.admissions, admission{agent: agent, grid: grid, expires: expires})
+	return append(list, a)
 }
 
 // giveNonce makes a nonce for an agent, in the place of one that it had. Where

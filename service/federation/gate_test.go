@@ -64,6 +64,7 @@ var routes = []struct {
 }{
 	{"POST", "/accept", wire.CodeNotFound},
 	{"POST", "/recover", ""},
+	{"POST", "/ticket", ""},
 	{"POST", "/amend", wire.CodeUnknown},
 	{"POST", "/greet", wire.CodeUnknown},
 	{"POST", "/charter", wire.CodeUnknown},

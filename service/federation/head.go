@@ -90,6 +90,9 @@ func (f *Federation) advance(ctx context.Context) (uint64, error) {
 		V: codec.Version, Grid: f.self.Grid, Agent: f.self.Agent, Charter: cites,
 		Epoch: secret.Epoch, Seq: head.Seq + 1, Time: f.now(),
 	}
+	if next.Stopped, err = f.stoppedTickets(); err != nil {
+		return 0, err
+	}
 	if err := b.root(tree, &next); err != nil {
 		return 0, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/manifest"
 	"github.com/grange-grid/grange/pure/page"
+	"github.com/grange-grid/grange/pure/ticket"
 )
 
 // mergeBatch is how many records one change of the books takes over.
@@ -128,6 +129,12 @@ func checkRecord(k, value []byte) error {
 		_, _, _, err := manifest.ParseVersionKey(k)
 		if err == nil {
 			_, err = manifest.DecodeTombstone(value)
+		}
+		return err
+	case bytes.HasPrefix(k, []byte(ticket.RecordPrefix)):
+		_, err := ticket.ParseRecordKey(k)
+		if err == nil {
+			_, err = ticket.DecodeRecord(value)
 		}
 		return err
 	}

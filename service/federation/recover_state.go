@@ -11,6 +11,7 @@ import (
 	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/manifest"
 	"github.com/grange-grid/grange/pure/page"
+	"github.com/grange-grid/grange/pure/ticket"
 )
 
 // stateSizeMax bounds the records of a household's state that a recovery takes
@@ -90,7 +91,7 @@ func (r *recovery) take(ctx context.Context, s sighting) error {
 }
 
 // stands tells whether a stands over b, of two records with one key (SPEC §4): the version
-// as a maker that is still listed has it, the later tombstone, else the one from the later
+// as a maker that is still listed has it, the later tombstone, the ticket that is stopped, else the one from the later
 // head, then from the higher DID.
 func (r *recovery) stands(k string, a, b united) bool {
 	newest, _ := r.chain.Newest()
@@ -105,6 +106,16 @@ func (r *recovery) stands(k string, a, b united) bool {
 		}
 		if errA == nil && at.Time != bt.Time {
 			return at.Time > bt.Time
+		}
+	}
+	if strings.HasPrefix(k, ticket.RecordPrefix) {
+		at, errA := ticket.DecodeRecord(a.value)
+		bt, errB := ticket.DecodeRecord(b.value)
+		if (errA == nil) != (errB == nil) {
+			return errA == nil
+		}
+		if at.Stopped != bt.Stopped {
+			return at.Stopped
 		}
 	}
 	if a.from.head.Time != b.from.head.Time {

@@ -26,6 +26,7 @@ const (
 	headLimit    = 4 << 20
 	headsLimit   = 8 << 20 // of the answer
 	amendLimit   = 16 << 10
+	ticketLimit  = 4 << 10
 )
 
 // How much of those charters may take, in bytes.
@@ -119,6 +120,7 @@ func (f *Federation) routes() []wire.Route {
 	return []wire.Route{
 		{Method: "POST", Path: "/accept", Who: wire.Stranger, Limit: acceptLimit, Handler: wire.Handle(f.handleAccept)},
 		{Method: "POST", Path: "/recover", Who: wire.Stranger, Limit: recoverLimit, Handler: wire.Handle(f.handleRecover)},
+		{Method: "POST", Path: "/ticket", Who: wire.Stranger, Limit: ticketLimit, Handler: wire.Handle(f.handleTicket)},
 		{Method: "POST", Path: "/greet", Who: greeted, Limit: greetLimit, Handler: wire.Handle(f.handleGreet)},
 		{Method: "POST", Path: "/amend", Who: wire.Partner, Limit: amendLimit, Handler: wire.Handle(f.handleAmend)},
 		{Method: "POST", Path: "/charter", Who: own, Limit: charterLimit, Handler: wire.Handle(f.handleCharter)},

@@ -1,0 +1,124 @@
+package federation
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/wire"
+	"github.com/grange-grid/grange/pure/charter"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/ticket"
+)
+
+type ticketRequest struct {
+	Right *identity.Signed `json:"right,omitempty"`
+	Proof *identity.Signed `json:"proof,omitempty"`
+}
+
+type ticketAnswer struct {
+	Nonce []byte `json:"nonce,omitempty"`
+	// Until is when the admission ends.
+	Until int64 `json:"until,omitempty"`
+}
+
+// SignRight signs a ticket's right as this machine. Grid is set. Errors: core.ErrInvalid, core.ErrRevoked.
+func (f *Federation) SignRight(r ticket.Right) (identity.Signed, error) {
+	if err := f.Revoked(); err != nil {
+		return identity.Signed{}, err
+	}
+	r.Grid = f.self.Grid
+	return ticket.SignRight(f.c.Key, r)
+}
+
+// stoppedTickets returns the ids of our tickets that were stopped and have not lapsed. The books have them in order.
+func (f *Federation) stoppedTickets() ([][16]byte, error) {
+	var out [][16]byte
+	now := f.now()
+	for c, err := range f.c.Books.Scan([]byte(keyState+ticket.RecordPrefix), nil) {
+		if err != nil {
+			return nil, fmt.Errorf("read tickets: %w", err)
+		}
+		id, err := ticket.ParseRecordKey(c.Key[len(keyState):])
+		if err != nil {
+			continue // whoever writes them says so
+		}
+		if r, err := ticket.DecodeRecord(c.Value); err == nil && r.Stopped && r.Until > now && len(out) < charter.StoppedMax {
+			out = append(out, id)
+		}
+	}
+	return out, nil
+}
+
+// handleTicket begins (empty request), or proves, that the caller has a ticket of a partner's, and lets it in
+// to that one's pieces.
+func (f *Federation) handleTicket(ctx context.Context, in ticketRequest) (ticketAnswer, error) {
+	caller := wire.CallerOf(ctx)
+	if caller.Class&(wire.Stranger|wire.Bearer) == 0 {
+		return ticketAnswer{}, &wire.Error{Code: wire.CodeInvalid, Message: "a ticket is shown by a key that was made for it; this one is of a household that is known here"}
+	}
+	if in.Right == nil && in.Proof == nil {
+		nonce := f.giveNonce(caller.Agent)
+		return ticketAnswer{Nonce: nonce[:]}, nil
+	}
+	if in.Right == nil || in.Proof == nil {
+		return ticketAnswer{}, &wire.Error{Code: wire.CodeInvalid, Message: "a ticket is shown with its right and a proof"}
+	}
+	unknown := &wire.Error{Code: wire.CodeUnknown, Message: "that ticket is of no partner of this household"}
+	r, err := ticket.OpenRight(*in.Right)
+	if err != nil || !f.partnerLists(r.Grid, in.Right.By) {
+		return ticketAnswer{}, unknown
+	}
+	p, err := ticket.OpenProof(r, *in.Proof)
+	if err != nil || p.Agent != caller.Agent || p.Holder != f.self.Agent || !f.takeNonce(caller.Agent, p.Nonce) {
+		return ticketAnswer{}, unknown
+	}
+	now := f.now()
+	stopped, err := f.isStopped(r.Grid, r.ID)
+	switch {
+	case err != nil:
+		return ticketAnswer{}, err
+	case now >= r.Until:
+		return ticketAnswer{}, &core.Denial{Reason: "the ticket has lapsed"}
+	case r.Until-now > ticket.LifeMax:
+		return ticketAnswer{}, &core.Denial{Reason: "the ticket is for more than a year"}
+	case stopped:
+		return ticketAnswer{}, &core.Denial{Reason: "the ticket was stopped"}
+	}
+	a := admission{agent: caller.Agent, grid: r.Grid, expires: min(r.Until, now+int64(admissionTime/time.Second)), signer: in.Right.By}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bearers = enter(f.bearers, a, bearersMax)
+	return ticketAnswer{Until: a.expires}, nil
+}
+
+// partnerLists tells whether an agent is one of a partner's.
+func (f *Federation) partnerLists(grid, agent core.DID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.partners[grid]
+	return p != nil && p.lists(agent)
+}
+
+// isStopped tells whether any head that is kept of a household says that a ticket is good no more.
+func (f *Federation) isStopped(grid core.DID, id ticket.ID) (bool, error) {
+	for e, err := range scan[heldRecord](f.c.Books, key(keyHeld, grid[:]), didSize, headSizeMax) {
+		if err != nil {
+			return false, err
+		}
+		h, err := charter.OpenHead(e.value.Head)
+		if err != nil { // it was verified when it came
+			return false, err
+		}
+		if slices.Contains(h.Stopped, [16]byte(id)) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func callTicket(ctx context.Context, c Config, to core.DID, in ticketRequest) (ticketAnswer, error) {
+	return post[ticketAnswer](ctx, c, shortTime, to, "/ticket", in)
+}
