@@ -111,7 +111,7 @@ type checking struct {
 	out    Checked
 }
 
-// uses returns the segments of a name's versions, or of all. Of a version whose manifest cannot be read those
+// uses returns the segments of a name's versions and their tickets, or of all. Of a version whose manifest cannot be read those
 // are known that hold the manifest.
 func (c *checking) uses(ctx context.Context) (segmentSet, error) {
 	versions, err := c.v.Versions(c.o.Name)
@@ -137,6 +137,14 @@ func (c *checking) uses(ctx context.Context) (segmentSet, error) {
 		}
 		maps.Copy(all, uses)
 	}
+	ticketed, err := c.v.ticketedBy(ctx, c.o.Name, func(err error) {
+		c.unread = true
+		c.fail(err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(all, ticketed)
 	return all, nil
 }
 

@@ -131,7 +131,7 @@ func (l liveBytes) of(id segmentID) (sum uint64) {
 	return sum
 }
 
-// sparse returns the segments that are to be emptied: this machine's, used by no other's versions, less
+// sparse returns the segments that are to be emptied: this machine's, used by no other's versions and no ticket, less
 // than half live; the emptiest first, as far as the budget goes.
 func (v *Vault) sparse(ctx context.Context, m *marks, budget int64, out *Compacted) (segmentSet, error) {
 	live := liveBytes{}
@@ -140,7 +140,7 @@ func (v *Vault) sparse(ctx context.Context, m *marks, budget int64, out *Compact
 		if err != nil {
 			return nil, err
 		}
-		if mine && !m.others.has(id[:]) {
+		if mine && !m.others.has(id[:]) && !m.ticketed.has(id[:]) {
 			live[id] = nil
 		}
 	}
@@ -216,7 +216,7 @@ func (v *Vault) rewrite(ctx context.Context, old manifest.Version, avoid segment
 	if p.placing, err = v.c.Barter.Place(ctx, int64(len(avoid))*int64(like.Size)*int64(like.Total())); err != nil {
 		return 0, err
 	}
-	tree, err := p.pipe(ctx, func() error { return p.copy(old) })
+	tree, err := p.pipe(ctx, func() error { return p.copy(old) }, p.collect)
 	if err != nil {
 		p.abandon(ctx)
 		return int64(p.stored), err

@@ -165,6 +165,11 @@ func (v *Vault) improvable(ctx context.Context, o ImproveOptions, found *finding
 		}
 		maps.Copy(all, uses)
 	}
+	ticketed, err := v.ticketedBy(ctx, "", func(err error) { v.c.Log.Warn("a ticket's table cannot be read", "err", err) })
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(all, ticketed)
 	takers := o.takers()
 	var out []improvement
 	for id := range all {

@@ -10,6 +10,7 @@ import (
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/manifest"
+	"github.com/grange-grid/grange/pure/ticket"
 )
 
 // timeRecord says when something was last so, in seconds since 1970.
@@ -58,23 +59,26 @@ func scores(s manifest.Segment) []core.Score {
 	return out
 }
 
-// marks is what the state's versions use.
+// marks is what the state's versions and tickets use.
 type marks struct {
 	known segmentSet // all segments that have records
-	live  segmentSet // used by a version that is not removed, whoever made it
+	live  segmentSet // used by a version that is not removed, whoever made it, or by a ticket
 	dead  segmentSet // used by one that is, and by none of the former
 	// worn are live, and used by a removed version as well: some of their bytes may be dead.
 	worn segmentSet
 	// others are used by versions of other machines.
 	others segmentSet
-	// stale are the keys of the versions that were removed so long ago that they are forgotten.
+	// ticketed are used by a ticket: they stay as they are.
+	ticketed segmentSet
+	// stale are the keys of the versions that were removed, and tickets that have lapsed, so long ago that they are
+	// forgotten.
 	stale [][]byte
 }
 
-// mark reads what every version uses. It fails rather than to leave anything out: what it does
+// mark reads what every version and ticket uses. It fails rather than to leave anything out: what it does
 // not find live is given up.
 func (v *Vault) mark(ctx context.Context) (*marks, error) {
-	m := &marks{known: segmentSet{}, live: segmentSet{}, dead: segmentSet{}, worn: segmentSet{}, others: segmentSet{}}
+	m := &marks{known: segmentSet{}, live: segmentSet{}, dead: segmentSet{}, worn: segmentSet{}, others: segmentSet{}, ticketed: segmentSet{}}
 	for c, err := range v.c.Books.Scan(stateKey([]byte(manifest.SegmentPrefix)), nil) {
 		if err != nil {
 			return nil, fmt.Errorf("read segment tables: %w", err)
@@ -86,6 +90,14 @@ func (v *Vault) mark(ctx context.Context) (*marks, error) {
 			return nil, fmt.Errorf("read versions: %w", err)
 		}
 		if err := m.version(ctx, v, c); err != nil {
+			return nil, err
+		}
+	}
+	for c, err := range v.c.Books.Scan(stateKey([]byte(ticket.RecordPrefix)), nil) {
+		if err != nil {
+			return nil, fmt.Errorf("read tickets: %w", err)
+		}
+		if err := m.ticket(ctx, v, c); err != nil {
 			return nil, err
 		}
 	}

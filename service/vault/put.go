@@ -98,6 +98,8 @@ type put struct {
 	progress *meter
 	cache    *fileCache // of read alone
 	avoid    segmentSet // on which nothing is to be built
+	// From how many segments with pages on new ones lie apart, and no page is built on in another old one.
+	apartFrom, oldUpTo int
 
 	events chan event
 	jobs   chan *job
@@ -168,7 +170,7 @@ func (v *Vault) Put(ctx context.Context, name string, src Source, o PutOptions) 
 		return nil, err
 	}
 	meter.to(o.Spread, p.placing.Households())
-	tree, err := p.pipe(ctx, func() error { return p.read(src) })
+	tree, err := p.pipe(ctx, func() error { return p.read(src) }, p.collect)
 	if err != nil {
 		p.abandon(ctx)
 		if errors.Is(err, errDoomed) {
@@ -187,7 +189,7 @@ func (v *Vault) newPut(name string, shape erasure.Shape, m *meter) (*put, error)
 		spareSegments: make(chan []byte, 2+placers),
 		segs:          segmentSet{}, treeSegs: segmentSet{},
 		inFlight: map[core.Score]*job{}, usable: map[segmentID]uint64{}, lastSave: v.c.Clock.Now(),
-		cache: v.newFileCache(name),
+		cache: v.newFileCache(name), apartFrom: treeSegsApart, oldUpTo: treeSegsOld,
 	}
 	if p.segSize < manifest.SealedSizeMax { // a segment of one piece is shorter than the longest sealed chunk
 		p.chunkMax = p.segSize / 2
@@ -201,7 +203,7 @@ func (v *Vault) newPut(name string, shape erasure.Shape, m *meter) (*put, error)
 }
 
 // pipe runs the pipe to its end: everything is placed and leased, or known not to be.
-func (p *put) pipe(ctx context.Context, read func() error) (page.Tree, error) {
+func (p *put) pipe(ctx context.Context, read func() error, collect func() (page.Tree, error)) (page.Tree, error) {
 	coder, err := p.v.coder(p.shape)
 	if err != nil {
 		return page.Tree{}, err
@@ -215,7 +217,7 @@ func (p *put) pipe(ctx context.Context, read func() error) (page.Tree, error) {
 	})
 	g.Go(func() (err error) {
 		// Only read and collect send jobs, and collect outlasts read.
-		tree, err = p.collect()
+		tree, err = collect()
 		if err == nil {
 			close(p.jobs)
 			close(p.order)

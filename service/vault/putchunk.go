@@ -30,7 +30,7 @@ func (p *put) chunk(plain []byte, isPage bool) (j *job, known bool, err error) {
 	}
 	j = &job{
 		ref:  manifest.Ref{Plain: score, Size: uint64(len(plain))},
-		page: isPage, apart: isPage && len(p.treeSegs) >= treeSegsApart,
+		page: isPage, apart: isPage && len(p.treeSegs) >= p.apartFrom,
 		sealed: make(chan struct{}), placed: make(chan struct{}),
 	}
 	j.plain = append(spare(p.plains), plain...)
@@ -68,7 +68,7 @@ func (p *put) known(plain core.Score, isPage bool) (manifest.Ref, bool, error) {
 		return ref, false, err
 	}
 	// Only collect stores pages, and treeSegs is its own.
-	if isPage && len(p.treeSegs) >= treeSegsOld && !p.treeSegs.has(ref.Segment) {
+	if isPage && len(p.treeSegs) >= p.oldUpTo && !p.treeSegs.has(ref.Segment) {
 		return ref, false, nil
 	}
 	known, err = p.usableRef(ref)

@@ -27,7 +27,9 @@ const (
 // reader opens chunks. It keeps the pieces that were read last, because
 // neighbouring chunks share them. Its methods may be called at once.
 type reader struct {
-	v         *Vault
+	*opener
+	// find returns a segment's record, which has that id.
+	find      func(ctx context.Context, id []byte) (manifest.Segment, error)
 	room      int // pieces to keep
 	repairing chan struct{}
 
@@ -78,8 +80,12 @@ func (v *Vault) reader() (r *reader, done func()) {
 }
 
 func (v *Vault) newReader(room int) *reader {
+	return v.opener.newReader(room, func(_ context.Context, id []byte) (manifest.Segment, error) { return v.segment(id) })
+}
+
+func (o *opener) newReader(room int, find func(context.Context, []byte) (manifest.Segment, error)) *reader {
 	return &reader{
-		v: v, room: room, repairing: make(chan struct{}, repairsMax), segments: map[segmentID]manifest.Segment{},
+		opener: o, find: find, room: room, repairing: make(chan struct{}, repairsMax), segments: map[segmentID]manifest.Segment{},
 		cache: map[pieceID]*pieceSlot{}, repairs: map[segmentID]*repair{},
 	}
 }
@@ -94,7 +100,7 @@ func (r *reader) chunk(ctx context.Context, ref manifest.Ref, dst []byte) ([]byt
 }
 
 func (r *reader) open(ctx context.Context, ref manifest.Ref, dst []byte) ([]byte, error) {
-	s, err := r.segment(ref.Segment)
+	s, err := r.segment(ctx, ref.Segment)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +115,7 @@ func (r *reader) open(ctx context.Context, ref manifest.Ref, dst []byte) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	plain, err := r.v.packer.Unpack(dst, packed, int(ref.Size))
+	plain, err := r.packer.Unpack(dst, packed, int(ref.Size))
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +161,7 @@ func (r *reader) load(ctx context.Context) func(ref []byte) ([]byte, error) {
 	}
 }
 
-func (r *reader) segment(id []byte) (manifest.Segment, error) {
+func (r *reader) segment(ctx context.Context, id []byte) (manifest.Segment, error) {
 	if len(id) != manifest.SegmentIDSize {
 		return manifest.Segment{}, fmt.Errorf("a page of the state where one of a manifest should be: %w", core.ErrCorrupt)
 	}
@@ -165,7 +171,7 @@ func (r *reader) segment(id []byte) (manifest.Segment, error) {
 	if ok {
 		return s, nil
 	}
-	s, err := r.v.segment(id)
+	s, err := r.find(ctx, id)
 	if err != nil {
 		return s, err
 	}
@@ -237,7 +243,7 @@ func (r *reader) drop(id pieceID) {
 
 // fetch fills a slot. On failure the slot leaves the cache.
 func (r *reader) fetch(ctx context.Context, s manifest.Segment, id pieceID, slot *pieceSlot) {
-	slot.data, slot.err = r.v.fetch(ctx, s, id.index, false)
+	slot.data, slot.err = r.opener.fetch(ctx, s, id.index, false)
 	if slot.err != nil {
 		slot.stopped = ctx.Err() != nil
 		r.mu.Lock()
@@ -299,10 +305,10 @@ func (r *reader) dataOf(ctx context.Context, s manifest.Segment) ([][]byte, erro
 	for i := range want {
 		want[i], pieces[i] = i, r.cached(pieceID{segmentID(s.ID), i})
 	}
-	if err := r.v.fetchAny(ctx, s, pieces, ^pieceSet(0)); err != nil {
+	if err := r.fetchAny(ctx, s, pieces, ^pieceSet(0)); err != nil {
 		return nil, err
 	}
-	if err := r.v.make(s, pieces, want); err != nil {
+	if err := r.make(s, pieces, want); err != nil {
 		return nil, err
 	}
 	return pieces[:s.K:s.K], nil

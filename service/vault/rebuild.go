@@ -3,22 +3,56 @@ package vault
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/chunk"
+	"github.com/grange-grid/grange/pure/erasure"
 	"github.com/grange-grid/grange/pure/manifest"
 )
 
+// opener makes bytes of pieces: what it takes to read, and no more.
+type opener struct {
+	pieces Pieces
+	name   func(core.DID) string
+	log    *slog.Logger
+	packer *chunk.Packer
+
+	mu     sync.Mutex
+	coders map[erasure.Shape]*erasure.Coder
+}
+
+func newOpener(p Pieces, name func(core.DID) string, log *slog.Logger) *opener {
+	return &opener{pieces: p, name: name, log: log, packer: chunk.NewPacker(), coders: map[erasure.Shape]*erasure.Coder{}}
+}
+
+// coder returns the coder of a shape; making one inverts a matrix.
+func (o *opener) coder(s erasure.Shape) (*erasure.Coder, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if c := o.coders[s]; c != nil {
+		return c, nil
+	}
+	c, err := erasure.New(s)
+	if err != nil {
+		return nil, err
+	}
+	o.coders[s] = c
+	return c, nil
+}
+
 // make makes those pieces in want that are not there, and checks that they are what they should be:
 // a table that is wrong shows only here.
-func (v *Vault) make(s manifest.Segment, pieces [][]byte, want []int) error {
+func (o *opener) make(s manifest.Segment, pieces [][]byte, want []int) error {
 	missing := make([]bool, s.Total())
 	for _, i := range want {
 		missing[i] = pieces[i] == nil
 	}
-	coder, err := v.coder(s.Shape())
+	coder, err := o.coder(s.Shape())
 	if err != nil {
 		return err
 	}
@@ -38,7 +72,7 @@ const fetchStreams = 4 // pieces of one segment on their way at once
 // fetchAny fetches pieces of a segment until there are k, data first, of those in
 // held. When too few come it tries all, and also holders that did not answer a moment ago.
 // Errors: *TooFew.
-func (v *Vault) fetchAny(ctx context.Context, s manifest.Segment, pieces [][]byte, held pieceSet) error {
+func (o *opener) fetchAny(ctx context.Context, s manifest.Segment, pieces [][]byte, held pieceSet) error {
 	failures := map[int]error{}
 	got := 0
 	for _, data := range pieces {
@@ -56,7 +90,7 @@ func (v *Vault) fetchAny(ctx context.Context, s manifest.Segment, pieces [][]byt
 					batch = append(batch, next)
 				}
 			}
-			errs := v.fetchBatch(ctx, s, batch, pieces, now)
+			errs := o.fetchBatch(ctx, s, batch, pieces, now)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -67,18 +101,18 @@ func (v *Vault) fetchAny(ctx context.Context, s manifest.Segment, pieces [][]byt
 			return nil
 		}
 	}
-	return v.tooFew(s, got, failures)
+	return o.tooFew(s, got, failures)
 }
 
 // fetchBatch fetches pieces by index into pieces, and returns an error for each
 // that did not come.
-func (v *Vault) fetchBatch(ctx context.Context, s manifest.Segment, batch []int, pieces [][]byte, now bool) map[int]error {
+func (o *opener) fetchBatch(ctx context.Context, s manifest.Segment, batch []int, pieces [][]byte, now bool) map[int]error {
 	errs := make([]error, len(batch))
 	var g errgroup.Group
 	g.SetLimit(fetchStreams)
 	for n, i := range batch {
 		g.Go(func() error {
-			pieces[i], errs[n] = v.fetch(ctx, s, i, now)
+			pieces[i], errs[n] = o.fetch(ctx, s, i, now)
 			return nil
 		})
 	}
@@ -93,8 +127,8 @@ func (v *Vault) fetchBatch(ctx context.Context, s manifest.Segment, batch []int,
 }
 
 // fetch returns piece i of a segment, nil with an error.
-func (v *Vault) fetch(ctx context.Context, s manifest.Segment, i int, now bool) ([]byte, error) {
-	data, err := v.c.Barter.Fetch(ctx, core.Piece{Score: s.Piece(i), Size: int64(s.Size)}, nil, now)
+func (o *opener) fetch(ctx context.Context, s manifest.Segment, i int, now bool) ([]byte, error) {
+	data, err := o.pieces.Fetch(ctx, core.Piece{Score: s.Piece(i), Size: int64(s.Size)}, nil, now)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,11 @@ type Restored struct {
 func (v *Vault) Restore(ctx context.Context, version manifest.Version, o RestoreOptions, open func(single bool, id core.Score) (Sink, error)) (*Restored, error) {
 	r, done := v.reader()
 	defer done()
-	prefix, single, err := v.rootOf(ctx, r, version, o.Path)
+	return r.restore(ctx, version, o, open)
+}
+
+func (r *reader) restore(ctx context.Context, version manifest.Version, o RestoreOptions, open func(single bool, id core.Score) (Sink, error)) (*Restored, error) {
+	prefix, single, err := r.rootOf(ctx, version, o.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +102,7 @@ func (v *Vault) Restore(ctx context.Context, version manifest.Version, o Restore
 }
 
 // rootOf returns the key below which to restore, and whether that is one file.
-func (v *Vault) rootOf(ctx context.Context, r *reader, version manifest.Version, path string) (key []byte, single bool, err error) {
+func (r *reader) rootOf(ctx context.Context, version manifest.Version, path string) (key []byte, single bool, err error) {
 	if path == "" {
 		return nil, version.Single, nil
 	}

@@ -27,13 +27,13 @@ type TooFew struct {
 }
 
 // tooFew describes a segment of which got pieces are here and the others failed.
-func (v *Vault) tooFew(s manifest.Segment, got int, failures map[int]error) error {
+func (o *opener) tooFew(s manifest.Segment, got int, failures map[int]error) error {
 	e := &TooFew{Got: got, Want: int(s.K), Why: map[string][]string{}}
 	known := got
 	for _, i := range slices.Sorted(maps.Keys(failures)) {
 		err := failures[i]
-		v.c.Log.Debug("a piece that cannot be had", "segment", fmt.Sprintf("%x", s.ID), "index", i, "err", err)
-		held, failed := v.c.Barter.Held(s.Piece(i))
+		o.log.Debug("a piece that cannot be had", "segment", fmt.Sprintf("%x", s.ID), "index", i, "err", err)
+		held, failed := o.pieces.Held(s.Piece(i))
 		if failed != nil {
 			return failed
 		}
@@ -41,7 +41,7 @@ func (v *Vault) tooFew(s manifest.Segment, got int, failures map[int]error) erro
 			known++
 		}
 		for _, h := range held {
-			why, name := wire.Plain(err), v.c.Name(h.Grid)
+			why, name := wire.Plain(err), o.name(h.Grid)
 			if !slices.Contains(e.Why[why], name) {
 				e.Why[why] = append(e.Why[why], name)
 			}

@@ -9,20 +9,23 @@ import (
 	"sync/atomic"
 
 	"github.com/grange-grid/grange/core"
-	"github.com/grange-grid/grange/pure/chunk"
-	"github.com/grange-grid/grange/pure/erasure"
 	"github.com/grange-grid/grange/pure/manifest"
 )
 
-// Barter places, fetches, audits and gives up pieces; service/barter does.
-type Barter interface {
-	// Place begins a placement of about expect bytes of pieces.
-	Place(ctx context.Context, expect int64) (Placement, error)
+// Pieces is what it takes to read.
+type Pieces interface {
 	// Fetch returns a verified piece; now says to try also holders that were away
 	// a moment ago.
 	Fetch(ctx context.Context, p core.Piece, buf []byte, now bool) ([]byte, error)
 	// Held returns who promised to keep a piece.
 	Held(piece core.Score) ([]core.Holding, error)
+}
+
+// Barter places, fetches, audits and gives up pieces; service/barter does.
+type Barter interface {
+	Pieces
+	// Place begins a placement of about expect bytes of pieces.
+	Place(ctx context.Context, expect int64) (Placement, error)
 	// Audit asks every holder of pieces for proof.
 	Audit(ctx context.Context, pieces []core.Piece, found func(core.Finding)) error
 	// Forget strikes out placements that are no more.
@@ -166,8 +169,8 @@ type Config struct {
 
 // Vault keeps versions of trees.
 type Vault struct {
+	*opener
 	c      Config
-	packer *chunk.Packer
 	worths worths
 
 	// writing serializes puts and mendings: they share the dedup index and would
@@ -178,8 +181,7 @@ type Vault struct {
 	collecting chan struct{}
 	removing   sync.Mutex // over removals and their undoing; held across I/O on purpose
 
-	mu     sync.Mutex
-	coders map[erasure.Shape]*erasure.Coder
+	mu sync.Mutex
 	// shared is the reader that readers have in hand.
 	shared  *reader
 	readers int
@@ -194,26 +196,10 @@ func New(c Config) *Vault {
 		c.Name = core.DID.String
 	}
 	return &Vault{
+		opener:  newOpener(c.Barter, c.Name, c.Log),
 		c:       c,
-		packer:  chunk.NewPacker(),
 		writing: make(chan struct{}, 1), collecting: make(chan struct{}, 1),
-		coders: map[erasure.Shape]*erasure.Coder{},
 	}
-}
-
-// coder returns the coder of a shape; making one inverts a matrix.
-func (v *Vault) coder(s erasure.Shape) (*erasure.Coder, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if c := v.coders[s]; c != nil {
-		return c, nil
-	}
-	c, err := erasure.New(s)
-	if err != nil {
-		return nil, err
-	}
-	v.coders[s] = c
-	return c, nil
 }
 
 // lock waits for other puts and mendings to end.
