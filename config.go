@@ -93,6 +93,11 @@ func (c Config) complete() (Config, error) {
 	if c.Machine == "" {
 		c.Machine, _ = os.Hostname() // without one it has no name
 	}
+	return c.world(), nil
+}
+
+// world fills in what is left out of what is outside of the directory.
+func (c Config) world() Config {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -105,7 +110,7 @@ func (c Config) complete() (Config, error) {
 	if c.Peers == nil {
 		c.Peers, c.real = realPeers, true
 	}
-	return c, nil
+	return c
 }
 
 // realPeers is the network of libp2p.

@@ -225,11 +225,23 @@ func (a *Agent) Restore(ctx context.Context, r Ref, dest string, o *RestoreOptio
 	if err != nil {
 		return RestoreResult{}, err
 	}
-	out := RestoreResult{Version: versionOf(v), Dest: Path(dest)}
 	progress, done := a.works.begin(a.c.Clock.Now(), "get", path.Join(r.Name, r.Path), o.Progress)
 	defer done()
+	return restoreInto(ctx, v, dest, func(open openSink) (*vault.Restored, error) {
+		restored, err := a.vault.Restore(ctx, v, vault.RestoreOptions{Path: r.Path, Progress: a.progressOf(progress)}, open)
+		return restored, a.ended(err)
+	})
+}
+
+// openSink makes where a restore writes.
+type openSink = func(single bool, id core.Score) (vault.Sink, error)
+
+// restoreInto has a version restored to dest.
+func restoreInto(ctx context.Context, v manifest.Version, dest string, restore func(openSink) (*vault.Restored, error)) (RestoreResult, error) {
+	out := RestoreResult{Version: versionOf(v), Dest: Path(dest)}
 	var into *files.Sink
-	restored, err := a.vault.Restore(ctx, v, vault.RestoreOptions{Path: r.Path, Progress: a.progressOf(progress)}, func(single bool, id core.Score) (vault.Sink, error) {
+	restored, err := restore(func(single bool, id core.Score) (vault.Sink, error) {
+		var err error
 		into, err = files.NewSink(dest, files.SinkOptions{Single: single, ID: id, Skip: func(p files.Problem) {
 			out.Problems = append(out.Problems, problemOf(p.Path, p.Err))
 		}})
@@ -238,7 +250,6 @@ func (a *Agent) Restore(ctx context.Context, r Ref, dest string, o *RestoreOptio
 		}
 		return sink{into}, nil
 	})
-	err = a.ended(err)
 	if into == nil {
 		return out, err
 	}
@@ -312,14 +323,16 @@ func problemOf(path []byte, err error) Problem {
 	return Problem{Path: Path(path), Err: text}
 }
 
-func (a *Agent) progressOf(f func(Progress)) func(vault.Progress) {
+func (a *Agent) progressOf(f func(Progress)) func(vault.Progress) { return progressOf(f, a.nameOf) }
+
+func progressOf(f func(Progress), name func(core.DID) string) func(vault.Progress) {
 	if f == nil {
 		return nil
 	}
 	return func(p vault.Progress) {
 		out := Progress{Stage: p.Stage, Files: p.Files, Bytes: p.Bytes, Of: p.Of, Placed: p.Placed, FilesOf: p.FilesOf, Survives: p.Survives}
 		for _, grid := range p.To {
-			out.To = append(out.To, a.nameOf(grid))
+			out.To = append(out.To, name(grid))
 		}
 		slices.Sort(out.To)
 		f(out)

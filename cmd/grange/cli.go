@@ -23,13 +23,14 @@ type cli struct {
 	Invite  inviteCommand  `cmd:"" group:"Start" help:"make a code for one friend"`
 	Accept  acceptCommand  `cmd:"" group:"Start" help:"see the terms, then agree"`
 
-	Keep keepCommand `cmd:"" group:"Files" help:"store a file or directory by itself, again and again"`
-	Put  putCommand  `cmd:"" group:"Files" help:"store files or directories, each as a new version"`
-	Ls   lsCommand   `cmd:"" group:"Files" help:"what is stored"`
-	Cat  catCommand  `cmd:"" group:"Files" help:"write a file to stdout"`
-	Get  getCommand  `cmd:"" group:"Files" help:"restore a version, or a part of one"`
-	Rm   rmCommand   `cmd:"" group:"Files" help:"forget; set aside for 14 days"`
-	Undo undoCommand `cmd:"" group:"Files" help:"bring back what was removed last"`
+	Keep   keepCommand   `cmd:"" group:"Files" help:"store a file or directory by itself, again and again"`
+	Put    putCommand    `cmd:"" group:"Files" help:"store files or directories, each as a new version"`
+	Ls     lsCommand     `cmd:"" group:"Files" help:"what is stored"`
+	Cat    catCommand    `cmd:"" group:"Files" help:"write a file to stdout"`
+	Get    getCommand    `cmd:"" group:"Files" help:"restore a version, or a part of one"`
+	Ticket ticketCommand `cmd:"" group:"Files" help:"a line with which anybody reads a version"`
+	Rm     rmCommand     `cmd:"" group:"Files" help:"forget; set aside for 14 days"`
+	Undo   undoCommand   `cmd:"" group:"Files" help:"bring back what was removed last"`
 
 	Status statusCommand `cmd:"" group:"Trust" help:"what is safe: local, instant"`
 	Check  checkCommand  `cmd:"" group:"Trust" help:"every holder proves it; rebuild what is missing (--now: count those away as lost)"`
@@ -159,9 +160,10 @@ type lsCommand struct {
 }
 
 type getCommand struct {
-	What    string        `arg:"" name:"NAME" placeholder:"NAME[/PATH]" help:"What to restore."`
+	What    string        `arg:"" name:"NAME" optional:"" placeholder:"NAME[/PATH]" help:"What to restore. With --ticket it is left out."`
 	Dest    string        `arg:"" name:"DEST" optional:"" placeholder:"DEST" help:"Where to; it must not exist or be an empty directory. Else its name, here."`
 	Version versionNumber `placeholder:"V" help:"This version; else the newest."`
+	Ticket  string        `placeholder:"FILE" help:"Restore what the ticket in this file, or with - on stdin, is for. It needs no household."`
 }
 
 func (getCommand) detail() string {

@@ -105,6 +105,12 @@ func list1(ctx context.Context, a *app, s *session, r grange.Ref) error {
 }
 
 func (c *getCommand) run(ctx context.Context, a *app) error {
+	switch {
+	case c.Ticket != "":
+		return c.byTicket(ctx, a)
+	case c.What == "":
+		return usage("NAME is missing", "grange get --help")
+	}
 	name, at, err := nameAndPath(c.What)
 	if err != nil {
 		return err
@@ -125,15 +131,16 @@ func (c *getCommand) run(ctx context.Context, a *app) error {
 		out, err := s.Get(ctx, api.GetRequest{Name: name, Version: uint64(c.Version), Path: grange.Path(at), Dest: grange.Path(abs)}, bar.tell)
 		bar.end()
 		if out.Dest != "" {
-			a.value(out)
-			what := out.Version.Name
-			if at != "" {
-				what += "/" + at
-			}
-			a.tell("%s, version %d, restored to %s: %s, %s.", clean(what), out.Version.Number, clean(dest),
-				count(out.Files, "file", "files"), amount(out.Bytes))
+			a.restored(out, path.Join(out.Version.Name, at), dest)
 		}
 		a.problems(out.Problems, a.warn)
 		return err
 	})
+}
+
+// restored says what was restored.
+func (a *app) restored(out grange.RestoreResult, what, dest string) {
+	a.value(out)
+	a.tell("%s, version %d, restored to %s: %s, %s.", clean(what), out.Version.Number, clean(dest),
+		count(out.Files, "file", "files"), amount(out.Bytes))
 }

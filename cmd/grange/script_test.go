@@ -285,10 +285,19 @@ func saveCmd(ts *testscript.TestScript, args []string) {
 	ts.Setenv(args[0], found)
 }
 
+// garbleCmd changes one character of a variable or, where there is none of that name, of a file.
 func garbleCmd(ts *testscript.TestScript, args []string) {
 	text := []byte(ts.Getenv(args[0]))
+	file := len(text) == 0
+	if file {
+		text = []byte(ts.ReadFile(args[0]))
+	}
 	at := len(text) / 2
 	text[at] = map[bool]byte{true: 'B', false: 'A'}[text[at] == 'A']
+	if file {
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), text, 0o600))
+		return
+	}
 	ts.Setenv(args[0], string(text))
 }
 

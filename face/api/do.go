@@ -104,20 +104,30 @@ func (o *owner) get(r *http.Request) answer {
 		case err == nil:
 			return out, nil
 		case errors.Is(err, grange.ErrPartly):
-			return out, &Error{
-				Code: CodePartly, Message: fmt.Sprintf("restored, but for %s", count(len(out.Problems), "problem", "problems")),
-				Hint: "what is there is whole; grange check shows who is away",
-			}
+			return out, Partly(out, "grange check shows who is away")
 		case errors.Is(err, fs.ErrExist):
-			return nil, &Error{
-				Code: CodeExists, Message: fmt.Sprintf("%s exists: nothing was written", Clean(string(in.Dest))),
-				Hint: "name another destination, which does not exist or is an empty directory",
-			}
+			return nil, Exists(string(in.Dest))
 		case errors.Is(err, fs.ErrNotExist) && in.Path != "" && !o.has(r, v, string(in.Path)):
 			return nil, noPath(v, string(in.Path))
 		}
 		return nil, err
 	})
+}
+
+// Partly is the error of a restore that did not restore everything.
+func Partly(out grange.RestoreResult, hint string) *Error {
+	return &Error{
+		Code: CodePartly, Message: fmt.Sprintf("restored, but for %s", count(len(out.Problems), "problem", "problems")),
+		Hint: "what is there is whole; " + hint,
+	}
+}
+
+// Exists is the error of a restore to where something is.
+func Exists(dest string) *Error {
+	return &Error{
+		Code: CodeExists, Message: fmt.Sprintf("%s exists: nothing was written", Clean(dest)),
+		Hint: "name another destination, which does not exist or is an empty directory",
+	}
 }
 
 // has tells whether a version has a path, as far as that can be seen.

@@ -161,6 +161,12 @@ func (t Ticket) check() (Right, error) {
 	return r, nil
 }
 
+// NewHolder returns a holder with the first most of those addresses that can stand in a ticket.
+func NewHolder(agent core.DID, addrs []string, most int) Holder {
+	addrs = slices.DeleteFunc(slices.Clone(addrs), func(a string) bool { return !isAddr(a) })
+	return Holder{DID: agent, Addrs: addrs[:min(len(addrs), most, AddrsMax)]}
+}
+
 func (h Holder) check() error {
 	if err := identity.CheckDID(h.DID); err != nil {
 		return fmt.Errorf("ticket: %w", err)
@@ -169,12 +175,16 @@ func (h Holder) check() error {
 		return invalid("%d addresses of a holder, at most %d", len(h.Addrs), AddrsMax)
 	}
 	for _, a := range h.Addrs {
-		strange := func(r rune) bool { return r <= ' ' || r > '~' }
-		if !strings.HasPrefix(a, "/") || len(a) > AddrSizeMax || strings.ContainsFunc(a, strange) {
+		if !isAddr(a) {
 			return invalid("address %.80q", a)
 		}
 	}
 	return nil
+}
+
+func isAddr(a string) bool {
+	strange := func(r rune) bool { return r <= ' ' || r > '~' }
+	return strings.HasPrefix(a, "/") && len(a) <= AddrSizeMax && !strings.ContainsFunc(a, strange)
 }
 
 // checkTable tells whether t can be a table: it has a version and a segment.

@@ -264,6 +264,13 @@ func TestRecords(t *testing.T) {
 	}
 }
 
+func TestNewHolder(t *testing.T) {
+	got := NewHolder(holder.DID(), []string{"/a", "b", "/\x00", "/c", "/" + strings.Repeat("d", AddrSizeMax), "/e"}, 2)
+	if want := (Holder{holder.DID(), []string{"/a", "/c"}}); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestTheSeedIsNotShown(t *testing.T) {
 	x := ticket(t)
 	var log strings.Builder
