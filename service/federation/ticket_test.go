@@ -238,7 +238,9 @@ func TestABearerGetsPiecesAlone(t *testing.T) {
 }
 
 // stopTicket writes that a ticket is stopped into the state.
-func (m *machine) stopTicket(r ticket.Right) {
+func (m *machine) stopTicket(r ticket.Right) { m.writeTicket(r, true) }
+
+func (m *machine) writeTicket(r ticket.Right, stopped bool) {
 	m.w.t.Helper()
 	segment := make([]byte, manifest.SegmentIDSize)
 	root, err := manifest.Ref{Plain: core.Score{1}, Packed: core.Score{2}, Key: [32]byte{3}, Size: 100, Sealed: 112 + 16, Segment: segment}.Marshal()
@@ -247,7 +249,7 @@ func (m *machine) stopTicket(r ticket.Right) {
 	}
 	b, err := ticket.Record{
 		V: 1, Name: "tree", Agent: m.did(), Seq: 1, Time: m.w.clock.Now().Unix(), Until: r.Until,
-		Table: page.Tree{V: 1, Count: 2, Root: root}, Segments: [][]byte{segment}, Stopped: true,
+		Table: page.Tree{V: 1, Count: 2, Root: root}, Segments: [][]byte{segment}, Stopped: stopped,
 	}.Marshal()
 	if err != nil {
 		m.w.t.Fatal(err)
@@ -384,4 +386,36 @@ func TestBearerFetches(t *testing.T) {
 	if err := w.bearer("alone", x, r).Enter(t.Context()); !errors.Is(err, core.ErrUnreachable) {
 		t.Errorf("nobody is there: %v", err)
 	}
+}
+
+// A ticket that one machine of a household has stopped the others stop too, and a recovery does.
+func TestAStoppedTicketStaysSo(t *testing.T) {
+	x := newTwo(t)
+	x.second.add(x.bo)
+	_, r := ticketOf(x.anna, "ticket")
+	k := string(ticket.RecordKey(r.ID))
+	x.anna.writeTicket(r, false)
+	live := x.anna.state()[k]
+	x.anna.save()
+	x.second.meet(x.anna)
+	want(t, "the other machine's", x.second.state()[k], live)
+	x.second.stopTicket(r)
+	stopped := x.second.state()[k]
+	if _, err := x.second.f.SaveHead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	x.clock.Advance(time.Hour)
+	x.anna.write("x/later", "what makes another head") // which has the ticket as it was
+	if _, err := x.anna.f.SaveHead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	third := x.machine("third", "anna")
+	if _, err := third.recover(x.cleo, federation.RecoverOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	third.on()
+	want(t, "what a recovery has", third.state()[k], stopped)
+	x.anna.write(k, live+"?") // what is no ticket's record never stands
+	x.second.meet(x.anna)
+	want(t, "after what is none", x.second.state()[k], stopped)
 }
