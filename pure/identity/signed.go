@@ -20,6 +20,7 @@ const (
 	KindNotice    = "notice"
 	KindTicket    = "ticket"
 	KindBearer    = "bearer"
+	KindSeed      = "seed"
 )
 
 // signaturePrefix is what every signed string starts with, before kind and zero byte.
