@@ -2,7 +2,10 @@
 
 package files
 
-import "io/fs"
+import (
+	"io/fs"
+	"os"
+)
 
 // nonblock is not needed where opening a file does not wait.
 const nonblock = 0
@@ -15,3 +18,6 @@ func inode(fs.FileInfo) uint64 { return 0 }
 
 // changeTime is the same for all: it is not told here.
 func changeTime(fs.FileInfo) int64 { return 0 }
+
+// syncRoot does nothing where a directory cannot be synced.
+func syncRoot(*os.Root) error { return nil }

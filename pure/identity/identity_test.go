@@ -64,7 +64,7 @@ func TestOpen(t *testing.T) {
 	if _, err := identity.Open[note](s, identity.KindLease, len(s.Body)-1); !errors.Is(err, core.ErrTooLarge) {
 		t.Errorf("a byte over the limit: %v", err)
 	}
-	for _, kind := range []string{identity.KindCharter, identity.KindHead, identity.KindAdmission, identity.KindPact, identity.KindRelease, identity.KindReceipt} {
+	for _, kind := range []string{identity.KindCharter, identity.KindHead, identity.KindAdmission, identity.KindPact, identity.KindRelease, identity.KindReceipt, identity.KindSeed} {
 		if _, err := identity.Open[note](s, kind, 99); !errors.Is(err, core.ErrCorrupt) {
 			t.Errorf("a lease taken for a %s: %v", kind, err)
 		}

@@ -101,6 +101,12 @@ func (b *Barter) ask(owner, agent core.DID, ask core.Ask) (grantAnswer, error) {
 	if err != nil {
 		return grantAnswer{}, err
 	}
+	return b.askAs(p, agent, ask, overdue)
+}
+
+// askAs answers an ask of a partner's machine; overdue says that it owes a receipt.
+func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (grantAnswer, error) {
+	owner := p.Grid
 	b.mu.Lock()
 	landed := b.landed
 	b.mu.Unlock()

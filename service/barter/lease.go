@@ -115,6 +115,9 @@ func (b *Barter) lease(ctx context.Context, owner, agent core.DID, in leaseReque
 
 // underPact makes the caller's line one of the pact. Whoever has nothing on it owes no receipt yet.
 func (b *Barter) underPact(l *leasing, p Partner) error {
+	if l.agent.IsZero() {
+		return nil
+	}
 	line, err := l.lines.of(l.agent)
 	if err != nil {
 		return err
