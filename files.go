@@ -39,6 +39,11 @@ type PutOptions struct {
 	OneFileSystem bool
 	// SkipSame makes no version of what the newest one has already.
 	SkipSame bool
+	// wait says that what a person carries is not sent.
+	wait bool
+	// Seed is a directory on a disk that a person carries to the partners: what would be sent to them is written
+	// there, and no version is made. Once they have taken it in (TakeIn), the next put sends nothing of it again.
+	Seed string
 	// Progress is called now and then, from one goroutine at a time.
 	Progress func(Progress)
 }
@@ -56,10 +61,13 @@ func (a *Agent) PutPath(ctx context.Context, name, path string, o *PutOptions) (
 	if err := a.outside(path); err != nil {
 		return PutResult{}, err
 	}
+	if o.Seed != "" && filepath.Clean(path) == filepath.Clean(o.Seed) {
+		return PutResult{}, fmt.Errorf("%s would be written to itself: %w", path, ErrInvalid)
+	}
 	var left leftOut
 	src, err := files.NewSource(path, files.SourceOptions{
 		Exclude: o.Exclude, OneFileSystem: o.OneFileSystem,
-		Avoid: []string{a.c.Dir}, // its keys are not data, and its pieces grow with every put
+		Avoid: a.avoid(o.Seed),
 		Skip:  func(p files.Problem) { left.add(p.Path, p.Err) },
 	})
 	if err != nil {
@@ -132,15 +140,30 @@ func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOp
 	}
 	progress, done := a.works.begin(a.c.Clock.Now(), "put", name, o.Progress)
 	defer done()
-	put, err := a.vault.Put(ctx, name, src, vault.PutOptions{
-		Spread: erasure.Shape{K: o.Data, M: o.Parity}, SkipSame: o.SkipSame, Progress: a.progressOf(progress),
-	})
+	in := vault.PutOptions{
+		Spread: erasure.Shape{K: o.Data, M: o.Parity}, SkipSame: o.SkipSame, Wait: o.wait, Progress: a.progressOf(progress),
+	}
+	if o.Seed != "" {
+		disk, err := a.carried(o.Seed)
+		if err != nil {
+			return PutResult{}, err
+		}
+		defer disk.Close()
+		in.Seed = a.seeder(disk)
+	}
+	put, err := a.vault.Put(ctx, name, src, in)
 	err = a.ended(err)
 	if errors.Is(err, ErrRevoked) { // whatever was written down here is of no household any more
 		return PutResult{}, err
 	}
 	if errors.Is(err, vault.ErrNoPartner) {
 		return PutResult{}, ErrNoPartner
+	}
+	if in.Seed != nil && put != nil {
+		return a.seeded(name, put), err
+	}
+	if awaited, ok := errors.AsType[*vault.Awaited](err); ok {
+		return PutResult{Carried: a.bytesByName(awaited.Carried)}, err
 	}
 	if incomplete, ok := errors.AsType[*vault.Incomplete](err); ok {
 		out := PutResult{Refused: a.byName(incomplete.Refused), Full: a.full(incomplete.Refused)}

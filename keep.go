@@ -161,7 +161,7 @@ func (a *Agent) keepNow(ctx context.Context, t keep.Task) (keep.Result, error) {
 	if err := a.present(ctx, t); err != nil {
 		return keep.Result{}, err
 	}
-	out, err := a.PutPath(ctx, t.Name, string(t.Path), &PutOptions{Exclude: t.Exclude, OneFileSystem: t.OneFileSystem, SkipSame: true})
+	out, err := a.PutPath(ctx, t.Name, string(t.Path), &PutOptions{Exclude: t.Exclude, OneFileSystem: t.OneFileSystem, SkipSame: true, wait: true})
 	return keep.Result{Version: out.Number, Unchanged: out.Unchanged, Full: out.Full}, keepTrouble(out, err)
 }
 
@@ -229,6 +229,9 @@ func keepTrouble(out PutResult, err error) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(out.Refused)) {
 		parts = append(parts, name+" "+out.Refused[name])
+	}
+	if errors.Is(err, ErrCarried) {
+		return worded{fmt.Sprintf("it waits to be brought to %s on a disk; to send it instead: grange put", strings.Join(slices.Sorted(maps.Keys(out.Carried)), ", ")), err}
 	}
 	if out.promised && len(out.Problems) == 0 && errors.Is(err, ErrPartly) {
 		return nil // who is away hears of it later, and is made up for if that takes days

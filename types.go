@@ -48,6 +48,8 @@ var (
 	// it is past its date.
 	ErrUsed    = federation.ErrUsed
 	ErrExpired = federation.ErrExpired
+	// ErrCarried says that nothing was sent because a person carries it; it is an ErrPartly too.
+	ErrCarried = vault.ErrCarried
 	// ErrNoPartner says that there is nobody to keep anything.
 	ErrNoPartner = errors.New("no partner")
 	// ErrNoHousehold says that a directory has no household, or an unfinished recovery.
@@ -173,6 +175,8 @@ type PutResult struct {
 	Full map[string]int64 `json:"full,omitempty"`
 	// Incomplete is set when no version was made.
 	Incomplete *Incomplete `json:"incomplete,omitempty"`
+	// Carried is what is still to be brought on a disk to each partner, by name, in bytes. Then no version was made.
+	Carried map[string]int64 `json:"carried,omitempty"`
 
 	// promised says that every piece is promised by somebody, be it one who is away just now.
 	promised bool

@@ -29,6 +29,7 @@ type cli struct {
 	Cat    catCommand    `cmd:"" group:"Files" help:"write a file to stdout"`
 	Get    getCommand    `cmd:"" group:"Files" help:"restore a version, or a part of one"`
 	Ticket ticketCommand `cmd:"" group:"Files" help:"a line with which anybody reads a version"`
+	TakeIn takeInCommand `cmd:"" group:"Files" help:"take in what a partner has brought on a disk"`
 	Rm     rmCommand     `cmd:"" group:"Files" help:"forget; set aside for 14 days"`
 	Undo   undoCommand   `cmd:"" group:"Files" help:"bring back what was removed last"`
 
@@ -145,12 +146,15 @@ type putCommand struct {
 	Spread        spread   `placeholder:"10+10" help:"Data and spare pieces of each segment of what is stored anew; else 10+10."`
 	Exclude       []string `placeholder:"GLOB" sep:"none" help:"Leave out what matches, as in .gitignore."`
 	OneFileSystem bool     `help:"Leave out what is mounted below PATH."`
+	Seed          string   `placeholder:"DIR" help:"Write it onto a disk that you carry to your partners, instead of sending it."`
 }
 
 func (putCommand) detail() string {
 	return `When it exits with 0, every piece and the way to find it are on your partners' disks, and it says what that is worth. What was stored before is not sent again, so a put that was cut short goes on where it was.
 
-A file .grangeignore, in the syntax of .gitignore, leaves things out too, and so does the mark CACHEDIR.TAG. Owners, extended attributes and ACLs are not stored.`
+A file .grangeignore, in the syntax of .gitignore, leaves things out too, and so does the mark CACHEDIR.TAG. Owners, extended attributes and ACLs are not stored.
+
+For a first put that is too much for your line: 'grange put PATH --seed DIR' writes what would be sent onto a disk. Carry it to each partner, who calls 'grange take-in DIR'; then 'grange put PATH' has them promise it, sends what is missing, and it is safe. Until then 'put --seed' exits with 5. It goes on where it was cut short, also on another disk; what is kept by itself waits for the disk for 30 days.`
 }
 
 type lsCommand struct {

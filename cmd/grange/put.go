@@ -24,7 +24,7 @@ func (c *putCommand) run(ctx context.Context, a *app) error {
 		done, worst := []grange.PutResult{}, error(nil)
 		for _, path := range c.Paths {
 			out, err := c.put(ctx, a, s, path)
-			if out.Number > 0 {
+			if out.Number > 0 || c.Seed != "" && out.Name != "" {
 				done = append(done, out)
 			}
 			if err == nil {
@@ -69,9 +69,20 @@ func (c *putCommand) put(ctx context.Context, a *app, s *session, path string) (
 	for _, pattern := range c.Exclude {
 		in.Exclude = append(in.Exclude, grange.Path(pattern))
 	}
+	if c.Seed != "" {
+		seed, err := filepath.Abs(c.Seed)
+		if err != nil {
+			return grange.PutResult{}, err
+		}
+		in.Seed = grange.Path(seed)
+	}
 	bar := a.progress()
 	out, err := s.Put(ctx, in, bar.tell)
 	bar.end()
+	if c.Seed != "" && err == nil {
+		a.tell("Nothing to write: what is not stored is on a disk already. Next: grange put %s", clean(path))
+	}
+	c.carried(a, out)
 	if out.Number > 0 {
 		a.tell("%s, version %d: %s, %s. Stored %s new.", clean(out.Name), out.Number,
 			count(out.Files, "file", "files"), amount(out.Bytes), amount(out.Stored))

@@ -32,8 +32,11 @@ func (o *owner) put(r *http.Request) answer {
 	}
 	return long(r, func(progress func(grange.Progress)) (any, error) {
 		out, err := o.agent.PutPath(r.Context(), in.Name, string(in.Path), &grange.PutOptions{
-			Data: in.Data, Parity: in.Parity, Exclude: exclude, OneFileSystem: in.OneFileSystem, Progress: progress,
+			Data: in.Data, Parity: in.Parity, Exclude: exclude, OneFileSystem: in.OneFileSystem, Seed: string(in.Seed), Progress: progress,
 		})
+		if in.Seed != "" {
+			return out, written(in, out, err)
+		}
 		if err == nil || out.Number > 0 {
 			return out, spareless(out, err)
 		}
@@ -47,6 +50,11 @@ func (o *owner) put(r *http.Request) answer {
 func (in PutRequest) check() error {
 	if err := absolute("path", in.Path); err != nil {
 		return err
+	}
+	if in.Seed != "" {
+		if err := absolute("seed", in.Seed); err != nil {
+			return err
+		}
 	}
 	name, hint := in.Name, ""
 	if base := filepath.Base(filepath.Clean(string(in.Path))); name == "" && base != string(filepath.Separator) {

@@ -68,6 +68,8 @@ func Handler(a *grange.Agent) http.Handler {
 		{"GET", "/v1/joined", []string{"id"}, "wait until an invitation is accepted", (*owner).joined},
 		{"GET", "/v1/events", nil, "what happens from now on", (*owner).events},
 		{"POST", "/v1/put", nil, "store a file or directory as a new version", (*owner).put},
+		{"POST", "/v1/carried", nil, "what a carried disk has for this machine", (*owner).carried},
+		{"POST", "/v1/take-in", nil, "take in what a carried disk has for this machine", (*owner).takeIn},
 		{"POST", "/v1/keep", nil, "store a path by itself from now on, or no more", (*owner).keep},
 		{"POST", "/v1/get", nil, "restore a version, or a part of one", (*owner).get},
 		{"POST", "/v1/ticket", nil, "make a line that lets anybody read a version, or stop those of a name", (*owner).ticket},

@@ -18,6 +18,9 @@ type PutRequest struct {
 	// Exclude has patterns in the syntax of .gitignore.
 	Exclude       []grange.Path `json:"exclude,omitempty"`
 	OneFileSystem bool          `json:"one_file_system,omitempty"`
+	// Seed is an absolute path on a disk that a person carries to the partners: what would be sent to them is
+	// written there, and no version is made.
+	Seed grange.Path `json:"seed,omitempty"`
 }
 
 // GetRequest is the body of POST /v1/get.

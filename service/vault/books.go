@@ -20,6 +20,7 @@ var (
 	chunkPrefix = []byte("v/chunk/") // + plain score: the Ref of a chunk that is placed
 	openPrefix  = []byte("v/open/")  // + segment id: the table of one that is being placed
 	minePrefix  = []byte("v/mine/")  // + segment id: it was placed, or taken over, here; when a put last used it
+	seedPrefix  = []byte("v/seed/")  // + segment id: which of its pieces a person carries to whom
 	gonePrefix  = []byte("v/gone/")  // + segment id: since when its pieces are given up
 	seqKey      = []byte("v/seq")    // the last sequence number of a version of ours
 	usesPrefix  = []byte("v/uses/")  // + a version's key: the segments it consists of

@@ -49,6 +49,9 @@ func (v *Vault) Collect(ctx context.Context) (*Collected, error) {
 		return nil, fmt.Errorf("nothing is given up: %w", err)
 	}
 	c := &collecting{v: v, marks: m, gone: segmentSet{}, out: Collected{Live: len(m.live)}}
+	if c.carried, err = v.carriedLately(); err != nil {
+		return nil, err
+	}
 	if err := c.sort(); err != nil {
 		return nil, err
 	}
@@ -84,6 +87,7 @@ type collecting struct {
 	strangers [][]byte   // other machines' that nothing is known to use
 	forget    [][]byte   // that were given up long ago
 	gone      segmentSet // that are given up
+	carried   segmentSet // of which a person carries pieces
 	out       Collected
 }
 
@@ -119,7 +123,7 @@ func (c *collecting) sort() error {
 		case !ours && !gone:
 			c.strangers = append(c.strangers, id[:])
 		case !ours:
-		case !dead && now-used <= orphanAfter:
+		case !dead && now-used <= orphanAfter, !dead && c.carried.has(id[:]):
 			c.out.Waiting++
 		default: // also what was given up, because that may have been cut short
 			c.release = append(c.release, id[:])

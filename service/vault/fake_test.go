@@ -155,6 +155,28 @@ func (m *market) Renew(_ context.Context, pieces []core.Score) (missing []core.S
 	return missing, err
 }
 
+func (m *market) Claim(_ context.Context, agent core.DID, pieces []core.Piece) (missing []core.Score, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.homes[agent].away {
+		return nil, core.ErrUnreachable
+	}
+	for i, piece := range pieces {
+		if i > 0 && bytes.Compare(pieces[i-1].Score[:], piece.Score[:]) >= 0 {
+			return nil, fmt.Errorf("piece %d does not rise", i)
+		}
+		if _, ok := m.homes[agent].pieces[piece.Score]; !ok {
+			missing = append(missing, piece.Score)
+			continue
+		}
+		if m.leased[piece.Score] == nil {
+			m.leased[piece.Score] = map[core.DID]bool{}
+		}
+		m.leased[piece.Score][agent] = true
+	}
+	return missing, nil
+}
+
 // move takes a piece from one list to another. The caller holds m.mu.
 func (m *market) move(piece core.Score, grid core.DID, from, to map[core.Score]map[core.DID]bool) {
 	delete(from[piece], grid)

@@ -26,6 +26,10 @@ type PutOptions struct {
 	Spread erasure.Shape
 	// SkipSame makes no version of a tree that the newest version of the name has already.
 	SkipSame bool
+	// Seed writes it onto a disk that a person carries to the holders, and makes no version.
+	Seed Seeder
+	// Wait says to wait for what is being carried already rather than to send it: see ErrCarried.
+	Wait bool
 	// Progress is called now and then, from one goroutine at a time.
 	Progress func(Progress)
 }
@@ -45,6 +49,8 @@ type Put struct {
 	Refused map[core.DID]error
 	// Same is how many of the version's bytes were stored already, or twice in it.
 	Same int64
+	// Carried is what is still to be brought to each household, in bytes, after PutOptions.Seed.
+	Carried map[core.DID]int64
 }
 
 // The pipe of a put. Every channel is bounded, and everything between two of
@@ -88,6 +94,7 @@ const (
 // put is one put under way.
 type put struct {
 	v        *Vault
+	name     string
 	ctx      context.Context // of the errgroup: ends when any part fails
 	secret   [32]byte
 	cutter   *chunk.Cutter
@@ -95,6 +102,7 @@ type put struct {
 	segSize  int
 	chunkMax int
 	placing  Placement
+	seeding  Seeding // placing, if that writes onto a disk
 	progress *meter
 	cache    *fileCache // of read alone
 	avoid    segmentSet // on which nothing is to be built
@@ -162,17 +170,18 @@ func (v *Vault) Put(ctx context.Context, name string, src Source, o PutOptions) 
 		return nil, err
 	}
 	expect := (size + files*1024) / int64(o.Spread.K) * int64(o.Spread.Total())
-	p.placing, err = v.c.Barter.Place(ctx, expect)
-	if errors.Is(err, core.ErrNotExist) {
-		return nil, ErrNoPartner
-	}
-	if err != nil {
+	if err := p.begins(ctx, o, expect); err != nil {
 		return nil, err
 	}
 	meter.to(o.Spread, p.placing.Households())
 	tree, err := p.pipe(ctx, func() error { return p.read(src) }, p.collect)
 	if err != nil {
 		p.abandon(ctx)
+	}
+	if p.seeding != nil {
+		return p.seeded(size, err)
+	}
+	if err != nil {
 		if errors.Is(err, errDoomed) {
 			return nil, p.incomplete(size)
 		}
@@ -181,9 +190,22 @@ func (v *Vault) Put(ctx context.Context, name string, src Source, o PutOptions) 
 	return p.finish(ctx, name, src.Single(), tree, o.SkipSame)
 }
 
+// begins finds out who takes what is to be placed.
+func (p *put) begins(ctx context.Context, o PutOptions, expect int64) (err error) {
+	if o.Seed != nil {
+		err = p.beginSeed(o.Seed)
+	} else if err = p.bring(ctx, o.Wait); err == nil {
+		p.placing, err = p.v.c.Barter.Place(ctx, expect)
+	}
+	if errors.Is(err, core.ErrNotExist) {
+		return ErrNoPartner
+	}
+	return err
+}
+
 func (v *Vault) newPut(name string, shape erasure.Shape, m *meter) (*put, error) {
 	p := &put{
-		v: v, secret: v.c.Household.Secret(), shape: shape, segSize: shape.K * erasure.PieceSizeMax, chunkMax: chunk.SizeMax, progress: m,
+		v: v, name: name, secret: v.c.Household.Secret(), shape: shape, segSize: shape.K * erasure.PieceSizeMax, chunkMax: chunk.SizeMax, progress: m,
 		events: make(chan event, eventDepth), jobs: make(chan *job, orderDepth), order: make(chan *job, orderDepth),
 		full: make(chan *openSegment), plains: make(chan []byte, 2*orderDepth), seals: make(chan []byte, 2*orderDepth),
 		spareSegments: make(chan []byte, 2+placers),

@@ -102,6 +102,9 @@ func (p *put) usableBytes(id segmentID) (uint64, error) {
 		return 0, err
 	}
 	size, err := p.v.heldBytes(id)
+	if err == nil && size == 0 && p.seeding != nil {
+		size, err = p.v.seededBytes(id)
+	}
 	if err != nil || size == 0 {
 		return 0, err
 	}

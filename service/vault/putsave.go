@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/grange-grid/grange/core"
@@ -44,6 +46,10 @@ func (p *put) checkpoint(ctx context.Context, last bool) error {
 	if err := ownFault(failed); err != nil {
 		p.keep(ready)
 		return err
+	}
+	if p.seeding != nil && len(failed) > 0 && !last {
+		p.keep(ready)
+		return errors.Join(slices.Collect(maps.Values(failed))...)
 	}
 	for grid, err := range failed {
 		p.v.c.Log.Warn("pieces without a lease", "holder", grid, "err", err)
@@ -111,8 +117,17 @@ func (p *put) keep(segments []*placedSegment) {
 // enough pieces of it are leased.
 func (p *put) saveSegment(s *placedSegment) (saved bool, err error) {
 	leased, err := p.v.heldOf(s.segment, nil)
-	if err != nil || leased.distinct() < int(s.segment.K) {
+	if err != nil {
 		return false, err
+	}
+	var carried []core.Change
+	if p.seeding != nil {
+		if carried, err = p.carry(s.segment, leased); err != nil {
+			return false, err
+		}
+	}
+	if leased.distinct() < int(s.segment.K) {
+		return false, nil
 	}
 	value, err := s.segment.Marshal()
 	if err != nil {
@@ -122,7 +137,7 @@ func (p *put) saveSegment(s *placedSegment) (saved bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	changes := make([]core.Change, 0, 3+len(s.jobs))
+	changes := append(make([]core.Change, 0, 4+len(s.jobs)), carried...)
 	changes = append(changes, core.Change{Key: stateKey(s.segment.Key()), Value: value}, mine, core.Change{Key: openKey(s.segment.ID)})
 	for _, j := range s.jobs {
 		raw, err := j.ref.Marshal()

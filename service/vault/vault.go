@@ -38,6 +38,9 @@ type Barter interface {
 	// Renew brings pieces back wherever they were released to. missing are those that nobody has any
 	// more; the error says who could not be asked.
 	Renew(ctx context.Context, pieces []core.Score) (missing []core.Score, err error)
+	// Claim asks a machine for a promise to keep pieces that may have been brought to it. missing are those
+	// that it has not.
+	Claim(ctx context.Context, agent core.DID, pieces []core.Piece) (missing []core.Score, err error)
 }
 
 // Placement is one placement under way.
