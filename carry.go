@@ -163,6 +163,22 @@ func (a *Agent) seeded(name string, put *vault.Put) PutResult {
 	return out
 }
 
+// beingCarried is what a person still carries, of a name or of all.
+func (a *Agent) beingCarried(name string) (map[string]map[string]int64, error) {
+	carried, err := a.vault.Carried()
+	var out map[string]map[string]int64
+	for of, to := range carried {
+		if name != "" && of != name {
+			continue
+		}
+		if out == nil {
+			out = map[string]map[string]int64{}
+		}
+		out[of] = a.bytesByName(to)
+	}
+	return out, err
+}
+
 func (a *Agent) bytesByName(of map[core.DID]int64) map[string]int64 {
 	out := map[string]int64{}
 	for grid, n := range of {

@@ -231,7 +231,7 @@ func keepTrouble(out PutResult, err error) error {
 		parts = append(parts, name+" "+out.Refused[name])
 	}
 	if errors.Is(err, ErrCarried) {
-		return worded{fmt.Sprintf("it waits to be brought to %s on a disk; to send it instead: grange put", strings.Join(slices.Sorted(maps.Keys(out.Carried)), ", ")), err}
+		return worded{fmt.Sprintf("it waits to be brought to %s on a disk; to send it instead: grange put PATH", strings.Join(slices.Sorted(maps.Keys(out.Carried)), " and ")), err}
 	}
 	if out.promised && len(out.Problems) == 0 && errors.Is(err, ErrPartly) {
 		return nil // who is away hears of it later, and is made up for if that takes days

@@ -189,7 +189,10 @@ func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
 	if err != nil {
 		return out, err
 	}
-	if name != "" && len(versions) == 0 {
+	if out.Carried, err = a.beingCarried(name); err != nil {
+		return out, err
+	}
+	if name != "" && len(versions)+len(out.Carried) == 0 {
 		return out, fmt.Errorf("%q: %w", name, fs.ErrNotExist)
 	}
 	last := ""

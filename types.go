@@ -295,6 +295,8 @@ type Status struct {
 	// Work is under way, Kept what is stored by itself.
 	Work []Work `json:"work,omitempty"`
 	Kept []Kept `json:"kept,omitempty"`
+	// Carried is what a person still carries on a disk, in bytes, by name and by partner's name.
+	Carried map[string]map[string]int64 `json:"carried,omitempty"`
 	// Revoked says why this machine is of its household no more.
 	Revoked string `json:"revoked,omitempty"`
 }

@@ -80,8 +80,8 @@ func (c *takeInCommand) show(a *app, out grange.TakeInResult) {
 			known = fmt.Sprintf(" %s there already.", count(int64(from.Known), "was", "were"))
 		}
 		until := ""
-		if !from.Until.IsZero() {
-			until = fmt.Sprintf(" Kept until %s; %s makes it longer.", date(from.Until, a.now()), clean("the next put of "+from.Partner))
+		if from.Pieces > 0 {
+			until = fmt.Sprintf(" Kept until %s; the next put of %s makes it longer.", date(from.Until, a.now()), clean(from.Partner))
 		}
 		a.tell("Taken in of %s: %s, %s.%s%s", clean(from.Partner), count(int64(from.Pieces), "piece", "pieces"), amount(from.Stored), known, until)
 	}
@@ -96,9 +96,14 @@ func (c *putCommand) carried(a *app, out grange.PutResult) {
 	if len(out.Carried) == 0 {
 		return
 	}
+	a.tell("Written to %s: %s.", clean(c.Seed), portions(out.Carried))
+}
+
+// portions returns "38 GB for bo, 38 GB for cleo".
+func portions(of map[string]int64) string {
 	var parts []string
-	for _, name := range slices.Sorted(maps.Keys(out.Carried)) {
-		parts = append(parts, fmt.Sprintf("%s for %s", amount(out.Carried[name]), clean(name)))
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		parts = append(parts, fmt.Sprintf("%s for %s", amount(of[name]), clean(name)))
 	}
-	a.tell("Written to %s: %s.", clean(c.Seed), strings.Join(parts, ", "))
+	return strings.Join(parts, ", ")
 }

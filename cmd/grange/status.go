@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -82,10 +83,14 @@ func (a *app) status(s grange.Status) {
 	}
 	a.restores(s.Work)
 	blocks := blocksOf(s)
-	if len(blocks) == 0 {
-		a.say("Nothing is stored yet. Next: grange keep PATH")
-	} else {
+	switch {
+	case len(blocks) > 0:
 		a.blocks(blocks, s)
+	case len(s.Carried) == 0:
+		a.say("Nothing is stored yet. Next: grange keep PATH")
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Carried)) {
+		a.say("Of %s a disk has %s. When they have taken it in: grange put PATH", clean(name), portions(s.Carried[name]))
 	}
 	a.keptTroubles(s.Kept)
 	a.sum(s.Versions)

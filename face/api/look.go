@@ -35,10 +35,11 @@ func (o *owner) index(*http.Request) answer {
 
 func (o *owner) status(r *http.Request) answer {
 	name := param(r, "name")
-	if _, err := o.find(r.Context(), name, 0); name != "" && err != nil {
-		return failure(nil, err)
+	out, err := o.agent.Status(r.Context(), name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = noName(name)
 	}
-	return value(o.agent.Status(r.Context(), name))
+	return value(out, err)
 }
 
 // Versions is the answer to GET /v1/versions.

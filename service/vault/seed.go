@@ -39,7 +39,9 @@ type seedRecord struct {
 	V    uint   `json:"v"`
 	Name string `json:"name"`
 	// Time is when they were written onto a disk.
-	Time int64      `json:"time"`
+	Time int64 `json:"time"`
+	// Size is that of each piece, in bytes.
+	Size uint64     `json:"size"`
 	To   []seedPart `json:"to"`
 }
 
@@ -69,12 +71,17 @@ func (v *Vault) seedOf(id []byte) (seedRecord, error) {
 	if err != nil {
 		return seedRecord{}, fmt.Errorf("read what is carried: %w", err)
 	}
+	return v.parseSeed(id, raw), nil
+}
+
+// parseSeed reads a record. What a broken one says is sent as if it had never been written.
+func (v *Vault) parseSeed(id, raw []byte) seedRecord {
 	var r seedRecord
-	if err := codec.Unmarshal(raw, &r, recordSizeMax); err != nil { // it is sent as if it had never been written
+	if err := codec.Unmarshal(raw, &r, recordSizeMax); err != nil {
 		v.c.Log.Warn("a record of what is carried is broken", "segment", fmt.Sprintf("%x", id), "err", err)
-		return seedRecord{}, nil
+		return seedRecord{}
 	}
-	return r, nil
+	return r
 }
 
 // ErrCarried says that nothing was sent, because a person carries it on a disk.
@@ -93,9 +100,15 @@ func (a *Awaited) Is(target error) bool { return target == ErrCarried || target 
 
 // beginSeed begins to write onto a disk.
 func (p *put) beginSeed(begin Seeder) error {
-	waiting, err := p.v.Carried("")
+	names, err := p.v.Carried()
 	if err != nil {
 		return err
+	}
+	waiting := map[core.DID]int64{}
+	for _, to := range names {
+		for grid, n := range to {
+			waiting[grid] += n
+		}
 	}
 	if p.seeding, err = begin(waiting); err != nil {
 		return err
@@ -108,17 +121,18 @@ func (p *put) beginSeed(begin Seeder) error {
 // seeded is the outcome of a put onto a disk that has ended with err.
 func (p *put) seeded(size int64, err error) (*Put, error) {
 	out := &Put{Problems: p.problems, Same: p.same, Refused: p.placing.Refusals()}
-	carried, failed := p.v.Carried(p.name)
-	if out.Carried = carried; failed != nil {
+	names, failed := p.v.Carried()
+	if failed != nil {
 		return nil, errors.Join(err, failed)
 	}
+	out.Carried = names[p.name]
 	switch {
 	case errors.Is(err, errDoomed), err == nil && p.lost > 0:
 		return out, p.incomplete(size)
 	case err != nil:
 		return out, err
-	case len(carried) > 0:
-		return out, &Awaited{carried}
+	case len(out.Carried) > 0:
+		return out, &Awaited{out.Carried}
 	case len(p.problems) > 0:
 		return out, core.ErrPartly
 	}
@@ -192,7 +206,7 @@ func (v *Vault) carriedLately() (segmentSet, error) {
 
 // seedChange is the change that notes what of a segment is being carried.
 func (p *put) seedChange(s manifest.Segment, given map[core.DID][]int) (core.Change, error) {
-	r := seedRecord{V: codec.Version, Name: p.name, Time: p.v.c.Clock.Now().Unix()}
+	r := seedRecord{V: codec.Version, Name: p.name, Time: p.v.c.Clock.Now().Unix(), Size: s.Size}
 	for grid, indexes := range given {
 		part := seedPart{Grid: grid, Agent: p.seeding.Holder(grid)}
 		for _, i := range indexes {
@@ -238,10 +252,7 @@ func (v *Vault) carried(name string, each func([]carrying) error) error {
 				break
 			}
 			id := bytes.Clone(c.Key[len(seedPrefix):])
-			r, err := v.seedOf(id)
-			if err != nil {
-				return err
-			}
+			r := v.parseSeed(id, c.Value)
 			if name == "" || r.Name == name {
 				batch = append(batch, carrying{id: id, record: r})
 			}
@@ -253,16 +264,16 @@ func (v *Vault) carried(name string, each func([]carrying) error) error {
 	return nil
 }
 
-// Carried returns what is still to be brought to each household of a name, or of all for "", in bytes.
-func (v *Vault) Carried(name string) (map[core.DID]int64, error) {
-	out := map[core.DID]int64{}
-	return out, v.carried(name, func(batch []carrying) error {
+// Carried returns what is still to be brought to each household, in bytes, by name.
+func (v *Vault) Carried() (map[string]map[core.DID]int64, error) {
+	out := map[string]map[core.DID]int64{}
+	return out, v.carried("", func(batch []carrying) error {
 		for _, c := range batch {
-			if err := v.lookUp(&c); err != nil {
-				return err
-			}
 			for _, part := range c.record.To {
-				out[part.Grid] += int64(len(c.pieces(part))) * int64(c.segment.Size)
+				if out[c.record.Name] == nil {
+					out[c.record.Name] = map[core.DID]int64{}
+				}
+				out[c.record.Name][part.Grid] += int64(pieceSet(part.Pieces).len()) * int64(c.record.Size)
 			}
 		}
 		return nil
@@ -313,7 +324,7 @@ func (v *Vault) claim(ctx context.Context, name string, wait bool) (map[core.DID
 // claimed returns the changes by which of a segment only those pieces are being carried that awaited names,
 // and adds them to waiting. After a month none is.
 func (v *Vault) claimed(c carrying, waiting map[core.DID]int64, awaited func(seedPart, int) bool) ([]core.Change, error) {
-	left := seedRecord{V: codec.Version, Name: c.record.Name, Time: c.record.Time}
+	left := seedRecord{V: codec.Version, Name: c.record.Name, Time: c.record.Time, Size: c.record.Size}
 	for _, part := range c.record.To {
 		still := seedPart{Grid: part.Grid, Agent: part.Agent}
 		for _, n := range c.pieces(part) {

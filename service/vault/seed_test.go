@@ -138,7 +138,7 @@ func (f *fixture) mustSeed(src Source) *stick {
 
 func (f *fixture) wantCarried(want bool) {
 	f.t.Helper()
-	got, err := f.v.Carried("")
+	got, err := f.v.Carried()
 	if err != nil || (len(got) > 0) != want {
 		f.t.Errorf("carried %v, %v", got, err)
 	}
