@@ -330,5 +330,9 @@ func (l *life) fill() {
 
 // setClock has a partner's clock be wrong from now on.
 func (l *life) setClock() {
-	l.partner().clock.set([]time.Duration{-24 * time.Hour, 0, 24 * time.Hour, 365 * 24 * time.Hour}[l.choose(4)])
+	p, wrong := l.partner(), []time.Duration{-24 * time.Hour, 0, 24 * time.Hour, 365 * 24 * time.Hour}[l.choose(4)]
+	p.clock.set(wrong)
+	if wrong > 48*time.Hour {
+		l.wild[p] = true
+	}
 }

@@ -238,16 +238,17 @@ func (m *machine) ledger(of *machine) grange.Ledger {
 // byte and to the hour.
 func (w *world) evenBooks(owner, holder *machine) {
 	w.t.Helper()
-	had, gave := w.evenLines(owner, holder)
+	w.evenLines(owner, holder)
+	had, gave := owner.ledger(holder), holder.ledger(owner)
 	if had.Has+had.Returns != gave.Keeps-gave.Aside {
 		w.t.Errorf("%s has %d bytes at %s and gives %d back, who keeps %d, %d of them aside", owner.name, had.Has, holder.name, had.Returns, gave.Keeps, gave.Aside)
 	}
 }
 
 // evenLines fails the test unless both count the same of what the owner's machine has had of the holder's.
-func (w *world) evenLines(owner, holder *machine) (had, gave grange.Ledger) {
+func (w *world) evenLines(owner, holder *machine) {
 	w.t.Helper()
-	had, gave = owner.ledger(holder), holder.ledger(owner)
+	had, gave := owner.ledger(holder), holder.ledger(owner)
 	line := func(lines []grange.LedgerLine, of *machine) (out grange.LedgerLine) {
 		for _, l := range lines {
 			if l.Differs {
@@ -263,5 +264,4 @@ func (w *world) evenLines(owner, holder *machine) (had, gave grange.Ledger) {
 		w.t.Errorf("%s counts %d bytes live at %s and %d byte-hours, which counts %d and %d",
 			owner.name, h.Live, holder.name, h.ByteHours, g.Live, g.ByteHours)
 	}
-	return had, gave
 }
