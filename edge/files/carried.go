@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -224,9 +225,16 @@ func (c carriedFile) Sync() error { return full(c.f.Sync()) }
 
 func (c carriedFile) Close() error { return full(c.f.Close()) }
 
+// What Windows calls a disk that is full.
+const (
+	windowsHandleDiskFull = syscall.Errno(39)
+	windowsDiskFull       = syscall.Errno(112)
+)
+
 // full makes of a disk that is full a core.ErrFull.
 func full(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	onWindows := runtime.GOOS == "windows" && (errors.Is(err, windowsDiskFull) || errors.Is(err, windowsHandleDiskFull))
+	if onWindows || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w", core.ErrFull, err)
 	}
 	return err

@@ -268,11 +268,11 @@ func (s *Seeding) Given(segment []byte) map[core.DID][]int {
 }
 
 // Claim asks a machine for a lease over pieces that may have been brought to it, which rise. missing are those
-// that it has not; all, if it is no machine of a partner that stays.
+// that it has not. Errors: core.ErrNotExist if it is no machine of a partner that stays.
 func (b *Barter) Claim(ctx context.Context, agent core.DID, pieces []core.Piece) (missing []core.Score, err error) {
 	p, ok := b.agents()[agent]
 	if !ok || p.Leaving {
-		return scoresOfPieces(pieces), nil
+		return nil, fmt.Errorf("no partner has machine %s: %w", agent.Short(), core.ErrNotExist)
 	}
 	l := newLane(b, p, []core.DID{agent}, 0)
 	for batch := range slices.Chunk(pieces, leasePieceMax) {

@@ -25,6 +25,7 @@ type market struct {
 	sent   int64                            // bytes ever placed
 	// fetched counts fetches of pieces, asked looks at who holds one.
 	fetched, asked int
+	claims         int // calls of Claim
 	// still says that tests have changed nothing by hand; else each count of changes is a new one.
 	still   bool
 	changes uint64
@@ -158,6 +159,10 @@ func (m *market) Renew(_ context.Context, pieces []core.Score) (missing []core.S
 func (m *market) Claim(_ context.Context, agent core.DID, pieces []core.Piece) (missing []core.Score, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.claims++
+	if m.homes[agent] == nil {
+		return nil, core.ErrNotExist
+	}
 	if m.homes[agent].away {
 		return nil, core.ErrUnreachable
 	}

@@ -80,6 +80,9 @@ func (p *put) finish(ctx context.Context, name string, single bool, tree page.Tr
 		return nil, &Incomplete{Seq: v.expectedSeq(), Bytes: int64(p.bytes), Refused: out.Refused}
 	}
 	out.Placed, out.Wanted = out.Worth.Pieces, out.Worth.Wanted
+	if err := v.carriedOff(name, p.segs); err != nil {
+		return nil, err
+	}
 	if skipSame {
 		same, found, err := v.sameAs(name, tree)
 		if err != nil {

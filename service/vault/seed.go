@@ -141,7 +141,7 @@ func (p *put) seeded(size int64, err error) (*Put, error) {
 
 // bring has those who were brought pieces of this put promise to keep them.
 func (p *put) bring(ctx context.Context, wait bool) error {
-	waiting, err := p.v.claim(ctx, p.name, wait)
+	waiting, err := p.v.claim(ctx, p.name)
 	if err == nil && wait && len(waiting) > 0 {
 		return &Awaited{waiting}
 	}
@@ -278,112 +278,4 @@ func (v *Vault) Carried() (map[string]map[core.DID]int64, error) {
 		}
 		return nil
 	})
-}
-
-// claim has those who were brought pieces of a name promise to keep them. What they have not is forgotten,
-// so that it is sent; but with wait it is waited for, for a month. It returns what is waited for, in bytes.
-func (v *Vault) claim(ctx context.Context, name string, wait bool) (map[core.DID]int64, error) {
-	waiting := map[core.DID]int64{}
-	return waiting, v.carried(name, func(batch []carrying) error {
-		pieces := map[core.DID][]core.Piece{}
-		for i := range batch {
-			c := &batch[i]
-			if err := v.lookUp(c); err != nil {
-				return err
-			}
-			for _, part := range c.record.To {
-				for _, n := range c.pieces(part) {
-					pieces[part.Agent] = append(pieces[part.Agent], core.Piece{Score: c.segment.Piece(n), Size: int64(c.segment.Size)})
-				}
-			}
-		}
-		missing, away, err := v.claimFrom(ctx, pieces)
-		if err != nil {
-			return err
-		}
-		var changes []core.Change
-		for _, c := range batch {
-			more, err := v.claimed(c, waiting, func(part seedPart, piece int) bool {
-				return away[part.Agent] || wait && missing[part.Agent][c.segment.Piece(piece)]
-			})
-			if err != nil {
-				return err
-			}
-			changes = append(changes, more...)
-		}
-		if len(changes) == 0 {
-			return nil
-		}
-		if err := v.c.Books.Apply(changes...); err != nil {
-			return fmt.Errorf("note what was brought: %w", err)
-		}
-		return nil
-	})
-}
-
-// claimed returns the changes by which of a segment only those pieces are being carried that awaited names,
-// and adds them to waiting. After a month none is.
-func (v *Vault) claimed(c carrying, waiting map[core.DID]int64, awaited func(seedPart, int) bool) ([]core.Change, error) {
-	left := seedRecord{V: codec.Version, Name: c.record.Name, Time: c.record.Time, Size: c.record.Size}
-	for _, part := range c.record.To {
-		still := seedPart{Grid: part.Grid, Agent: part.Agent}
-		for _, n := range c.pieces(part) {
-			if awaited(part, n) && v.c.Clock.Now().Unix()-c.record.Time < carryTime {
-				still.Pieces |= 1 << n
-				waiting[part.Grid] += int64(c.segment.Size)
-			}
-		}
-		if still.Pieces != 0 {
-			left.To = append(left.To, still)
-		}
-	}
-	change, err := left.change(c.id)
-	if err != nil || len(c.segment.ID) == 0 {
-		return []core.Change{change}, err
-	}
-	mine, err := v.nowAt(mineKey(c.id)) // or it would be given up before the version is made
-	return []core.Change{change, mine}, err
-}
-
-// lookUp finds the table of a segment of which something is being carried, unless it is not wanted any more.
-func (v *Vault) lookUp(c *carrying) error {
-	if gone, err := v.given(c.id); gone || err != nil {
-		return err
-	}
-	s, err := v.segment(c.id)
-	if errors.Is(err, errNoSegment) {
-		return nil
-	}
-	c.segment = s
-	return err
-}
-
-// pieces returns those of a part that its segment has.
-func (c carrying) pieces(part seedPart) []int {
-	return (pieceSet(part.Pieces) & (1<<c.segment.Total() - 1)).list()
-}
-
-// claimFrom asks machines to promise pieces. It returns those that they have not, and which machines could not be
-// asked. It fails when ctx has ended, or when what they say cannot be written down here.
-func (v *Vault) claimFrom(ctx context.Context, pieces map[core.DID][]core.Piece) (missing map[core.DID]map[core.Score]bool, away map[core.DID]bool, err error) {
-	missing, away = map[core.DID]map[core.Score]bool{}, map[core.DID]bool{}
-	for agent, wanted := range pieces {
-		slices.SortFunc(wanted, func(x, y core.Piece) int { return bytes.Compare(x.Score[:], y.Score[:]) })
-		lacking, err := v.c.Barter.Claim(ctx, agent, slices.Compact(wanted))
-		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
-		}
-		if err := ownFault(map[core.DID]error{agent: err}); err != nil {
-			return nil, nil, err
-		}
-		if err != nil {
-			v.c.Log.Warn("what was carried cannot be asked for", "holder", agent.Short(), "err", err)
-			away[agent] = true
-		}
-		missing[agent] = make(map[core.Score]bool, len(lacking))
-		for _, piece := range lacking {
-			missing[agent][piece] = true
-		}
-	}
-	return missing, away, nil
 }

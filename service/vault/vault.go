@@ -39,7 +39,7 @@ type Barter interface {
 	// more; the error says who could not be asked.
 	Renew(ctx context.Context, pieces []core.Score) (missing []core.Score, err error)
 	// Claim asks a machine for a promise to keep pieces that may have been brought to it. missing are those
-	// that it has not.
+	// that it has not. Errors: core.ErrNotExist if it is no partner's that stays.
 	Claim(ctx context.Context, agent core.DID, pieces []core.Piece) (missing []core.Score, err error)
 }
 
