@@ -96,7 +96,11 @@ func (h household) Agent() core.DID { return h.f.Self().Agent }
 func (h household) Lists(agent core.DID) bool {
 	return h.f.ListsAgent(h.f.Self().Grid, agent)
 }
-func (h household) Alone() bool       { return h.f.Alone() }
+func (h household) Alone() bool { return h.f.Alone() }
+func (h household) Heir() bool  { return h.f.Heir() }
+func (h household) Several(grid core.DID) bool {
+	return grid == h.f.Self().Grid && len(h.f.Home().Agents) > 2
+}
 func (h household) Secret() [32]byte  { return h.f.Secrets().Newest().Key }
 func (h household) Chunker() [32]byte { return h.f.Secrets().Chunker }
 

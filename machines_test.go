@@ -202,6 +202,156 @@ func TestSimMachinesKeepForEachOther(t *testing.T) {
 	})
 }
 
+// With friends the household is one more of those that hold pieces of what either of its machines stores.
+func TestSimMachinesAndFriends(t *testing.T) {
+	for _, c := range []struct {
+		friends  []string
+		survives int
+	}{{[]string{"bo"}, 1}, {[]string{"bo", "cleo"}, 1}, {[]string{"bo", "cleo", "dan"}, 2}} {
+		t.Run(strings.Join(c.friends, " and "), func(t *testing.T) {
+			bubble(t, func(w *world) {
+				t := w.t
+				homes := w.households(append([]string{"anna"}, c.friends...)...)
+				anna := homes[0]
+				laptop, _ := w.add(anna, anna, "laptop")
+				laptop.run()
+				w.later(time.Minute)
+				tree := randomTree(1, 20_000)
+				put := anna.put("tree", tree)
+				if put.Worth.Survives != c.survives || put.Worth.Households != 1+len(c.friends) || put.Worth.Pieces != put.Worth.Wanted || put.Worth.At["your other machines"] == 0 {
+					t.Errorf("put: %+v", put)
+				}
+				w.later(time.Minute)
+
+				// The first machine dies, and a friend's with it.
+				anna.stop()
+				homes[1].stop()
+				laptop.mustHave("tree", tree)
+				homes[1].open()
+				homes[1].run()
+
+				// The house burns: both are gone.
+				laptop.stop()
+				again, rec := w.recover(anna, homes[1], "again")
+				if len(rec.Versions) != 1 || !rec.Versions[0].Worth.Readable {
+					t.Errorf("recovered %+v", rec)
+				}
+				again.mustHave("tree", tree)
+			})
+		})
+	}
+}
+
+// What lay at a machine that is removed is made again elsewhere, and so is what it had stored on the disk of the one that stays.
+func TestSimARemovedMachineIsEvacuated(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		homes := w.households("anna", "bo", "cleo")
+		anna, bo, cleo := homes[0], homes[1], homes[2]
+		laptop, _ := w.add(anna, anna, "laptop")
+		laptop.run()
+		w.later(time.Minute)
+		first, second := randomTree(1, 20_000), randomTree(2, 20_000)
+		anna.put("first", first)
+		laptop.put("second", second)
+		w.later(time.Minute)
+		if _, used := anna.Offer(t.Context()); used == 0 {
+			t.Error("nothing of the laptop's lies at anna's")
+		}
+		if _, err := anna.RemoveMachine(t.Context(), anna.phrase, "laptop"); err != nil {
+			t.Fatal(err)
+		}
+		w.later(2 * time.Hour)
+		for _, name := range []string{"first", "second"} {
+			status, err := anna.Status(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v := status.Versions[0]; v.Worth.Survives != 1 || v.Worth.Households != 2 || v.Worth.Pieces != v.Worth.Wanted || v.Worth.At["your other machines"] != 0 {
+				t.Errorf("%s: %+v", name, v.Worth)
+			}
+		}
+		if check, err := anna.Check(t.Context(), "", nil); err != nil {
+			t.Errorf("check: %+v, %v", check, err)
+		}
+
+		for _, m := range []*machine{bo, cleo} {
+			m.stop()
+			anna.mustHave("first", first)
+			anna.mustHave("second", second)
+			m.open()
+			m.run()
+			w.later(time.Minute)
+		}
+	})
+}
+
+// What is kept of each other waits three days for a machine that is off, and then goes to the others.
+func TestSimAnOwnMachineIsAwayForDays(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		anna := w.found("anna")
+		anna.run()
+		laptop, _ := w.add(anna, anna, "laptop")
+		laptop.run()
+		w.later(time.Minute)
+		desk, _ := w.add(anna, anna, "desk")
+		desk.run()
+		w.later(10 * time.Minute)
+		tree := randomTree(1, 20_000)
+		put := anna.put("tree", tree)
+		used := func(m *machine) int64 {
+			_, used := m.Offer(t.Context())
+			return used
+		}
+		if put.Worth.Survives != 0 || used(laptop) < put.Worth.Bytes/3 || used(desk) < put.Worth.Bytes/3 {
+			t.Errorf("put: %+v, %d at the laptop, %d at the desk", put.Worth, used(laptop), used(desk))
+		}
+		laptop.stop()
+		w.later(50 * time.Hour)
+		status, err := anna.Status(t.Context(), "tree")
+		if err != nil || !status.Versions[0].Worth.Readable { // half is enough
+			t.Errorf("while the laptop is away: %+v, %v", status.Versions, err)
+		}
+		desk.mustHave("tree", tree)
+		before := used(desk)
+		w.later(30 * time.Hour)
+		if now := used(desk); now < before*2-before/10 {
+			t.Errorf("the desk has %d bytes, and had %d when the laptop was not given up", now, before)
+		}
+	})
+}
+
+// A file that is forgotten leaves the other machine's disk as it leaves a partner's.
+func TestSimMachinesForget(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		anna := w.found("anna")
+		anna.run()
+		laptop, _ := w.add(anna, anna, "laptop")
+		laptop.run()
+		w.later(time.Minute)
+		tree := randomTree(1, 20_000)
+		anna.put("tree", tree)
+		if _, err := anna.Remove(t.Context(), grange.Ref{Name: "tree"}); err != nil {
+			t.Fatal(err)
+		}
+		w.later(3 * time.Hour)
+		if _, err := anna.Undo(t.Context(), "tree"); err != nil {
+			t.Fatal(err)
+		}
+		w.later(time.Minute)
+		laptop.mustHave("tree", tree)
+		if _, err := anna.Remove(t.Context(), grange.Ref{Name: "tree"}); err != nil {
+			t.Fatal(err)
+		}
+		w.later(17 * 24 * time.Hour)
+		if _, used := laptop.Offer(t.Context()); used != 0 {
+			t.Errorf("%d bytes are still kept", used)
+		}
+	})
+}
+
 // add makes one more machine of a household, starting with a machine of its own or of a
 // partner's, and opens it.
 func (w *world) add(to, from *machine, name string) (*machine, grange.RecoverResult) {

@@ -43,6 +43,16 @@ func (h holders) with(takers []core.DID) int {
 	return n
 }
 
+// seats returns among how many pieces are to be spread: the households that hold some or take some, but where there is
+// one only that has several machines, these.
+func (v *Vault) seats(h holders, takers []core.DID) int {
+	n := h.with(takers)
+	if n == 1 && slices.ContainsFunc(slices.AppendSeq(slices.Clone(takers), maps.Keys(h)), v.c.Household.Several) {
+		return 2
+	}
+	return n
+}
+
 // spare returns what can be given up because a household that is here holds it too, so
 // that holdings come out as even as can be. Copies of a segment of one data piece are no spares.
 func (h holders) spare(s manifest.Segment, here []core.DID) holders {

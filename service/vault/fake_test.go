@@ -332,7 +332,11 @@ func (h *ourHome) Agent() core.DID { return did(99 + h.machine) }
 func (h *ourHome) Lists(agent core.DID) bool {
 	return agent == h.Agent() || slices.Contains(h.others, agent)
 }
-func (h *ourHome) Alone() bool       { return len(h.others) == 0 }
+func (h *ourHome) Alone() bool { return len(h.others) == 0 }
+func (h *ourHome) Heir() bool  { return h.Alone() }
+
+func (h *ourHome) Several(core.DID) bool { return false }
+
 func (h *ourHome) Secret() [32]byte  { return h.secret }
 func (h *ourHome) Chunker() [32]byte { return [32]byte{7} }
 

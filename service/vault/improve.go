@@ -153,7 +153,7 @@ func (v *Vault) improvable(ctx context.Context, o ImproveOptions, found *finding
 	if err != nil {
 		return nil, err
 	}
-	all := segmentSet{}
+	all, others, left := segmentSet{}, segmentSet{}, segmentSet{} // left by machines that were removed
 	for _, version := range versions {
 		uses, err := v.usesOf(ctx, version)
 		if ctx.Err() != nil {
@@ -164,6 +164,15 @@ func (v *Vault) improvable(ctx context.Context, o ImproveOptions, found *finding
 			continue
 		}
 		maps.Copy(all, uses)
+		switch by := version.Agent; {
+		case !v.c.Household.Lists(by):
+			maps.Copy(left, uses)
+		case by != v.c.Household.Agent():
+			maps.Copy(others, uses)
+		}
+	}
+	if err := v.inherit(left, others); err != nil {
+		return nil, err
 	}
 	ticketed, err := v.ticketedBy(ctx, "", func(err error) { v.c.Log.Warn("a ticket's table cannot be read", "err", err) })
 	if err != nil {
@@ -192,7 +201,7 @@ func (v *Vault) improvable(ctx context.Context, o ImproveOptions, found *finding
 		if err := v.dropSpares(ctx, s, held, o); err != nil {
 			return nil, err
 		}
-		want := held.lacking(s, held.with(takers))
+		want := held.lacking(s, v.seats(held, takers))
 		n := len(want) + held.crowded(s, takers).pieces().len()
 		if n == 0 {
 			continue
@@ -203,6 +212,24 @@ func (v *Vault) improvable(ctx context.Context, o ImproveOptions, found *finding
 		return cmp.Or(cmp.Compare(a.worth.Survives, b.worth.Survives), slices.Compare(a.id[:], b.id[:]))
 	})
 	return out, nil
+}
+
+// inherit makes segments that removed machines have left this machine's to see to, if it is the one that does,
+// but for those that another machine has in use.
+func (v *Vault) inherit(left, others segmentSet) error {
+	if !v.c.Household.Heir() {
+		return nil
+	}
+	maps.DeleteFunc(left, func(id segmentID, _ struct{}) bool { return others.has(id[:]) })
+	changes, err := v.adopt(left)
+	if err != nil || len(changes) == 0 {
+		return err
+	}
+	defer v.worths.forget()
+	if err := v.c.Books.Apply(changes...); err != nil {
+		return fmt.Errorf("take over what removed machines have placed: %w", err)
+	}
+	return nil
 }
 
 // dropSpares gives up holdings of pieces that another household holds as well, as when a move was

@@ -191,7 +191,7 @@ func (f *filling) one(ctx context.Context, t *task) error {
 	if len(takers) == 0 {
 		return nil
 	}
-	want := t.held.lacking(t.segment, t.held.with(takers))
+	want := t.held.lacking(t.segment, f.v.seats(t.held, takers))
 	lacking := len(want) > 0
 	if f.found != nil { // a put leaves what others hold where it is
 		t.crowded = t.held.crowded(t.segment, takers)

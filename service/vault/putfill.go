@@ -164,7 +164,7 @@ func (p *put) placeOne(coder *erasure.Coder, s *openSegment, parity []byte) erro
 	if err := p.begin(segment); err != nil {
 		return err
 	}
-	want := holders{}.lacking(segment, len(p.placing.Households()))
+	want := holders{}.lacking(segment, p.v.seats(nil, p.placing.Households()))
 	unplaced, err := p.placing.Segment(p.ctx, segment, pieces, want, nil)
 	if err != nil {
 		p.placing.Drop(segment.ID)

@@ -62,9 +62,13 @@ type Household interface {
 	// Agent is this machine.
 	Agent() core.DID
 	// Lists tells whether a machine is one of the household's now, Alone whether there is no
-	// other than this one.
+	// other than this one, Heir whether this one sees to what removed ones have placed.
 	Lists(agent core.DID) bool
 	Alone() bool
+	Heir() bool
+	// Several tells whether a household keeps our pieces on several machines, of which one may be lost alone: ours, if it has
+	// two others.
+	Several(grid core.DID) bool
 	// Secret is the newest vault secret, Chunker the chunker key.
 	Secret() [32]byte
 	Chunker() [32]byte
