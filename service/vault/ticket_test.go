@@ -187,7 +187,7 @@ func TestTicketsAreStopped(t *testing.T) {
 
 func TestTicketsThatCannotBe(t *testing.T) {
 	f := newFixture(t, 3)
-	f.put(someTree())
+	f.putSmall(tree{"a": noise(1, 1000)})
 	for name, c := range map[string]struct {
 		name  string
 		seq   uint64
