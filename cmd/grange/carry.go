@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -35,7 +36,7 @@ func (c *takeInCommand) run(ctx context.Context, a *app) error {
 		}
 		if len(there.From) == 0 {
 			a.problems(there.Problems, a.warn)
-			return nothingCarried(c.Disk, there)
+			return c.nothing(ctx, s, there)
 		}
 		for _, from := range there.From {
 			a.tell("%s brings %s for you to keep.", clean(from.Partner), amount(from.Bytes))
@@ -64,11 +65,21 @@ func (c *takeInCommand) run(ctx context.Context, a *app) error {
 	})
 }
 
-// nothingCarried is the error of a disk with nothing for this machine.
-func nothingCarried(disk string, there grange.TakeInResult) error {
-	e := &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("nothing for this machine on %s", clean(disk)), Hint: "a partner writes it: grange put PATH --seed DIR"}
-	if len(there.Others) > 0 {
-		e.Hint = "it has something for " + count(int64(len(there.Others)), "other machine", "other machines")
+// nothing is the error of a disk with nothing for this machine.
+func (c *takeInCommand) nothing(ctx context.Context, s *session, there grange.TakeInResult) error {
+	e := &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("nothing for this machine on %s", clean(c.Disk)), Hint: "a partner writes it: grange put PATH --seed DIR"}
+	if len(there.Others) == 0 {
+		return e
+	}
+	e.Hint = "it has something for " + count(int64(len(there.Others)), "other machine", "other machines")
+	ours, err := s.Machines(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range ours.Machines {
+		if slices.Contains(there.Others, grange.Path(strings.TrimPrefix(m.ID.String(), "did:key:"))) {
+			e.Hint = fmt.Sprintf("it is for another of your machines, %s: take it there", clean(cmp.Or(m.Name, m.Short)))
+		}
 	}
 	return e
 }

@@ -154,7 +154,7 @@ func (putCommand) detail() string {
 
 A file .grangeignore, in the syntax of .gitignore, leaves things out too, and so does the mark CACHEDIR.TAG. Owners, extended attributes and ACLs are not stored.
 
-For a first put that is too much for your line: 'grange put PATH --seed DIR' writes what would be sent onto a disk. Carry it to each partner, who calls 'grange take-in DIR'; then 'grange put PATH' has them promise it, sends what is missing, and it is safe. Until then 'put --seed' exits with 5. It goes on where it was cut short, also on another disk; what is kept by itself waits for the disk for 30 days.`
+For a first put that is too much for your line: 'grange put PATH --seed DIR' writes what would be sent onto a disk. Carry it to each partner, who calls 'grange take-in DIR'; then 'grange put PATH' has them promise it, sends what is missing, and it is safe. Until then 'put --seed' exits with 5. It goes on where it was cut short, also on another disk; what is kept by itself waits for the disk for 30 days. Whoever has the disk sees for which machines it is, and nothing of what is in it; each machine's folder can be copied to a disk of its own.`
 }
 
 type lsCommand struct {

@@ -54,13 +54,18 @@ func (b *Barter) Seed(disk Carried, waiting map[core.DID]int64) (*Seeding, error
 	s := &Seeding{b: b, disk: disk, lanes: map[core.DID]*seedLane{}, turn: int(randomBelow(1 << 16)), given: map[string]map[core.DID][]int{}}
 	for _, p := range b.c.Partners.All() {
 		if len(p.Agents) > 0 && !p.Leaving && !b.isHome(p) {
-			s.lanes[p.Grid] = &seedLane{partner: p, agent: p.Agents[0], room: p.Gives - b.Placed(p.Grid) - waiting[p.Grid]}
+			s.lanes[p.Grid] = &seedLane{partner: p, agent: b.likely(p.Agents), room: p.Gives - b.Placed(p.Grid) - waiting[p.Grid]}
 		}
 	}
 	if len(s.lanes) == 0 {
 		return nil, fmt.Errorf("no partner: %w", core.ErrNotExist)
 	}
 	return s, nil
+}
+
+// likely returns the first of a household's machines that has not failed to answer just now, or else the first.
+func (b *Barter) likely(agents []core.DID) core.DID {
+	return agents[max(0, slices.IndexFunc(agents, func(agent core.DID) bool { return b.isDown(agent) == nil }))]
 }
 
 // Holder is the machine of a household that gets its pieces.
