@@ -131,7 +131,7 @@ func (b *Barter) senderOf(r *seed.Reader) (p Partner, agent core.DID, err error)
 	}
 	p, ok := b.c.Partners.Of(h.Owner)
 	switch {
-	case !ok:
+	case !ok || b.isHome(p): // what is kept for our own is kept without an end
 		return p, agent, fmt.Errorf("it is of a household that is no partner: %w", core.ErrForbidden)
 	case !slices.Contains(p.Agents, h.Agent):
 		return p, agent, fmt.Errorf("it is signed by a machine that %s does not list: %w", p.Name, core.ErrForbidden)

@@ -300,6 +300,13 @@ func TestADiskIsHostile(t *testing.T) {
 		}
 	}
 	holder.wantUsed(t, owner, 0, 0, 0)
+	holder.agents = []core.DID{holder.agent(), other.agent()}
+	own := newStick()
+	own.files[folder+"/x.seed"] = file(other.key, of(func(h *seed.Header) { h.Owner, h.Agent = holder.grid, other.agent() }), a)
+	if out := holder.takesIn(t, own); len(out.From) > 0 || out.FaultCount != 1 || !strings.Contains(out.Faults[0].Err.Error(), "no partner") {
+		t.Errorf("of our own household: %+v", out)
+	}
+	holder.agents = nil
 
 	// What is rotten, cut off or there twice costs no more than itself.
 	rotten := file(owner.key, good, a, b, c, b)
