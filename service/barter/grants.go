@@ -169,15 +169,6 @@ func (b *Barter) decide(p Partner, ask core.Ask, facts policy.Facts, overdue boo
 	return table.Decide(ask, facts)
 }
 
-// owesReceipt tells whether a machine is granted nothing new until it has sent a receipt.
-func (b *Barter) owesReceipt(owner, agent core.DID) (bool, error) {
-	if owner == b.c.Grid {
-		return false, nil
-	}
-	l, err := b.lineOf(asHolder, owner, agent) // as it was written last: whoever writes it may take long
-	return err == nil && l.overdue(b.c.Clock.Now().Unix(), b.ran()), err
-}
-
 // use puts the end of the grant off.
 func (g *grant) use(now time.Time) { g.expires = now.Add(grantIdle).Unix() }
 

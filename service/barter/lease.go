@@ -113,22 +113,6 @@ func (b *Barter) lease(ctx context.Context, owner, agent core.DID, in leaseReque
 	return out, err
 }
 
-// underPact makes the caller's line one of the pact. Whoever has nothing on it owes no receipt yet.
-func (b *Barter) underPact(l *leasing, p Partner) error {
-	if l.agent.IsZero() {
-		return nil
-	}
-	line, err := l.lines.of(l.agent)
-	if err != nil {
-		return err
-	}
-	if line.meter.Live(l.from) == 0 {
-		line.rec.Ran = l.ran
-	}
-	l.news = line.rec.Pact != p.Pact
-	return line.under(b, p.Pact, l.from)
-}
-
 // leasedBefore answers a request for a lease that was answered before: with that lease, if it is the last
 // on the caller's line and was kept; a lease that was not kept counts nothing.
 func (b *Barter) leasedBefore(owner, agent core.DID, id []byte) (leaseAnswer, error) {

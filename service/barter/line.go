@@ -112,6 +112,22 @@ func (l *line) under(b *Barter, id core.Score, at int64) error {
 	return nil
 }
 
+// underPact makes the caller's line one of the pact. Whoever has nothing on it owes no receipt yet.
+func (b *Barter) underPact(l *leasing, p Partner) error {
+	if l.agent.IsZero() {
+		return nil
+	}
+	line, err := l.lines.of(l.agent)
+	if err != nil {
+		return err
+	}
+	if line.meter.Live(l.from) == 0 {
+		line.rec.Ran = l.ran
+	}
+	l.news = line.rec.Pact != p.Pact
+	return line.under(b, p.Pact, l.from)
+}
+
 // lease counts a piece under a lease, and returns until when it counts.
 func (l *line) lease(end, size int64, lease pact.Lease) int64 {
 	if end == 0 {

@@ -40,6 +40,15 @@ func (l *line) overdue(now, ran int64) bool {
 	return l.meter.Live(now) > 0 && (ran-l.rec.Ran > receiptLate || l.rec.Fresh > receiptBytes)
 }
 
+// owesReceipt tells whether a machine is granted nothing new until it has sent a receipt.
+func (b *Barter) owesReceipt(owner, agent core.DID) (bool, error) {
+	if owner == b.c.Grid {
+		return false, nil
+	}
+	l, err := b.lineOf(asHolder, owner, agent) // as it was written last: whoever writes it may take long
+	return err == nil && l.overdue(b.c.Clock.Now().Unix(), b.ran()), err
+}
+
 // due tells whether it is time for us to send one.
 func (l *line) due(now, ran int64) bool {
 	if l.rec.Fresh >= receiptBytes {

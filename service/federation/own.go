@@ -58,6 +58,15 @@ func (f *Federation) Home() Partner {
 	return out
 }
 
+// Heir tells whether this machine is the one, of those that our newest charter lists, that sees to what
+// removed machines have left: the first.
+func (f *Federation) Heir() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	newest, _ := f.own.chain.Newest()
+	return len(newest.Agents) > 0 && newest.Agents[0].DID == f.self.Agent
+}
+
 // Machines returns our household's machines, this one first, then by DID, and those that
 // were removed, of which nothing but name and head is known.
 func (f *Federation) Machines() (list, removed []Machine, err error) {

@@ -229,15 +229,6 @@ func (f *Federation) Alone() bool {
 	return len(newest.Agents) == 1 && newest.Lists(f.self.Agent)
 }
 
-// Heir tells whether this machine is the one, of those that our newest charter lists, that sees to what
-// removed machines have left: the first.
-func (f *Federation) Heir() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	newest, _ := f.own.chain.Newest()
-	return len(newest.Agents) > 0 && newest.Agents[0].DID == f.self.Agent
-}
-
 // AddrsOf returns the addresses at which a machine can be dialled, none if they are not known.
 func (f *Federation) AddrsOf(agent core.DID) []string { return f.c.Known.Of(agent) }
 

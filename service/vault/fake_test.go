@@ -336,9 +336,8 @@ func (h *ourHome) Alone() bool { return len(h.others) == 0 }
 func (h *ourHome) Heir() bool  { return h.Alone() }
 
 func (h *ourHome) Several(core.DID) bool { return false }
-
-func (h *ourHome) Secret() [32]byte  { return h.secret }
-func (h *ourHome) Chunker() [32]byte { return [32]byte{7} }
+func (h *ourHome) Secret() [32]byte      { return h.secret }
+func (h *ourHome) Chunker() [32]byte     { return [32]byte{7} }
 
 func (h *ourHome) SaveHead(context.Context) (done []core.DID, failed map[core.DID]error, err error) {
 	h.saves++
