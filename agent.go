@@ -115,7 +115,7 @@ func assemble(c Config, store store) (*Agent, error) {
 		return nil, err
 	}
 	a.vault = vault.New(vault.Config{
-		Books: store.Books(), Clock: c.Clock, Barter: placer{a.barter}, Household: household{a.federation}, Name: a.nameOf, Log: c.Log.With("room", "vault"),
+		Books: store.Books(), Clock: c.Clock, Barter: placer{a.barter}, Household: householdOf(a.federation), Name: a.nameOf, Log: c.Log.With("room", "vault"),
 	})
 	a.keeper, err = keep.New(keep.Config{
 		Books: store.Books(), Clock: c.Clock, Put: a.keepNow, Thin: a.keepThin, Wait: a.Waits, Alarm: a.keepAlarm, Log: c.Log.With("room", "keep"),

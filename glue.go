@@ -90,16 +90,22 @@ func (p placer) Place(ctx context.Context, expect int64) (vault.Placement, error
 }
 
 // household is federation as the vault sees it.
-type household struct{ f *federation.Federation }
-
-func (h household) Agent() core.DID { return h.f.Self().Agent }
-func (h household) Lists(agent core.DID) bool {
-	return h.f.ListsAgent(h.f.Self().Grid, agent)
+type household struct {
+	f           *federation.Federation
+	agent, grid core.DID
 }
-func (h household) Alone() bool { return h.f.Alone() }
-func (h household) Heir() bool  { return h.f.Heir() }
+
+func householdOf(f *federation.Federation) household {
+	self := f.Self()
+	return household{f, self.Agent, self.Grid}
+}
+
+func (h household) Agent() core.DID           { return h.agent }
+func (h household) Lists(agent core.DID) bool { return h.f.ListsAgent(h.grid, agent) }
+func (h household) Alone() bool               { return h.f.Alone() }
+func (h household) Heir() bool                { return h.f.Heir() }
 func (h household) Several(grid core.DID) bool {
-	return grid == h.f.Self().Grid && len(h.f.Home().Agents) > 2
+	return grid == h.grid && len(h.f.Home().Agents) > 2
 }
 func (h household) Secret() [32]byte  { return h.f.Secrets().Newest().Key }
 func (h household) Chunker() [32]byte { return h.f.Secrets().Chunker }

@@ -201,7 +201,7 @@ func (b *Barter) releaseOne(ctx context.Context, set *setting, p Partner, l *lin
 		set.changes = append(set.changes, c)
 		return err
 	}
-	if r.Born == 0 || r.Born <= set.stamp-daySeconds {
+	if mine := l.agent == b.c.Key.DID(); !mine && (r.Born == 0 || r.Born <= set.stamp-daySeconds) {
 		if _, err := b.c.Blobs.Stat(ctx, piece); err == nil { // whoever finds pieces lost gives them up, which is no theft
 			set.day.Hours[len(set.day.Hours)-1].Gone += r.Size
 		}

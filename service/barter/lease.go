@@ -72,10 +72,8 @@ func (b *Barter) lease(ctx context.Context, owner, agent core.DID, in leaseReque
 		owner: owner, agent: agent, agents: p.Agents, lines: b.heldLines(owner), asked: in.ID,
 		holding: h, from: now, until: now + min(in.Seconds, most), ran: b.ran(),
 	}
-	if !agent.IsZero() {
-		if err := b.underPact(l, p); err != nil {
-			return leaseAnswer{}, err
-		}
+	if err := b.underPact(l, p); err != nil {
+		return leaseAnswer{}, err
 	}
 	sized := true
 	for _, piece := range in.Pieces {

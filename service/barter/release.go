@@ -369,5 +369,6 @@ func (b *Barter) untold(agent core.DID, piece core.Score) (bool, error) {
 	if _, err := b.read(placedKey(piece, agent), &r); err != nil {
 		return false, err
 	}
-	return r.Until+(pact.AsideDays+rememberDays)*daySeconds >= b.c.Clock.Now().Unix(), nil
+	atHome := r.Grid == b.c.Grid // where what nobody gives up is kept past its lease
+	return atHome || r.Until+(pact.AsideDays+rememberDays)*daySeconds >= b.c.Clock.Now().Unix(), nil
 }
