@@ -328,11 +328,15 @@ func (l *life) fill() {
 	l.full[p] = true
 }
 
-// setClock has a partner's clock be wrong from now on.
+// setClock has a clock be wrong from now on. To a machine that is a year ahead every promise has lapsed: not anna's.
 func (l *life) setClock() {
-	p, wrong := l.partner(), []time.Duration{-24 * time.Hour, 0, 24 * time.Hour, 365 * 24 * time.Hour}[l.choose(4)]
-	p.clock.set(wrong)
-	if wrong > 48*time.Hour {
+	const day = 24 * time.Hour
+	p, wrong := l.partner(), []time.Duration{-day, 0, day, 365 * day}[l.choose(4)]
+	switch {
+	case wrong > day:
 		l.wild[p] = true
+	case l.choose(3) == 0:
+		p = l.anna
 	}
+	p.clock.set(wrong)
 }

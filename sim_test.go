@@ -46,8 +46,8 @@ func simSeeds(t tester) int {
 // Of some lives it is waited for all that somebody keeps for nobody to be gone: a lease that nobody knows of ends,
 // and what looked like a theft is kept for 60 days.
 const (
-	oldShare = 100 // lives for each of them
-	oldDays  = leaseDays + 60 + asideDays + 2
+	oldShare = 200 // lives for each of them
+	oldDays  = leaseDays + 60 + 2
 )
 
 // spareMax is how many bytes a holder may have besides pieces: leases, and the pages of states.
@@ -55,7 +55,7 @@ const spareMax = 1 << 20
 
 // The terms of a life's pacts.
 const (
-	leaseDays = 20
+	leaseDays = 10
 	asideDays = 14
 )
 
@@ -304,6 +304,7 @@ func (l *life) settle(old bool) {
 	for len(l.down) > 0 {
 		l.bringUp()
 	}
+	l.anna.clock.set(0)
 	for _, p := range l.partners {
 		p.clock.set(0)
 		l.makeRoom(p)
