@@ -33,8 +33,8 @@ func (f *fixture) become(machine int, keeps core.DID, others ...core.DID) core.D
 	return self
 }
 
-// What this machine has of another's is held, and is worth nothing to itself.
-func TestWhatLiesHereIsWorthNothingHere(t *testing.T) {
+// What this machine has of another's is held for the household, as by any other; but nothing is built on it here.
+func TestWhatLiesHereIsTheHouseholds(t *testing.T) {
 	f := newFixture(t, 3)
 	f.put(aFew())
 	f.become(1, did(2), did(99))
@@ -43,13 +43,13 @@ func TestWhatLiesHereIsWorthNothingHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	w, err := f.v.Worth(t.Context(), version, nil)
-	if err != nil || w.Survives != 0 || w.Households != 2 || w.Pieces != w.Wanted || w.Pieces != 20*w.Segments || w.Held[f.home.Agent()] != 0 {
+	if err != nil || w.Survives != 1 || w.Households != 3 || w.Pieces != w.Wanted || w.Pieces != 20*w.Segments {
 		t.Errorf("worth %+v, %v", w, err)
 	}
 	sent := f.m.sent
 	for _, mend := range []bool{false, true} {
 		out, err := f.v.Check(t.Context(), CheckOptions{Mend: mend})
-		if err != nil || out.Bad() != nil || out.Unheld != 0 || out.Worth.Survives != 0 || out.Worth.Pieces != out.Worth.Wanted {
+		if err != nil || out.Bad() != nil || out.Unheld != 0 || out.Worth.Survives != 1 || out.Worth.Pieces != out.Worth.Wanted {
 			t.Errorf("check: %+v, %v", out, err)
 		}
 	}

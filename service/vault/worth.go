@@ -213,6 +213,9 @@ func (w *Worth) addUnknown() { w.min(worthless) }
 
 // add takes one more segment into account: what it is worth without this machine, and whether all of it is held.
 func (w *Worth) add(s manifest.Segment, lasting, held holders) {
+	if place.WorthOf(int(s.K), held.counts()).Survives > 0 { // though all of the household vanish, and this machine with it
+		lasting = held
+	}
 	counts := lasting.counts()
 	w.min(place.WorthOf(int(s.K), counts))
 	left := 0
