@@ -109,7 +109,7 @@ func assemble(c Config, store store) (*Agent, error) {
 	}
 	a.barter, err = barter.New(barter.Config{
 		Key: machine.key, Grid: a.federation.Self().Grid, Books: store.Books(), Blobs: store.Blobs(), Clock: c.Clock,
-		Wire: heedful{a.network, a.federation}, Partners: partners{a.federation}, Policy: policies(), Free: a.room, Needed: a.federation.NeedsBlob, ClockTrusted: a.federation.ClockTrusted, Alarm: a.alarm, Log: c.Log.With("room", "barter"),
+		Wire: heedful{a.network, a.federation}, Partners: partners{a.federation}, Policy: policies(set.Limits.Policy), Free: a.room, Needed: a.federation.NeedsBlob, ClockTrusted: a.federation.ClockTrusted, Alarm: a.alarm, Log: c.Log.With("room", "barter"),
 	})
 	if err != nil {
 		return nil, err
@@ -127,10 +127,14 @@ func assemble(c Config, store store) (*Agent, error) {
 	return a, nil
 }
 
-// policies is where a new kind of why, or a new policy, is entered.
-func policies() policy.Table {
+// policies is where a new kind of why is entered. For partners it has the policy that the settings name.
+func policies(name policyName) policy.Table {
+	friends, ok := policy.Named(string(name))
+	if !ok {
+		friends = policy.Open
+	}
 	return policy.Table{ByWhy: map[core.WhyKind]policy.Policy{
-		core.WhyPact: policy.Open,
+		core.WhyPact: friends,
 		core.WhyNone: policy.Deny,
 	}}
 }

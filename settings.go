@@ -46,6 +46,8 @@ type limitSettings struct {
 	// Reserve is bytes of the disk that partners never get, if that is more than a
 	// twentieth of it and 1 GiB.
 	Reserve amount `toml:"reserve,omitempty"`
+	// Policy answers what partners ask for: open, even or deny; "" is open.
+	Policy policyName `toml:"policy,omitempty"`
 }
 
 // alarmSettings say who is told when a person has to look.

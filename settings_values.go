@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/grange-grid/grange/pure/policy"
 	"github.com/grange-grid/grange/service/barter"
 )
 
@@ -52,6 +53,18 @@ func (r *rate) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%q is no limit; one is in bytes a second, at least %d, like 2_000_000", text, rateMin)
 	}
 	*r = rate(n)
+	return nil
+}
+
+// policyName names a policy.
+type policyName string
+
+// UnmarshalText reads one that there is.
+func (p *policyName) UnmarshalText(text []byte) error {
+	if _, ok := policy.Named(string(text)); !ok {
+		return fmt.Errorf("%q is no policy; they are %s, %s and %s", text, policy.NameOpen, policy.NameEven, policy.NameDeny)
+	}
+	*p = policyName(text)
 	return nil
 }
 
