@@ -14,11 +14,12 @@ import (
 
 // Limits of a lane.
 const (
-	laneStreams  = 4         // pieces on their way to one household at once
-	askChunk     = 256 << 20 // bytes asked for at a time, unless less is expected
-	askGrowth    = 4         // past what was expected: the part of all so far that is asked for
-	counterTries = 3         // asks for one need, each for what the answer before would grant
-	busyTries    = 8         // times that "busy" is waited out
+	laneStreams  = 4               // pieces on their way to one household at once
+	askChunk     = 256 << 20       // bytes asked for at a time, unless less is expected
+	askGrowth    = 4               // past what was expected: the part of all so far that is asked for
+	askLate      = 5 * time.Second // for the answer to an ask after all else has ended
+	counterTries = 3               // asks for one need, each for what the answer before would grant
+	busyTries    = 8               // times that "busy" is waited out
 	busyWait     = 2 * time.Second
 	busyWaitMax  = 30 * time.Second
 	sendTries    = 2 // connections on which a request is tried
@@ -208,22 +209,26 @@ func (l *lane) fill(ctx context.Context, need, size int64) (more bool, err error
 	if enough {
 		return false, nil
 	}
+	var refusal error // noted in the end: till then nobody is to take it that there is no more
 	for range counterTries {
 		err := l.ask(ctx, amount)
-		if err == nil {
-			return true, nil
+		if more = err == nil; more {
+			break
 		}
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		l.note(err)
+		refusal = err
 		denial, ok := errors.AsType[*core.Denial](err)
 		if !ok || denial.Counter == nil || denial.Counter.Amount < size || denial.Counter.Amount >= amount {
 			break
 		}
 		amount = denial.Counter.Amount
 	}
-	return false, nil
+	if refusal != nil {
+		l.note(refusal)
+	}
+	return more, nil
 }
 
 // note notes why an ask was not granted.
@@ -251,10 +256,15 @@ func (l *lane) ask(ctx context.Context, amount int64) error {
 	return l.askOnce(ctx, amount)
 }
 
+// askOnce waits a little for the answer, also when ctx has ended: room of which nobody knows
+// would be kept free for nothing.
 func (l *lane) askOnce(ctx context.Context, amount int64) error {
 	var out grantAnswer
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { l.b.c.Clock.AfterFunc(askLate, cancel) })()
 	err := l.persist(ctx, func() error {
-		return l.b.c.Wire.Call(ctx, l.agent, "POST", "/ask", core.Ask{
+		return l.b.c.Wire.Call(late, l.agent, "POST", "/ask", core.Ask{
 			Resource: core.Storage, Amount: amount, Seconds: l.partner.leaseSeconds(), Quality: core.Normal,
 			Why: core.Why{Kind: core.WhyPact, Ref: l.partner.Pact[:]},
 		}, &out)
