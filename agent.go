@@ -54,7 +54,7 @@ type Agent struct {
 }
 
 // Open opens the agent on a directory. It dials nobody and listens nowhere.
-// Errors: ErrLocked if another process has it, ErrNoHousehold if there is none yet, ErrVersion.
+// Errors: ErrLocked if another process has it, ErrNoHousehold if there is none yet, ErrVersion, ErrBooks.
 func Open(ctx context.Context, c Config) (*Agent, error) {
 	c, err := c.complete()
 	if err != nil {
@@ -65,13 +65,21 @@ func Open(ctx context.Context, c Config) (*Agent, error) {
 		return nil, fmt.Errorf("%s: %w", c.Dir, ErrNoHousehold)
 	}
 	if err != nil {
-		return nil, err
+		return nil, damaged(c.Dir, err)
 	}
 	a, err := assemble(c, store)
 	if err != nil {
-		return nil, errors.Join(err, store.Close())
+		return nil, errors.Join(damaged(c.Dir, err), store.Close())
 	}
 	return a, nil
+}
+
+// damaged says of what cannot be read that it is the books.
+func damaged(dir string, err error) error {
+	if errors.Is(err, core.ErrCorrupt) {
+		return fmt.Errorf("%s: %w: %w", dir, ErrBooks, err)
+	}
+	return err
 }
 
 // assemble fits the services together: the one place where they meet.

@@ -38,6 +38,9 @@ var (
 	ErrFull        = core.ErrFull        // no room on this disk
 	ErrNotHere     = core.ErrNotHere     // that needs an agent that runs and listens
 
+	// ErrBooks says that the books of this machine cannot be read. Without them, Recover makes them
+	// anew from the pieces that are kept here and from what partners have.
+	ErrBooks = errors.New("the books of this machine are damaged")
 	// ErrNoNetwork says that this machine is in no network in which anybody could reach it.
 	ErrNoNetwork = errors.New("this machine is in no network")
 	// ErrAlready says that there is a pact with that household already, ErrOwn that the

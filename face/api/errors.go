@@ -39,6 +39,7 @@ const (
 	CodeAway              = "disk.away"
 	CodeBusy              = "busy"
 	CodeVersion           = "version.unknown"
+	CodeBooks             = "books.corrupt"
 	CodeCorrupt           = "corrupt"     // bytes are not what their name or signature says
 	CodeGone              = "agent.gone"  // the agent went away before it had answered
 	CodeInterrupted       = "interrupted" // whoever asked has gone
@@ -101,6 +102,7 @@ var rows = [...]row{
 	{CodeVersion, http.StatusNotFound, grange.ErrVersion, "a newer grange may speak it"},
 	{CodeTooLarge, http.StatusRequestEntityTooLarge, core.ErrTooLarge, ""},
 	{CodeBusy, http.StatusServiceUnavailable, core.ErrBusy, "try again in a minute"},
+	{CodeBooks, http.StatusInternalServerError, grange.ErrBooks, "move the folder books out of the directory, then: grange recover --phrase-file F --from ADDRESS"},
 	{CodeCorrupt, http.StatusInternalServerError, grange.ErrCorrupt, ""},
 	{CodeNotFound, http.StatusNotFound, fs.ErrNotExist, ""},
 	{CodeInvalid, http.StatusBadRequest, grange.ErrInvalid, ""},
