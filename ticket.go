@@ -76,8 +76,14 @@ const ticketAddrs = 4
 func (a *Agent) ticketHolders(grids []core.DID, addrs int) []ticket.Holder {
 	var out []ticket.Holder
 	for _, grid := range grids {
-		p, _ := a.federation.Partner(grid)
+		p, ok := a.federation.Partner(grid)
+		if !ok {
+			p = a.federation.Home()
+		}
 		for _, m := range p.Agents {
+			if m.DID == a.key.DID() && len(m.Addrs) == 0 {
+				m.Addrs = a.network.Addrs()
+			}
 			if len(out) < ticket.HoldersMax && !slices.ContainsFunc(out, func(h ticket.Holder) bool { return h.DID == m.DID }) {
 				out = append(out, ticket.NewHolder(m.DID, m.Addrs, addrs))
 			}

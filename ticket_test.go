@@ -127,6 +127,32 @@ func TestTicketsOfALostMachine(t *testing.T) {
 	})
 }
 
+// The household's other machine has pieces too, and honours a ticket like any holder, until it was stopped.
+func TestTicketAtOurOtherMachine(t *testing.T) {
+	bubble(t, func(w *world) {
+		anna := w.found("anna")
+		anna.run()
+		laptop, _ := w.add(anna, anna, "laptop")
+		laptop.run()
+		w.later(time.Minute)
+		docs := randomTree(1, 20_000)
+		anna.put("docs", docs)
+		w.later(time.Minute)
+		line, other := anna.ticket("docs", time.Hour), anna.ticket("docs", time.Hour)
+		w.later(time.Minute)
+		anna.stop()
+		w.mustRead("from the laptop", line, docs)
+		anna.open()
+		anna.run()
+		if out, err := anna.StopTickets(w.t.Context(), "docs"); err != nil || len(out) != 2 {
+			w.t.Fatalf("stopped %+v, %v", out, err)
+		}
+		w.later(time.Minute)
+		anna.stop()
+		w.mustNotRead("stopped", other, grange.ErrRefused)
+	})
+}
+
 // What a holder gives is not believed: whatever it answers, it costs time and no byte.
 func TestTicketAndASpoiler(t *testing.T) {
 	bubble(t, func(w *world) {

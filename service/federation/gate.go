@@ -123,8 +123,7 @@ func (f *Federation) bearerOf(agent core.DID, now int64) (admission, bool) {
 	if i < 0 {
 		return admission{}, false
 	}
-	p := f.partners[f.bearers[i].grid]
-	return f.bearers[i], p != nil && p.lists(f.bearers[i].signer)
+	return f.bearers[i], f.listsLocked(f.bearers[i].grid, f.bearers[i].signer)
 }
 
 // admit lets an agent in for admissionTime.

@@ -68,7 +68,7 @@ func (f *Federation) handleTicket(ctx context.Context, in ticketRequest) (ticket
 	}
 	unknown := &wire.Error{Code: wire.CodeUnknown, Message: "that ticket is of no partner of this household"}
 	r, err := ticket.OpenRight(*in.Right)
-	if err != nil || !f.partnerLists(r.Grid, in.Right.By) {
+	if err != nil || !f.lists(r.Grid, in.Right.By) {
 		return ticketAnswer{}, unknown
 	}
 	p, err := ticket.OpenProof(r, *in.Proof)
@@ -94,16 +94,27 @@ func (f *Federation) handleTicket(ctx context.Context, in ticketRequest) (ticket
 	return ticketAnswer{Until: a.expires}, nil
 }
 
-// partnerLists tells whether an agent is one of a partner's.
-func (f *Federation) partnerLists(grid, agent core.DID) bool {
+// lists tells whether an agent is one of a partner's, or of ours.
+func (f *Federation) lists(grid, agent core.DID) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.listsLocked(grid, agent)
+}
+
+func (f *Federation) listsLocked(grid, agent core.DID) bool {
+	if grid == f.self.Grid {
+		return f.own.chain.Lists(agent)
+	}
 	p := f.partners[grid]
 	return p != nil && p.lists(agent)
 }
 
-// isStopped tells whether any head that is kept of a household says that a ticket is good no more.
+// isStopped tells whether any head that is kept of a household says that a ticket is good no more, or our own state.
 func (f *Federation) isStopped(grid core.DID, id ticket.ID) (bool, error) {
+	if grid == f.self.Grid {
+		stopped, err := f.stoppedTickets()
+		return slices.Contains(stopped, [16]byte(id)), err
+	}
 	for e, err := range scan[heldRecord](f.c.Books, key(keyHeld, grid[:]), didSize, headSizeMax) {
 		if err != nil {
 			return false, err
