@@ -63,7 +63,7 @@ func TestCollectBrokenOffAnywhere(t *testing.T) {
 			t.Fatalf("only %d calls: the bomb is not where it should be", calls)
 		}
 		r := rand.New(rand.NewPCG(1, 2))
-		for range 40 {
+		for range points(40) {
 			run(1+r.Int64N(calls), undo)
 		}
 	}

@@ -204,7 +204,7 @@ func TestCompactBrokenOffAnywhere(t *testing.T) {
 		t.Fatalf("only %d calls: the bomb is not where it should be", calls)
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 20 {
+	for range points(20) {
 		run(1 + r.Int64N(calls))
 	}
 }

@@ -300,7 +300,7 @@ func TestImproveBrokenOffAnywhere(t *testing.T) {
 		t.Fatalf("only %d calls: the bomb is not where it should be", calls)
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 12 {
+	for range points(12) {
 		run(1 + r.Int64N(calls))
 	}
 }
