@@ -145,10 +145,10 @@ func (p *put) announce(ctx context.Context, out *Put) (*Put, error) {
 }
 
 // timeOf returns the time of a new version: now, but never such that an older one of
-// the name would be taken for the newest, because a clock was wrong.
+// the name would be taken for the newest, because a clock was wrong; also not one that was removed, and is brought back.
 func (v *Vault) timeOf(version manifest.Version) (int64, error) {
 	version.Time = v.c.Clock.Now().Unix()
-	others, err := v.Versions(version.Name)
+	others, err := v.recorded(version.Name)
 	if err != nil {
 		return 0, err
 	}

@@ -17,6 +17,25 @@ import (
 // removed, by name, the newest (time, then agent, then number) first. A record that
 // cannot be read, as another machine of a later make may write them, is left out and logged.
 func (v *Vault) Versions(name string) ([]manifest.Version, error) {
+	all, err := v.recorded(name)
+	if err != nil {
+		return nil, err
+	}
+	out := all[:0]
+	for _, version := range all {
+		removed, err := v.removed(version)
+		if err != nil {
+			return nil, err
+		}
+		if !removed {
+			out = append(out, version)
+		}
+	}
+	return out, nil
+}
+
+// recorded is Versions with those that were removed, and could be brought back.
+func (v *Vault) recorded(name string) ([]manifest.Version, error) {
 	prefix := []byte(manifest.VersionPrefix)
 	if name != "" {
 		if err := manifest.CheckName(name); err != nil {
@@ -37,13 +56,7 @@ func (v *Vault) Versions(name string) ([]manifest.Version, error) {
 			v.c.Log.Warn("a version's record is broken", "key", fmt.Sprintf("%q", c.Key), "err", err)
 			continue
 		}
-		removed, err := v.removed(version)
-		if err != nil {
-			return nil, err
-		}
-		if !removed {
-			out = append(out, version)
-		}
+		out = append(out, version)
 	}
 	slices.SortStableFunc(out, newerFirst)
 	return out, nil
