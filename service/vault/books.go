@@ -24,6 +24,7 @@ var (
 	gonePrefix  = []byte("v/gone/")  // + segment id: since when its pieces are given up
 	seqKey      = []byte("v/seq")    // the last sequence number of a version of ours
 	usesPrefix  = []byte("v/uses/")  // + a version's key: the segments it consists of
+	tailPrefix  = []byte("v/tail/")  // + number: a record of the long file that a put is reading
 	filePrefix  = []byte("v/file/")  // + name ‖ 0x00 ‖ a manifest's key: what a file was when it was last read
 )
 

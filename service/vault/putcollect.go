@@ -7,20 +7,27 @@ import (
 	"github.com/grange-grid/grange/pure/page"
 )
 
-// gathered is what is known of the file at hand: its Refs wait here, all but the first
-// record's encoded, until its last byte has been read. That is half a megabyte for each
-// gigabyte of one file.
+// gathered is what is known of the file at hand: its Refs wait here until its last byte has been read.
 type gathered struct {
 	first []manifest.Ref
-	more  [][]byte
+	more  tail
 	segs  segmentSet
+}
+
+// clear makes it the next file's.
+func (g *gathered) clear() error {
+	g.first, g.segs = nil, segmentSet{}
+	return g.more.clear()
 }
 
 // collect turns the reader's events into the manifest's records, and those into
 // pages, which go down the pipe like any chunk.
 func (p *put) collect() (page.Tree, error) {
 	b := page.NewBuilder(p.storePage)
-	file := gathered{segs: segmentSet{}}
+	file := gathered{segs: segmentSet{}, more: tail{books: p.v.c.Books}}
+	if err := file.more.drop(); err != nil { // of a put that was broken off
+		return page.Tree{}, err
+	}
 	for {
 		e, more, err := receive(p.ctx, p.events)
 		if err != nil {
@@ -31,7 +38,9 @@ func (p *put) collect() (page.Tree, error) {
 		}
 		switch e.kind {
 		case eventForget:
-			file = gathered{segs: segmentSet{}}
+			if err := file.clear(); err != nil {
+				return page.Tree{}, err
+			}
 		case eventChunks:
 			if err := p.gather(&file, e.jobs); err != nil {
 				return page.Tree{}, err
@@ -41,7 +50,9 @@ func (p *put) collect() (page.Tree, error) {
 				return page.Tree{}, fmt.Errorf("%.200q: %w", e.path, err)
 			}
 			if len(file.first) > 0 {
-				file = gathered{segs: segmentSet{}}
+				if err := file.clear(); err != nil {
+					return page.Tree{}, err
+				}
 			}
 		}
 	}
@@ -62,8 +73,10 @@ func (p *put) gather(file *gathered, jobs []*job) error {
 		return nil
 	}
 	raw, err := manifest.More{Chunks: refs}.Marshal()
-	file.more = append(file.more, raw)
-	return err
+	if err != nil {
+		return err
+	}
+	return file.more.add(raw)
 }
 
 // addEntry writes the records of a file, or of what else there is.
@@ -80,8 +93,13 @@ func (p *put) addEntry(b *page.Builder, e event, file *gathered) error {
 	if err := b.Add(key, value); err != nil {
 		return err
 	}
-	for i, raw := range file.more {
-		part, err := manifest.PartKey(e.path, uint32(i+1))
+	n := uint32(0)
+	for raw, err := range file.more.all() {
+		if err != nil {
+			return err
+		}
+		n++
+		part, err := manifest.PartKey(e.path, n)
 		if err == nil {
 			err = b.Add(part, raw)
 		}
