@@ -23,7 +23,7 @@ const tailMin = 4096
 
 // segChunks is how many chunks a segment holds at most: they are written down in one
 // change of the books.
-const segChunks = 1 << 14
+const segChunks = 1 << 12
 
 // pagesApart is the place among the open segments of the one that has pages only.
 const pagesApart = 2
