@@ -288,6 +288,7 @@ func TestSimARemovedMachineIsEvacuated(t *testing.T) {
 
 // What is kept of each other waits three days for a machine that is off, and then goes to the others.
 func TestSimAnOwnMachineIsAwayForDays(t *testing.T) {
+	days(t)
 	bubble(t, func(w *world) {
 		t := w.t
 		anna := w.found("anna")
@@ -324,6 +325,7 @@ func TestSimAnOwnMachineIsAwayForDays(t *testing.T) {
 
 // A file that is forgotten leaves the other machine's disk as it leaves a partner's.
 func TestSimMachinesForget(t *testing.T) {
+	days(t)
 	bubble(t, func(w *world) {
 		t := w.t
 		anna := w.found("anna")
