@@ -16,13 +16,11 @@ type CarriedRequest struct {
 	Dir grange.Path `json:"dir"`
 }
 
+func (in CarriedRequest) check() error { return absolute("dir", in.Dir) }
+
 func (o *owner) carried(r *http.Request) answer {
 	var in CarriedRequest
-	err := read(r, &in)
-	if err == nil {
-		err = absolute("dir", in.Dir)
-	}
-	if err != nil {
+	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
 	out, err := o.agent.Carried(r.Context(), string(in.Dir))
@@ -31,11 +29,7 @@ func (o *owner) carried(r *http.Request) answer {
 
 func (o *owner) takeIn(r *http.Request) answer {
 	var in CarriedRequest
-	err := read(r, &in)
-	if err == nil {
-		err = absolute("dir", in.Dir)
-	}
-	if err != nil {
+	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
 	return long(r, func(progress func(grange.Progress)) (any, error) {

@@ -19,11 +19,7 @@ import (
 
 func (o *owner) put(r *http.Request) answer {
 	var in PutRequest
-	err := read(r, &in)
-	if err == nil {
-		err = in.check()
-	}
-	if err != nil {
+	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
 	exclude := make([]string, len(in.Exclude))
@@ -92,13 +88,11 @@ func absolute(what string, p grange.Path) error {
 	return nil
 }
 
+func (in GetRequest) check() error { return absolute("dest", in.Dest) }
+
 func (o *owner) get(r *http.Request) answer {
 	var in GetRequest
-	err := read(r, &in)
-	if err == nil {
-		err = absolute("dest", in.Dest)
-	}
-	if err != nil {
+	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
 	v, err := o.find(r.Context(), in.Name, in.Version)
@@ -148,12 +142,16 @@ func (o *owner) has(r *http.Request, v grange.Version, at string) bool {
 	return err == nil
 }
 
+func (in CheckRequest) check() error {
+	if in.Now && !in.Mend {
+		return invalid(`"now" is for mending`, `"mend": true`)
+	}
+	return nil
+}
+
 func (o *owner) check(r *http.Request) answer {
 	var in CheckRequest
 	err := read(r, &in)
-	if err == nil && in.Now && !in.Mend {
-		err = invalid(`"now" is for mending`, `"mend": true`)
-	}
 	if err == nil && in.Name != "" {
 		_, err = o.find(r.Context(), in.Name, 0)
 	}
@@ -235,9 +233,6 @@ func (o *owner) setOffer(r *http.Request) answer {
 	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
-	if err := in.check(); err != nil {
-		return failure(nil, err)
-	}
 	if in.On != "" {
 		if err := o.agent.KeepOn(r.Context(), string(in.On)); err != nil {
 			return failure(nil, err)
@@ -293,13 +288,17 @@ func (in OfferRequest) check() error {
 	return nil
 }
 
+func (in InviteRequest) check() error {
+	if in.ExpiresSeconds < 0 || in.ExpiresSeconds > math.MaxInt64/int64(time.Second) {
+		return invalid("expires_seconds is out of range", "")
+	}
+	return nil
+}
+
 func (o *owner) invite(r *http.Request) answer {
 	var in InviteRequest
 	if err := read(r, &in); err != nil {
 		return failure(nil, err)
-	}
-	if in.ExpiresSeconds < 0 || in.ExpiresSeconds > math.MaxInt64/int64(time.Second) {
-		return failure(nil, invalid("expires_seconds is out of range", ""))
 	}
 	return value(o.agent.Invite(r.Context(), grange.Terms{
 		Give: in.Give, Want: in.Want, Expires: time.Duration(in.ExpiresSeconds) * time.Second,

@@ -49,13 +49,11 @@ func (o *owner) remove(r *http.Request) answer {
 	return value(out, err)
 }
 
+func (in UndoRequest) check() error { return named(in.Name, "grange ls") }
+
 func (o *owner) undo(r *http.Request) answer {
 	var in UndoRequest
-	err := read(r, &in)
-	if err == nil {
-		err = named(in.Name, "grange ls")
-	}
-	if err != nil {
+	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
 	out, err := o.agent.Undo(r.Context(), in.Name)

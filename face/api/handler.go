@@ -146,7 +146,7 @@ func (r route) check(req *http.Request) error {
 	return nil
 }
 
-// read decodes a request's body.
+// read decodes a request's body, and checks what has a check.
 func read(r *http.Request, into any) error {
 	body, err := io.ReadAll(r.Body)
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
@@ -160,6 +160,9 @@ func read(r *http.Request, into any) error {
 	}
 	if err := strict(body, into); err != nil {
 		return invalid("the body: "+strings.TrimPrefix(err.Error(), "json: "), "")
+	}
+	if in, ok := into.(interface{ check() error }); ok {
+		return in.check()
 	}
 	return nil
 }

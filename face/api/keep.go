@@ -31,11 +31,7 @@ func (o *owner) kept(r *http.Request) answer {
 
 func (o *owner) keep(r *http.Request) answer {
 	var in KeepRequest
-	err := read(r, &in)
-	if err == nil {
-		err = in.check()
-	}
-	if err != nil {
+	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
 	if in.Stop {

@@ -42,13 +42,16 @@ func (o *owner) machines(r *http.Request) answer {
 	return value(Machines{Machines: list, Removed: append([]grange.Machine{}, removed...)}, err)
 }
 
+func (in RevokeRequest) check() error {
+	if in.Machine == "" {
+		return invalid("no machine is given", "grange machine list")
+	}
+	return nil
+}
+
 func (o *owner) revoke(r *http.Request) answer {
 	var in RevokeRequest
-	err := read(r, &in)
-	if err == nil && in.Machine == "" {
-		err = invalid("no machine is given", "grange machine list")
-	}
-	if err != nil {
+	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
 	return long(r, func(func(grange.Progress)) (any, error) {

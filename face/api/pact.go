@@ -37,13 +37,16 @@ func (c *Client) End(ctx context.Context, partner string) (out grange.Pact, err 
 	return out, c.long(ctx, "end", EndRequest{partner}, nil, &out)
 }
 
+func (in AmendRequest) check() error {
+	if in.Agree == (in.Give != nil || in.Want != nil) {
+		return invalid(`an amendment is "give", "want" or both, or "agree"`, "")
+	}
+	return nil
+}
+
 func (o *owner) amend(r *http.Request) answer {
 	var in AmendRequest
-	err := read(r, &in)
-	if err == nil && in.Agree == (in.Give != nil || in.Want != nil) {
-		err = invalid(`an amendment is "give", "want" or both, or "agree"`, "")
-	}
-	if err != nil {
+	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
 	return long(r, func(func(grange.Progress)) (any, error) {

@@ -40,11 +40,7 @@ func (o *owner) tickets(r *http.Request) answer {
 
 func (o *owner) ticket(r *http.Request) answer {
 	var in TicketRequest
-	err := read(r, &in)
-	if err == nil {
-		err = in.check()
-	}
-	if err != nil {
+	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
 	if in.Stop {
