@@ -93,9 +93,7 @@ func TestSimRemoveMachine(t *testing.T) {
 		t := w.t
 		homes := w.households("anna", "bo", "cleo")
 		anna, bo := homes[0], homes[1]
-		laptop, _ := w.add(anna, anna, "laptop")
-		laptop.run()
-		w.later(time.Minute)
+		laptop := w.laptop(anna)
 		tree := randomTree(1, 20_000)
 		laptop.put("tree", tree)
 		w.later(time.Minute)
@@ -149,8 +147,7 @@ func TestSimRemoveMachine(t *testing.T) {
 func TestSimMachinesWithoutPartner(t *testing.T) {
 	bubble(t, func(w *world) {
 		t := w.t
-		anna := w.found("anna")
-		anna.run()
+		anna := w.households("anna")[0]
 		laptop, out := w.add(anna, anna, "laptop")
 		if out.Asked != 0 || len(out.Failed) > 0 {
 			t.Errorf("added: %+v", out)
@@ -176,11 +173,8 @@ func TestSimMachinesWithoutPartner(t *testing.T) {
 func TestSimMachinesKeepForEachOther(t *testing.T) {
 	bubble(t, func(w *world) {
 		t := w.t
-		anna := w.found("anna")
-		anna.run()
-		laptop, _ := w.add(anna, anna, "laptop")
-		laptop.run()
-		w.later(time.Minute)
+		anna := w.households("anna")[0]
+		laptop := w.laptop(anna)
 		tree := randomTree(1, 20_000)
 		put := anna.put("tree", tree)
 		if put.Worth.Survives != 0 || !put.Worth.Readable || put.Worth.Households != 1 || put.Worth.At["your other machines"] != put.Worth.Bytes {
@@ -213,9 +207,7 @@ func TestSimMachinesAndFriends(t *testing.T) {
 				t := w.t
 				homes := w.households(append([]string{"anna"}, c.friends...)...)
 				anna := homes[0]
-				laptop, _ := w.add(anna, anna, "laptop")
-				laptop.run()
-				w.later(time.Minute)
+				laptop := w.laptop(anna)
 				tree := randomTree(1, 20_000)
 				put := anna.put("tree", tree)
 				if put.Worth.Survives != c.survives || put.Worth.Households != 1+len(c.friends) || put.Worth.Pieces != put.Worth.Wanted || put.Worth.At["your other machines"] == 0 {
@@ -248,9 +240,7 @@ func TestSimARemovedMachineIsEvacuated(t *testing.T) {
 		t := w.t
 		homes := w.households("anna", "bo", "cleo")
 		anna, bo, cleo := homes[0], homes[1], homes[2]
-		laptop, _ := w.add(anna, anna, "laptop")
-		laptop.run()
-		w.later(time.Minute)
+		laptop := w.laptop(anna)
 		first, second := randomTree(1, 20_000), randomTree(2, 20_000)
 		anna.put("first", first)
 		laptop.put("second", second)
@@ -291,11 +281,8 @@ func TestSimAnOwnMachineIsAwayForDays(t *testing.T) {
 	days(t)
 	bubble(t, func(w *world) {
 		t := w.t
-		anna := w.found("anna")
-		anna.run()
-		laptop, _ := w.add(anna, anna, "laptop")
-		laptop.run()
-		w.later(time.Minute)
+		anna := w.households("anna")[0]
+		laptop := w.laptop(anna)
 		desk, _ := w.add(anna, anna, "desk")
 		desk.run()
 		w.later(10 * time.Minute)
@@ -328,11 +315,8 @@ func TestSimMachinesForget(t *testing.T) {
 	days(t)
 	bubble(t, func(w *world) {
 		t := w.t
-		anna := w.found("anna")
-		anna.run()
-		laptop, _ := w.add(anna, anna, "laptop")
-		laptop.run()
-		w.later(time.Minute)
+		anna := w.households("anna")[0]
+		laptop := w.laptop(anna)
 		tree := randomTree(1, 20_000)
 		anna.put("tree", tree)
 		if _, err := anna.Remove(t.Context(), grange.Ref{Name: "tree"}); err != nil {
@@ -366,6 +350,15 @@ func (w *world) add(to, from *machine, name string) (*machine, grange.RecoverRes
 	}
 	m.open()
 	return m, out
+}
+
+// laptop adds one to a machine's household and runs it.
+func (w *world) laptop(of *machine) *machine {
+	w.t.Helper()
+	m, _ := w.add(of, of, "laptop")
+	m.run()
+	w.later(time.Minute)
+	return m
 }
 
 func (m *machine) add(from *machine) (grange.RecoverResult, error) {

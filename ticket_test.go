@@ -130,11 +130,8 @@ func TestTicketsOfALostMachine(t *testing.T) {
 // The household's other machine has pieces too, and honours a ticket like any holder, until it was stopped.
 func TestTicketAtOurOtherMachine(t *testing.T) {
 	bubble(t, func(w *world) {
-		anna := w.found("anna")
-		anna.run()
-		laptop, _ := w.add(anna, anna, "laptop")
-		laptop.run()
-		w.later(time.Minute)
+		anna := w.households("anna")[0]
+		w.laptop(anna)
 		docs := randomTree(1, 20_000)
 		anna.put("docs", docs)
 		w.later(time.Minute)
