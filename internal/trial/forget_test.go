@@ -4,7 +4,6 @@ package trial
 
 import (
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 )
@@ -64,47 +63,35 @@ func settled(owner, holder *house) {
 func TestForgetIsKilled(t *testing.T) {
 	for _, who := range []string{"owner", "holder"} {
 		t.Run(who, func(t *testing.T) {
-			rng := dice(t)
-			v := village(t, "anna", "bo", "cleo")
-			anna, victim := v[0], v[0]
-			if who == "holder" {
-				victim = v[1]
-			}
-			root := filepath.Dir(anna.dir)
-			tree := filepath.Join(root, "tree")
-			plant(t, rng, tree)
-			acks, hits := acknowledged{}, tally{}
-			acks.add(anna.put(0, tree, "--name", "tree").Number, tree)
+			s := besiege(t, who)
 			for i := range points(t) {
-				next := filepath.Join(root, fmt.Sprintf("tree%d", i))
-				grow(t, rng, tree, next)
-				tree = next
-				acks.add(anna.put(0, tree, "--name", "tree").Number, tree)
-				b, n := aim(rng, 0), acks.numbers[rng.IntN(len(acks.numbers))]
+				s.grow()
+				s.put()
+				b, n := aim(s.rng, 0), s.acks.numbers[s.rng.IntN(len(s.acks.numbers))]
 				args := []string{"undo", "tree"}
-				if rng.IntN(3) > 0 {
+				if s.rng.IntN(3) > 0 {
 					args = []string{"rm", "tree", "--version", fmt.Sprint(n)}
 				}
-				r, hit := b.strike(anna.launch(args...), victim.kill)
-				hits.count(hit)
-				victim.start()
-				if there := anna.listed(); r.code == 0 && args[0] == "rm" && there[n] {
+				r, hit := b.strike(s.anna.launch(args...), s.victim.kill)
+				s.hits.count(hit)
+				s.victim.start()
+				if there := s.anna.listed(); r.code == 0 && args[0] == "rm" && there[n] {
 					t.Fatalf("point %d: version %d was removed, and is there: %v", i, n, there)
 				}
 			}
-			hits.report(t)
-			for range acks.numbers { // each undoes what was removed last
-				if r := anna.run("undo", "tree"); r.code == 4 {
+			s.hits.report(t)
+			for range s.acks.numbers { // each undoes what was removed last
+				if r := s.anna.run("undo", "tree"); r.code == 4 {
 					break
 				} else if r.code != 0 {
 					t.Fatal(r)
 				}
 			}
-			acks.restorable(anna)
-			anna.healthy()
-			for _, h := range v[1:] {
-				agree(anna, h)
-				settled(anna, h)
+			s.acks.restorable(s.anna)
+			s.anna.healthy()
+			for _, h := range s.v[1:] {
+				agree(s.anna, h)
+				settled(s.anna, h)
 			}
 		})
 	}

@@ -91,37 +91,61 @@ func (a *acknowledged) restorable(h *house) {
 	}
 }
 
+// siege is a village in which an owner puts a tree that grows, while somebody is killed.
+type siege struct {
+	rng          *rand.Rand
+	v            []*house
+	anna, victim *house
+	tree         string
+	acks         acknowledged
+	hits         tally
+}
+
+// besiege puts the tree for the first time. who is killed is the owner or a holder.
+func besiege(t *testing.T, who string) *siege {
+	t.Helper()
+	v := village(t, "anna", "bo", "cleo")
+	s := &siege{rng: dice(t), v: v, anna: v[0], victim: v[0], tree: filepath.Join(filepath.Dir(v[0].dir), "tree")}
+	if who == "holder" {
+		s.victim = v[1]
+	}
+	plant(t, s.rng, s.tree)
+	s.put()
+	return s
+}
+
+func (s *siege) grow() {
+	s.anna.t.Helper()
+	next := fmt.Sprint(s.tree, len(s.acks.numbers))
+	grow(s.anna.t, s.rng, s.tree, next)
+	s.tree = next
+}
+
+// put puts the tree, which is acknowledged.
+func (s *siege) put() {
+	s.anna.t.Helper()
+	s.acks.add(s.anna.put(0, s.tree, "--name", "tree").Number, s.tree)
+}
+
 func TestPutIsKilled(t *testing.T) {
 	for _, who := range []string{"owner", "holder"} {
 		t.Run(who, func(t *testing.T) {
-			rng := dice(t)
-			v := village(t, "anna", "bo", "cleo")
-			anna, victim := v[0], v[0]
-			if who == "holder" {
-				victim = v[1]
-			}
-			root := filepath.Dir(anna.dir)
-			tree := filepath.Join(root, "tree")
-			plant(t, rng, tree)
-			acks, hits := acknowledged{}, tally{}
-			acks.add(anna.put(0, tree, "--name", "tree").Number, tree)
-			for i := range points(t) {
-				next := filepath.Join(root, fmt.Sprintf("tree%d", i))
-				grow(t, rng, tree, next)
-				tree = next
-				r, hit := aim(rng, 8).strike(anna.launch("put", tree, "--name", "tree"), victim.kill)
-				hits.count(hit)
+			s := besiege(t, who)
+			for range points(t) {
+				s.grow()
+				r, hit := aim(s.rng, 8).strike(s.anna.launch("put", s.tree, "--name", "tree"), s.victim.kill)
+				s.hits.count(hit)
 				if r.code == 0 {
-					acks.add(r.version(t).Number, tree)
+					s.acks.add(r.version(t).Number, s.tree)
 				}
-				victim.start()
-				acks.add(anna.put(0, tree, "--name", "tree").Number, tree)
+				s.victim.start()
+				s.put()
 			}
-			hits.report(t)
-			acks.restorable(anna)
-			anna.healthy()
-			agree(anna, v[1])
-			agree(anna, v[2])
+			s.hits.report(t)
+			s.acks.restorable(s.anna)
+			s.anna.healthy()
+			agree(s.anna, s.v[1])
+			agree(s.anna, s.v[2])
 		})
 	}
 }
