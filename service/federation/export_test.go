@@ -83,6 +83,11 @@ func (f *Federation) Shelf(grid core.DID) (live, aside int64) {
 // Visit greets a partner as Run does.
 func (f *Federation) Visit(ctx context.Context, grid core.DID) error { return f.visit(ctx, grid) }
 
+// MergeBrought merges what other machines of ours have brought, as a visit does that finds nothing new.
+func (f *Federation) MergeBrought(ctx context.Context) error {
+	return f.catchUp(ctx, core.DID{}, nil)
+}
+
 // AddRan lets running time go by.
 func (f *Federation) AddRan(seconds int64) {
 	f.mu.Lock()

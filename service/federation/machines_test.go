@@ -250,6 +250,26 @@ func TestRunBringsMachinesTogether(t *testing.T) {
 	})
 }
 
+// Who gives up while it merges leaves that to the next.
+func TestAMergeThatWasBrokenOffIsMadeUpFor(t *testing.T) {
+	x := newTwo(t)
+	x.second.add(x.anna)
+	x.second.meet(x.anna)
+	k, v := x.anna.segment(300, 1000)
+	if _, err := x.anna.f.SaveHead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 2 {
+		wantError(t, "broken off", x.second.f.MergeBrought(gone), context.Canceled)
+	}
+	x.second.has("nothing is merged", x.state)
+	want(t, "the next", x.second.f.MergeBrought(t.Context()), nil)
+	x.state[k] = v
+	x.second.has("all is merged", x.state)
+}
+
 // A head is brought to the household's other machines as to a partner, and there may be no partner.
 func TestSaveHeadBringsItToOurOtherMachines(t *testing.T) {
 	w := newWorld(t)

@@ -36,6 +36,9 @@ func (f *Federation) mergeHeld(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("merge head %d of machine %s: %w", e.value.Seq, core.DID(e.rest).Short(), err))
 		}
 	}
+	if ctx.Err() != nil { // it was the caller that gave up: the next one is to go on
+		wake(f.brought)
+	}
 	return errors.Join(errs...)
 }
 

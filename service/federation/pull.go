@@ -47,6 +47,7 @@ func (f *Federation) catchUp(ctx context.Context, from core.DID, heads []headSeq
 // mergeInTurn merges what heads of our other machines are kept here, when nobody pulls.
 func (f *Federation) mergeInTurn(ctx context.Context) error {
 	if err := f.pulling.take(ctx); err != nil {
+		wake(f.brought)
 		return err
 	}
 	defer f.pulling.give()
