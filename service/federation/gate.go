@@ -8,6 +8,7 @@ import (
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/seal"
+	"github.com/grange-grid/grange/pure/ticket"
 )
 
 // Limits of admission after a recovery, or with a ticket.
@@ -30,8 +31,9 @@ type nonce struct {
 type admission struct {
 	agent, grid core.DID
 	expires     int64
-	// signer is who has signed the ticket; zero after a recovery.
+	// signer is who has signed the ticket of that id; both are zero after a recovery.
 	signer core.DID
+	ticket ticket.ID
 }
 
 // Classify tells who an agent is: another machine of ours, a partner's machine, one
@@ -141,6 +143,11 @@ func enter(list []admission, a admission, most int) []admission {
 		list = slices.Delete(list, 0, 1)
 	}
 	return append(list, a)
+}
+
+// endBearers shuts those out whom tickets of a household have let in that were stopped. The caller holds f.mu.
+func (f *Federation) endBearers(grid core.DID, stopped [][16]byte) {
+	f.bearers = slices.DeleteFunc(f.bearers, func(a admission) bool { return a.grid == grid && slices.Contains(stopped, [16]byte(a.ticket)) })
 }
 
 // giveNonce makes a nonce for an agent, in the place of one that it had. Where

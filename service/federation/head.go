@@ -104,6 +104,9 @@ func (f *Federation) advance(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	f.mu.Lock()
+	f.endBearers(f.self.Grid, next.Stopped)
+	f.mu.Unlock()
 	f.refs = refCache{epoch: secret.Epoch, refs: b.used}
 	if _, err := f.dropPages(ctx, dead); err != nil { // they are dropped the next time
 		f.c.Log.Warn("drop pages of earlier heads", "err", err)

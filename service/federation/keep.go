@@ -220,6 +220,7 @@ func (f *Federation) keepHead(ctx context.Context, who wire.Caller, in headReque
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s.live, s.aside = live, aside
+	f.endBearers(who.Grid, h.Stopped)
 	return h.Seq, nil
 }
 

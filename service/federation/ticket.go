@@ -87,7 +87,7 @@ func (f *Federation) handleTicket(ctx context.Context, in ticketRequest) (ticket
 	case stopped:
 		return ticketAnswer{}, &core.Denial{Reason: "the ticket was stopped"}
 	}
-	a := admission{agent: caller.Agent, grid: r.Grid, expires: min(r.Until, now+int64(admissionTime/time.Second)), signer: in.Right.By}
+	a := admission{agent: caller.Agent, grid: r.Grid, expires: min(r.Until, now+int64(admissionTime/time.Second)), signer: in.Right.By, ticket: r.ID}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.bearers = enter(f.bearers, a, bearersMax)
@@ -113,7 +113,9 @@ func (f *Federation) listsLocked(grid, agent core.DID) bool {
 func (f *Federation) isStopped(grid core.DID, id ticket.ID) (bool, error) {
 	if grid == f.self.Grid {
 		stopped, err := f.stoppedTickets()
-		return slices.Contains(stopped, [16]byte(id)), err
+		if err != nil || slices.Contains(stopped, [16]byte(id)) {
+			return err == nil, err
+		}
 	}
 	for e, err := range scan[heldRecord](f.c.Books, key(keyHeld, grid[:]), didSize, headSizeMax) {
 		if err != nil {

@@ -267,10 +267,19 @@ func TestTicketIsStopped(t *testing.T) {
 	if code, err := show(reader, bo, x, r, asItIs); code != "" {
 		t.Fatal(err)
 	}
+	other := w.stranger("other reader")
+	if code, err := show(other, bo, kept, keptRight, asItIs); code != "" {
+		t.Fatal(err)
+	}
 	anna.stopTicket(r)
 	cleo.off()
 	if saved, err := anna.f.SaveHead(t.Context()); err != nil || len(saved.Done) != 1 {
 		t.Fatalf("%+v, %v", saved, err)
+	}
+	for m, class := range map[*machine]wire.Class{reader: wire.Stranger, other: wire.Bearer} {
+		if c, err := bo.f.Classify(t.Context(), m.did()); err != nil || c.Class != class {
+			t.Errorf("%s, who was inside: %+v, %v", m.name, c, err)
+		}
 	}
 	for range 2 {
 		if code, err := show(reader, bo, x, r, asItIs); code != wire.CodeRefused || !strings.Contains(err.Error(), "the ticket was stopped") {
@@ -291,6 +300,41 @@ func TestTicketIsStopped(t *testing.T) {
 	anna.save()
 	if code, err := show(reader, cleo, x, r, asItIs); code != wire.CodeRefused {
 		t.Errorf("when it has: %v", err)
+	}
+}
+
+// The household's machines hold pieces for each other: they heed each other's heads, also before these are merged.
+func TestTicketIsStoppedAtOurOtherMachine(t *testing.T) {
+	x := newTwo(t)
+	x.second.add(x.anna)
+	x.second.meet(x.anna)
+	stopped, r := ticketOf(x.anna, "ticket")
+	mine, own := ticketOf(x.second, "mine")
+	inside, late, at := x.stranger("inside"), x.stranger("late"), x.stranger("at")
+	if code, err := show(inside, x.second, stopped, r, asItIs); code != "" {
+		t.Fatal(err)
+	}
+	if code, err := show(at, x.second, mine, own, asItIs); code != "" {
+		t.Fatal(err)
+	}
+	x.anna.stopTicket(r)
+	if _, err := x.anna.f.SaveHead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if x.second.state()[string(ticket.RecordKey(r.ID))] != "" {
+		t.Fatal("it is merged: nothing is tried")
+	}
+	if code, err := show(late, x.second, stopped, r, asItIs); code != wire.CodeRefused {
+		t.Errorf("stopped by another machine: %v", err)
+	}
+	x.second.stopTicket(own)
+	if _, err := x.second.f.SaveHead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []*machine{inside, at} {
+		if c, err := x.second.f.Classify(t.Context(), m.did()); err != nil || c.Class != wire.Stranger {
+			t.Errorf("%s: %+v, %v", m.name, c, err)
+		}
 	}
 }
 
