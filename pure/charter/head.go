@@ -35,7 +35,7 @@ type Head struct {
 	// Salt is random, and fresh for each head: the key of the state root is made with it.
 	Salt [32]byte `json:"salt"`
 	Time int64    `json:"time"` // seconds since 1970
-	// Stopped are the ids, rising, of tickets that are good no more and have not lapsed.
+	// Stopped are the ids, rising, of tickets that were stopped and have not lapsed for a day.
 	Stopped [][16]byte `json:"stopped,omitempty"`
 }
 

@@ -1,6 +1,8 @@
 package federation
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -33,9 +35,14 @@ func (f *Federation) SignRight(r ticket.Right) (identity.Signed, error) {
 	return ticket.SignRight(f.c.Key, r)
 }
 
-// stoppedTickets returns the ids of our tickets that were stopped and have not lapsed. The books have them in order.
+// stoppedTickets returns the rising ids of our tickets that were stopped and have not lapsed for a day: a holder's clock
+// may be behind. Where there are too many it leaves out those that lapse first.
 func (f *Federation) stoppedTickets() ([][16]byte, error) {
-	var out [][16]byte
+	type stopped struct {
+		id    [16]byte
+		until int64
+	}
+	var all []stopped
 	now := f.now()
 	for c, err := range f.c.Books.Scan([]byte(keyState+ticket.RecordPrefix), nil) {
 		if err != nil {
@@ -45,10 +52,16 @@ func (f *Federation) stoppedTickets() ([][16]byte, error) {
 		if err != nil {
 			continue // whoever writes them says so
 		}
-		if r, err := ticket.DecodeRecord(c.Value); err == nil && r.Stopped && r.Until > now && len(out) < charter.StoppedMax {
-			out = append(out, id)
+		if r, err := ticket.DecodeRecord(c.Value); err == nil && r.Stopped && r.Until+daySeconds > now {
+			all = append(all, stopped{id, r.Until})
 		}
 	}
+	slices.SortFunc(all, func(a, b stopped) int { return cmp.Compare(b.until, a.until) })
+	var out [][16]byte
+	for _, s := range all[:min(len(all), charter.StoppedMax)] {
+		out = append(out, s.id)
+	}
+	slices.SortFunc(out, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
 	return out, nil
 }
 
