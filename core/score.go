@@ -4,7 +4,6 @@ import (
 	"encoding/base32"
 	"encoding/hex"
 	"fmt"
-	"hash"
 	"strings"
 
 	"github.com/zeebo/blake3"
@@ -26,10 +25,6 @@ var cidEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 
 // ScoreOf returns the score of b.
 func ScoreOf(b []byte) Score { return blake3.Sum256(b) }
-
-// NewScorer returns a hash whose Sum of 32 bytes is the score of all that was
-// written to it.
-func NewScorer() hash.Hash { return blake3.New() }
 
 // DeriveKey returns the 32 bytes that BLAKE3's derive_key mode makes of
 // material, in a context that is a constant of one format and of no other.
