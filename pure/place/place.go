@@ -80,50 +80,6 @@ func Spread(total int, hs []Household, turn int) (give map[core.DID][]int, unpla
 	return give, missing
 }
 
-// Move is a piece that should change hands so that the spread is even again.
-type Move struct {
-	Piece    int
-	From, To core.DID
-}
-
-// Moves says which held pieces should go elsewhere because households joined or
-// found room: one piece at a time goes from whoever holds most to whoever has least and
-// can take it, until that makes nothing more even. Like Spread it never gives
-// beyond Share, and needs distinct DIDs; turn decides between equals. Pieces that
-// nobody holds are Spread's, which should come first; pieces that two hold stay.
-func Moves(total int, hs []Household, turn int) []Move {
-	seats := seatsOf(total, hs)
-	copies := make([]int, max(total, 0))
-	for _, s := range seats {
-		for _, p := range s.held {
-			copies[p]++
-		}
-	}
-	for _, s := range seats {
-		s.held = slices.DeleteFunc(s.held, func(p int) bool { return copies[p] > 1 })
-	}
-	share := Share(total, len(seats))
-	var moves []Move
-	for {
-		to := least(seats, share)
-		from := most(seats)
-		if len(to) == 0 || len(from) == 0 {
-			return moves
-		}
-		a, b := from[modulo(turn, len(from))], to[modulo(turn, len(to))]
-		if a.load-b.load < 2 {
-			return moves
-		}
-		// The last piece: parity is moved rather than data, which readers fetch first.
-		last := len(a.held) - 1
-		moves = append(moves, Move{Piece: a.held[last], From: a.did, To: b.did})
-		a.held = a.held[:last]
-		a.load--
-		b.load++
-		b.room--
-	}
-}
-
 // seatsOf returns the households that count, by rising DID.
 func seatsOf(total int, hs []Household) []*seat {
 	seats := make([]*seat, 0, len(hs))
@@ -168,21 +124,6 @@ func least(seats []*seat, share int) []*seat {
 			continue
 		}
 		if len(row) > 0 && s.load < row[0].load {
-			row = row[:0]
-		}
-		row = append(row, s)
-	}
-	return row
-}
-
-// most returns the seats that have most pieces among those with one to move.
-func most(seats []*seat) []*seat {
-	var row []*seat
-	for _, s := range seats {
-		if len(s.held) == 0 || len(row) > 0 && s.load < row[0].load {
-			continue
-		}
-		if len(row) > 0 && s.load > row[0].load {
 			row = row[:0]
 		}
 		row = append(row, s)
