@@ -2,8 +2,6 @@ package pact
 
 import (
 	"fmt"
-	"iter"
-	"math/bits"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
@@ -35,12 +33,6 @@ type Line struct {
 	Resource           core.Resource
 }
 
-// Balance is what a household has given under a pact and what it has had, each
-// as the receiving side signed it, in the resource's unit for receipts.
-type Balance struct {
-	Given, Had uint64
-}
-
 // SignReceipt signs r with the receiver's key. V is set. Errors: core.ErrInvalid.
 func SignReceipt(k identity.Key, r Receipt) (identity.Signed, error) {
 	r.V = codec.Version
@@ -70,48 +62,6 @@ func (r Receipt) Follows(last Receipt) error {
 		return fmt.Errorf("receipt %d: %w: until %d, before %d", r.Seq, core.ErrInvalid, r.Until, last.Until)
 	}
 	return nil
-}
-
-// Newest returns the receipt that counts of each line: the one with the greatest
-// seq. Where a receiver signed two with one seq, the greater total counts, for it
-// did sign that; so the order in which receipts come does not matter.
-func Newest(receipts iter.Seq[Receipt]) map[Line]Receipt {
-	newest := make(map[Line]Receipt)
-	for r := range receipts {
-		last, known := newest[r.Line()]
-		if !known || r.Seq > last.Seq || r.Seq == last.Seq && r.Total > last.Total {
-			newest[r.Line()] = r
-		}
-	}
-	return newest
-}
-
-// Balances sums the newest receipts of all lines of a pact, by resource; those of
-// other pacts are left out. Ours tells whether an agent is or was of the household
-// whose books these are. Errors: core.ErrInvalid when a receipt is not between an
-// agent of ours and one that is not, core.ErrTooLarge when a sum overflows.
-func Balances(pact core.Score, receipts iter.Seq[Receipt], ours func(agent core.DID) bool) (map[core.Resource]Balance, error) {
-	balances := make(map[core.Resource]Balance)
-	for line, r := range Newest(receipts) {
-		if line.Pact != pact {
-			continue
-		}
-		b := balances[line.Resource]
-		sum := &b.Given
-		if ours(line.Receiver) {
-			sum = &b.Had
-		}
-		if ours(line.Provider) == ours(line.Receiver) {
-			return nil, fmt.Errorf("balance: %w: receipt of %s for %s is not between the two households", core.ErrInvalid, line.Receiver, line.Provider)
-		}
-		total, carry := bits.Add64(*sum, r.Total, 0)
-		if carry != 0 {
-			return nil, fmt.Errorf("balance of %s: %w", line.Resource, core.ErrTooLarge)
-		}
-		*sum = total
-		balances[line.Resource] = b
-	}
-	return balances, nil
 }
 
 func (r Receipt) signer() core.DID { return r.Receiver }

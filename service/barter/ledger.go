@@ -2,11 +2,9 @@ package barter
 
 import (
 	"fmt"
-	"math/bits"
 	"slices"
 
 	"github.com/grange-grid/grange/core"
-	"github.com/grange-grid/grange/pure/pact"
 )
 
 // Ledger is what there is between us and one partner, as this machine has it in its books.
@@ -53,20 +51,6 @@ type LedgerLine struct {
 
 // Differs tells whether the two sides count differently.
 func (l LedgerLine) Differs() bool { return l.Answered && l.Total != l.Other }
-
-// Balance is what was given and had on all lines, as the receipts say; too much for a number is the greatest.
-func (l Ledger) Balance() pact.Balance {
-	sum := func(lines []LedgerLine) (total uint64) {
-		for _, line := range lines {
-			var carry uint64
-			if total, carry = bits.Add64(total, line.Total, 0); carry != 0 {
-				return ^uint64(0)
-			}
-		}
-		return total
-	}
-	return pact.Balance{Given: sum(l.Gave), Had: sum(l.Had)}
-}
 
 // ledgerDecisions is how many decisions a Ledger has at most.
 const ledgerDecisions = 100
