@@ -1,10 +1,6 @@
 package page
 
-import (
-	"testing"
-
-	"github.com/grange-grid/grange/core"
-)
+import "testing"
 
 const benchRecords = 20_000
 
@@ -36,20 +32,6 @@ func BenchmarkGet(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := Get(tree, s.load, list[benchRecords/3].Key); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkEdit changes one record; compare with BenchmarkBuild.
-func BenchmarkEdit(b *testing.B) {
-	s := newShelf()
-	list := numbered(benchRecords)
-	tree := build(b, s, list)
-	change := []core.Change{{Key: list[benchRecords/3].Key, Value: []byte("another")}}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := Edit(tree, s.load, s.store, change); err != nil {
 			b.Fatal(err)
 		}
 	}

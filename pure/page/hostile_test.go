@@ -143,12 +143,11 @@ func TestTreesAreChecked(t *testing.T) {
 		load := func([]byte) ([]byte, error) { t.Errorf("%s: loaded", c.name); return nil, core.ErrNotExist }
 		_, walked := drain(t, c.tree, load, nil, nil)
 		_, got := Get(c.tree, load, nil)
-		_, edited := Edit(c.tree, load, nil, nil)
 		var listed error
 		for _, err := range Refs(c.tree, load) {
 			listed = err
 		}
-		for _, err := range []error{c.tree.Check(), walked, got, edited, listed} {
+		for _, err := range []error{c.tree.Check(), walked, got, listed} {
 			if !errors.Is(err, c.want) {
 				t.Errorf("%s: %v, want %v", c.name, err, c.want)
 			}
@@ -195,11 +194,6 @@ func TestAnEndlessTreeIsLeftAtItsCount(t *testing.T) {
 	if !errors.Is(err, core.ErrCorrupt) || refs > count+loads+1 || loads > count/50+2+LevelMax {
 		t.Errorf("%d references out of %d pages, then %v", refs, loads, err)
 	}
-	loads = 0
-	_, err = Edit(tree, endless(t, &loads), newShelf().store, []core.Change{{Key: []byte{}}})
-	if !errors.Is(err, core.ErrCorrupt) || loads > count+2+LevelMax {
-		t.Errorf("an edit loaded %d pages, then %v", loads, err)
-	}
 }
 
 func FuzzDecodePage(f *testing.F) {
@@ -236,7 +230,6 @@ func FuzzWalk(f *testing.F) {
 	}
 	f.Add(pages, uint8(1), uint8(4), []byte{}, []byte{})
 	f.Add(pages, uint8(1), uint8(4), []byte("c"), []byte("cc"))
-	store := newShelf().store
 	f.Fuzz(func(t *testing.T, pages []byte, level, count uint8, prefix, from []byte) {
 		rest := pages
 		load := func([]byte) ([]byte, error) {
@@ -260,7 +253,6 @@ func FuzzWalk(f *testing.F) {
 			t.Fatalf("%d records of %d, and no error", n, count)
 		}
 		_, _ = Get(hostile, load, from)
-		_, _ = Edit(hostile, load, store, []core.Change{{Key: from, Value: prefix}})
 		refs := 0
 		for range Refs(hostile, load) {
 			refs++

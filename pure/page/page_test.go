@@ -202,6 +202,34 @@ func numbered(n int) []Record {
 	return sorted(list)
 }
 
+func TestOneChangeAmongManyChangesAHandfulOfPages(t *testing.T) {
+	list := numbered(100_000)
+	s := newShelf()
+	build(t, s, list)
+	pages := len(s.pages)
+	worst, sum := 0, 0
+	const changes = 21
+	for n := range changes {
+		at := n * (len(list) - 1) / (changes - 1)
+		changed := slices.Clone(list)
+		switch n % 3 {
+		case 0:
+			changed[at].Value = []byte("another")
+		case 1:
+			changed = slices.Delete(changed, at, at+1)
+		default:
+			changed = slices.Insert(changed, at+1, Record{Key: append(bytes.Clone(list[at].Key), 0), Value: []byte("one more")})
+		}
+		s.fresh = 0
+		build(t, s, changed)
+		worst, sum = max(worst, s.fresh), sum+s.fresh
+	}
+	t.Logf("%d pages; one change makes %.1f new in the mean, %d at worst", pages, float64(sum)/changes, worst)
+	if worst > 10 || sum < changes {
+		t.Errorf("one change made up to %d of %d pages new, in all %d; want a handful", worst, pages, sum)
+	}
+}
+
 func TestTheBuilderHoldsOnePageALevel(t *testing.T) {
 	b := NewBuilder(func(page []byte) ([]byte, error) {
 		score := core.ScoreOf(page)
