@@ -200,16 +200,5 @@ func (p Pact) Policy(grid core.DID) string {
 	return ""
 }
 
-// LeaseEnd returns until when a lease given at now may run that is asked for so
-// many seconds: no longer than the terms' lease, nor than the notice after the
-// pact's end. A result that is not after now means that none may be given.
-func (p Pact) LeaseEnd(now, seconds int64) int64 {
-	end := now + min(max(seconds, 0), int64(p.Terms.LeaseDays)*day)
-	if p.Until != 0 {
-		end = min(end, p.Until+int64(p.Terms.NoticeDays)*day)
-	}
-	return end
-}
-
 // isTime tells whether t is a date that the formats admit.
 func isTime(t int64) bool { return t > 0 && t <= TimeMax }

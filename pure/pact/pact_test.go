@@ -179,31 +179,6 @@ func TestPactSides(t *testing.T) {
 	}
 }
 
-func TestLeaseEnd(t *testing.T) {
-	open, ended := pact(), pact()
-	ended.Until = start + 100*day // and 30 of notice
-	tests := []struct {
-		name         string
-		pact         Pact
-		now, seconds int64
-		want         int64
-	}{
-		{"as asked", open, start, 90 * day, start + 90*day},
-		{"no longer than the terms say", open, start, 181 * day, start + 180*day},
-		{"no overflow", open, TimeMax, math.MaxInt64, TimeMax + 180*day},
-		{"less than nothing", open, start, -5, start},
-		{"before the end", ended, start, 90 * day, start + 90*day},
-		{"into the notice", ended, start, 120 * day, start + 120*day},
-		{"not beyond the notice", ended, start + 20*day, 180 * day, start + 130*day},
-		{"none any more", ended, start + 131*day, day, start + 130*day},
-	}
-	for _, test := range tests {
-		if got := test.pact.LeaseEnd(test.now, test.seconds); got != test.want {
-			t.Errorf("%s: got %d, want %d", test.name, got, test.want)
-		}
-	}
-}
-
 func TestTermsDefaults(t *testing.T) {
 	got := Terms{}.WithDefaults()
 	want := Terms{InviterPolicy: "open", AcceptorPolicy: "open", NoticeDays: 30, AsideDays: 14, LeaseDays: 180}
