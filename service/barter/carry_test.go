@@ -268,8 +268,8 @@ func TestADiskIsTakenInAsFarAsThereIsRoom(t *testing.T) {
 	// No pact, no policy, no room: nothing is taken.
 	owner.seeds(t, s, 3)
 	holder.ends = clock.Now().Add(time.Hour).Unix()
-	if f := holder.takesIn(t, s).From[0]; f.Pieces != 0 || f.Refused == nil || !strings.Contains(f.Refused.Error(), "the pact ends") {
-		t.Errorf("%+v", f)
+	if f := holder.takesIn(t, s).From[0]; f.Pieces != 0 || f.Refused == nil || !strings.Contains(f.Refused.Error(), "the pact ends") || f.Until != holder.ends {
+		t.Errorf("%+v, want until %d", f, holder.ends)
 	}
 	holder.wantUsed(t, owner, 80_000, 20, 80_000)
 }

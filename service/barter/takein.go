@@ -10,6 +10,7 @@ import (
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/pure/seed"
 )
 
@@ -45,7 +46,7 @@ type TakenFrom struct {
 	// Left is how many bytes of files were not looked at, because of Refused.
 	Left    int64
 	Refused error
-	// Until is when the promise ends, unless its owner asks for more; in Unix seconds.
+	// Until is when the first promise of any of them ends, unless its owner asks for more; in Unix seconds.
 	Until int64
 }
 
@@ -275,10 +276,16 @@ func (t *intake) lease(ctx context.Context) error {
 	if len(got.Missing) > 0 {
 		return fmt.Errorf("%d pieces were dropped before they were promised: %w", len(got.Missing), core.ErrBusy)
 	}
+	promise, err := pact.OpenLease(*got.Lease)
+	if err != nil {
+		return fmt.Errorf("our own promise: %w", err)
+	}
+	if t.got.Until == 0 || promise.Until < t.got.Until {
+		t.got.Until = promise.Until
+	}
 	t.got.Pieces += t.fresh
 	t.got.Known += len(t.batch) - t.fresh
 	t.got.Bytes += t.size
-	t.got.Until = t.b.c.Clock.Now().Unix() + carriedSeconds
 	t.batch, t.fresh, t.size = t.batch[:0], 0, 0
 	return nil
 }
