@@ -47,24 +47,31 @@ func (a *Agent) Ticket(ctx context.Context, r Ref, life time.Duration) (line str
 		return "", Ticket{}, fmt.Errorf("%s/%s: a ticket is for a whole version: %w", r.Name, r.Path, ErrInvalid)
 	}
 	until := a.c.Clock.Now().Add(cmp.Or(life, DefaultTicketLife))
-	made, err := a.vault.MakeTicket(ctx, r.Name, r.Version, until.Unix())
+	made, err := a.vault.MakeTicket(ctx, r.Name, r.Version, until.Unix(), func(t *vault.Ticketed) (err error) {
+		line, err = a.ticketLine(t)
+		return err
+	})
 	if errors.Is(err, vault.ErrNoPartner) {
 		err = ErrNoPartner
 	}
 	if err = a.ended(err); err != nil {
 		return "", Ticket{}, err
 	}
-	x := ticket.Ticket{Table: made.Table, Segments: made.Tables}
+	return line, ticketOf(made.Ticket), nil
+}
+
+// ticketLine writes a ticket as its line.
+func (a *Agent) ticketLine(t *vault.Ticketed) (line string, err error) {
+	x := ticket.Ticket{Table: t.Table, Segments: t.Tables}
 	seal.Random(x.Seed[:])
-	x.Right, err = a.federation.SignRight(ticket.Right{ID: made.ID, Key: x.Seed.Key().DID(), Until: made.Until})
-	if err != nil {
-		return "", Ticket{}, err
+	if x.Right, err = a.federation.SignRight(ticket.Right{ID: t.ID, Key: x.Seed.Key().DID(), Until: t.Until}); err != nil {
+		return "", err
 	}
 	for addrs := ticketAddrs; ; addrs /= 2 { // with many holders it is too long, but for fewer addresses
-		x.Holders = a.ticketHolders(made.Holders, addrs)
+		x.Holders = a.ticketHolders(t.Holders, addrs)
 		line, err = x.Line()
 		if addrs == 1 || !errors.Is(err, core.ErrTooLarge) {
-			return line, ticketOf(made.Ticket), err
+			return line, err
 		}
 	}
 }

@@ -44,10 +44,11 @@ type Ticketed struct {
 }
 
 // MakeTicket stores a table of the version that Find finds, and writes down that what it names is in use until then,
-// in seconds since 1970. Partners know of it when it returns nil, or none was to be told.
+// in seconds since 1970. write writes the line of what was stored: where it fails there is no ticket. Partners know of it when
+// it returns nil, or none was to be told.
 // Errors: core.ErrNotExist; core.ErrInvalid of a time; ErrTickets; ErrNoPartner; core.ErrUnreachable if the version cannot be read
-// from its holders; *Incomplete.
-func (v *Vault) MakeTicket(ctx context.Context, name string, seq uint64, until int64) (*Ticketed, error) {
+// from its holders; *Incomplete; those of write.
+func (v *Vault) MakeTicket(ctx context.Context, name string, seq uint64, until int64, write func(*Ticketed) error) (*Ticketed, error) {
 	unlock, err := v.lock(ctx) // else it may be rewritten, or given up, meanwhile
 	if err != nil {
 		return nil, err
@@ -89,6 +90,9 @@ func (v *Vault) MakeTicket(ctx context.Context, name string, seq uint64, until i
 		return nil, fmt.Errorf("%q, version %d, is not readable from its holders: %w", version.Name, version.Seq, core.ErrUnreachable)
 	}
 	out.Holders = slices.SortedFunc(maps.Keys(worth.Held), core.DID.Compare)
+	if err := write(out); err != nil {
+		return nil, err
+	}
 	return out, v.recordTicket(ctx, out.Ticket, uses)
 }
 

@@ -18,9 +18,12 @@ func (f *fixture) in(days int) int64 {
 	return f.clock.Now().Add(time.Duration(days) * 24 * time.Hour).Unix()
 }
 
+// unwritten is for a ticket of which no line is wanted.
+func unwritten(*Ticketed) error { return nil }
+
 func (f *fixture) ticket(seq uint64, days int) *Ticketed {
 	f.t.Helper()
-	out, err := f.v.MakeTicket(f.t.Context(), "docs", seq, f.in(days))
+	out, err := f.v.MakeTicket(f.t.Context(), "docs", seq, f.in(days), unwritten)
 	if err != nil {
 		f.t.Fatalf("make a ticket: %v", err)
 	}
@@ -145,7 +148,7 @@ func TestTicketsAreStopped(t *testing.T) {
 	first := f.ticket(0, 30)
 	f.days(1)
 	second := f.ticket(0, 10)
-	other, err := f.v.MakeTicket(t.Context(), "other", 0, f.in(5))
+	other, err := f.v.MakeTicket(t.Context(), "other", 0, f.in(5), unwritten)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,22 +202,26 @@ func TestTicketsThatCannotBe(t *testing.T) {
 		"from the past":   {"docs", 0, f.in(0), core.ErrInvalid},
 		"for over a year": {"docs", 0, f.in(367), core.ErrInvalid},
 	} {
-		if out, err := f.v.MakeTicket(t.Context(), c.name, c.seq, c.until); !errors.Is(err, c.want) || out != nil {
+		if out, err := f.v.MakeTicket(t.Context(), c.name, c.seq, c.until, unwritten); !errors.Is(err, c.want) || out != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	f.home.deaf = true
-	if _, err := f.v.MakeTicket(t.Context(), "docs", 0, f.in(1)); !errors.Is(err, core.ErrPartly) {
+	if _, err := f.v.MakeTicket(t.Context(), "docs", 0, f.in(1), unwritten); !errors.Is(err, core.ErrPartly) {
 		t.Errorf("that nobody hears of: %v", err)
 	}
-	if all, err := f.v.Tickets(""); err != nil || len(all) != 0 {
-		t.Errorf("that nobody has heard of: %v, %v", all, err)
-	}
 	f.home.deaf = false
+	long := errors.New("too long")
+	if out, err := f.v.MakeTicket(t.Context(), "docs", 0, f.in(1), func(*Ticketed) error { return long }); !errors.Is(err, long) || out != nil {
+		t.Errorf("that cannot be written: %v", err)
+	}
+	if all, err := f.v.Tickets(""); err != nil || len(all) != 0 {
+		t.Errorf("that nobody has: %v, %v", all, err)
+	}
 	for range ticketsMax {
 		f.ticket(0, 1)
 	}
-	if _, err := f.v.MakeTicket(t.Context(), "docs", 0, f.in(1)); !errors.Is(err, ErrTickets) {
+	if _, err := f.v.MakeTicket(t.Context(), "docs", 0, f.in(1), unwritten); !errors.Is(err, ErrTickets) {
 		t.Errorf("one too many: %v", err)
 	}
 	f.days(1)
@@ -222,7 +229,7 @@ func TestTicketsThatCannotBe(t *testing.T) {
 	for grid := range f.m.homes {
 		f.m.homes[grid].away = true
 	}
-	if _, err := f.v.MakeTicket(t.Context(), "docs", 0, f.in(1)); err == nil {
+	if _, err := f.v.MakeTicket(t.Context(), "docs", 0, f.in(1), unwritten); err == nil {
 		t.Error("a ticket with nobody there")
 	}
 }
