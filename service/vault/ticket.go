@@ -2,6 +2,7 @@ package vault
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -202,7 +203,7 @@ func (v *Vault) Tickets(name string) ([]Ticket, error) {
 			out = append(out, t)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Ticket) int { return int(a.Time - b.Time) })
+	slices.SortStableFunc(out, func(a, b Ticket) int { return cmp.Compare(a.Time, b.Time) })
 	return out, nil
 }
 
