@@ -119,6 +119,8 @@ type Barter struct {
 	running           running
 	// lines has a token for each machine that nothing is leased from or released to just now.
 	lines map[core.DID]chan struct{}
+	// foundMore says that something was found since Found was asked last.
+	foundMore bool
 	// asked is when holders were last asked how much they would take back.
 	asked map[core.DID]asking
 	// listed are partners' machines as GiveUpRemoved saw them last; nil before.

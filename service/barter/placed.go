@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
@@ -79,6 +80,9 @@ func (b *Barter) recordPlaced(t taking) error {
 	}
 	b.settling.Lock()
 	defer b.settling.Unlock()
+	if slices.ContainsFunc(t.pieces, func(p takenPiece) bool { return p.aside }) {
+		b.markFound()
+	}
 	lease, score := t.lease, core.ScoreOf(raw)
 	changes := []core.Change{{Key: join(takenPrefix, dateKey(lease.Until), lease.Holder[:], score[:]), Value: raw}}
 	added := tally{}
