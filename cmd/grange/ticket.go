@@ -24,7 +24,7 @@ type ticketCommand struct {
 func (ticketCommand) detail() string {
 	return `Prints one line. Whoever has it restores that version by 'grange get --ticket FILE', without a pact or a household and while this machine is off, from those who hold it. It is a secret like the files: hand it on as you would hand on them.
 
-Until it lapses its holders keep what it reads, also after 'grange rm'. Stopping works at each holder from when it has heard of it, which takes this machine, or another of yours, and until then a date is what ends it; who is inside stays for an hour at most, and what was read was read. A machine that is removed from your household ends the tickets that it has made. A holder that gets pieces later than the ticket was made is not asked.`
+Until it lapses its holders keep what it reads, also after 'grange rm'. Stopping works at each holder from when it has heard of it, which takes this machine, or another of yours, and until then a date is what ends it; what was read was read. A machine that is removed from your household ends the tickets that it has made. A holder that gets pieces later than the ticket was made is not asked.`
 }
 
 const ticketDaysMax = 366
@@ -84,8 +84,7 @@ func (c *ticketCommand) stop(ctx context.Context, a *app, s *session) error {
 	stopped, err := s.StopTickets(ctx, c.Name)
 	if len(stopped) > 0 {
 		a.value(stopped)
-		a.tell("%s of %s stopped. Whoever was let in within the hour may read on until it is over.",
-			count(int64(len(stopped)), "ticket", "tickets"), clean(c.Name))
+		a.tell("%s of %s stopped.", count(int64(len(stopped)), "ticket", "tickets"), clean(c.Name))
 	}
 	return err
 }
