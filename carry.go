@@ -65,7 +65,7 @@ func (a *Agent) Carried(ctx context.Context, dir string) (TakeInResult, error) {
 
 // TakeIn takes in what a disk has for this machine, as far as capacity, pacts and policies allow, and promises to
 // keep it for 30 days; the partner's next put asks for longer. It may be called again. With ErrPartly the result says
-// what was not taken in. Errors: ErrRefused if nothing was, fs.ErrNotExist if there is nothing for this machine.
+// what was not taken in; without an error and From there was nothing for this machine. Errors: ErrRefused if nothing was taken in.
 func (a *Agent) TakeIn(ctx context.Context, dir string, o *TakeInOptions) (TakeInResult, error) {
 	if err := a.federation.Revoked(); err != nil {
 		return TakeInResult{}, err

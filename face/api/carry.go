@@ -35,10 +35,10 @@ func (o *owner) takeIn(r *http.Request) answer {
 	return long(r, func(progress func(grange.Progress)) (any, error) {
 		out, err := o.agent.TakeIn(r.Context(), string(in.Dir), &grange.TakeInOptions{Progress: progress})
 		switch {
-		case len(out.From) == 0 && out.ProblemCount == 0:
-			return nil, noDisk(in.Dir, err)
 		case errors.Is(err, grange.ErrPartly), errors.Is(err, grange.ErrRefused):
 			return out, notTaken(out, err)
+		case err != nil && len(out.From) == 0 && out.ProblemCount == 0:
+			return nil, noDisk(in.Dir, err)
 		}
 		return out, err
 	})
