@@ -132,6 +132,11 @@ func TestTicketIsShown(t *testing.T) {
 			longer.Until += 366 * 24 * 3600
 			resign(t, in, anna.key, longer)
 		}},
+		{"a right of the longest time, by a clock that is ahead", "", func(in *ticketMessage, _ *ticket.Proof) {
+			longest := r
+			longest.Until = w.clock.Now().Unix() + ticket.LifeMax + 3600
+			resign(t, in, anna.key, longest)
+		}},
 		{"a true one", "", func(in *ticketMessage, p *ticket.Proof) {
 			stolen, _ = ticket.SignProof(x.Seed.Key(), *p)
 			in.Proof = &stolen
