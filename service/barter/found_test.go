@@ -54,7 +54,10 @@ func TestWhatIsFoundAside(t *testing.T) {
 	if got := holder.aside(owner); got != 300 {
 		t.Errorf("%d bytes are aside, want 300", got)
 	}
-	learn() // which is no news
+	learn() // which is no news: these books have given up what is aside
+	if found, err := owner.now().Found(); found || err != nil {
+		t.Errorf("found %v, %v", found, err)
+	}
 	if got := len(owner.everywhere(t, pieces)); got != 18 {
 		t.Errorf("%d pieces are held, want 18", got)
 	}

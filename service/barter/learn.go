@@ -46,6 +46,13 @@ func (b *Barter) Learn(ctx context.Context, grid core.DID, sizeOf func(core.Scor
 	return known, unknown, errors.Join(failures...)
 }
 
+// isNews tells whether that a machine has a piece aside is something new: this one has not given it up, nor been told before.
+func (b *Barter) isNews(piece core.Score, agent core.DID) (bool, error) {
+	var r placedRecord
+	known, err := b.read(placedKey(piece, agent), &r)
+	return !known || r.Released == 0 && !r.Aside, err
+}
+
 // noteLearned writes down that all of a partner's machines have told what they hold of ours.
 func (b *Barter) noteLearned(grid core.DID) error {
 	c, err := change(join(learnedPrefix, grid[:]), wholeRecord{V: codec.Version})
@@ -112,7 +119,12 @@ func (b *Barter) learnFrom(ctx context.Context, p Partner, agent core.DID, sizeO
 					unknown++
 				}
 				_, aside := slices.BinarySearchFunc(out.Aside, score, compareScores)
-				found = found || aside
+				if aside && !found {
+					var err error
+					if found, err = b.isNews(score, agent); err != nil {
+						return err
+					}
+				}
 				pieces[i] = takenPiece{Piece: core.Piece{Score: score, Size: size}, aside: aside}
 			}
 			if unknown > unknownMax {
