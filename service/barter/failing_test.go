@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,15 +84,10 @@ func TestAHolderThatDies(t *testing.T) {
 		w, _ := simWorld(t, 4)
 		owner, dying := w.homes[0], w.homes[1]
 		p := mustPlace(t, owner, 40_000)
-		var mu sync.Mutex
-		n := 0
+		var n atomic.Int64
 		real := dying.real("PUT /pieces/{score}")
 		dying.instead("PUT /pieces/{score}", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			mu.Lock()
-			n++
-			die := n == after+1
-			mu.Unlock()
-			if die {
+			if n.Add(1) == int64(after)+1 {
 				w.net.Down(dying.agent())
 			}
 			real.ServeHTTP(rw, r)
@@ -101,7 +97,7 @@ func TestAHolderThatDies(t *testing.T) {
 		if err != nil || len(unplaced) > 0 {
 			t.Fatalf("dead after %d: unplaced %v, %v", after, unplaced, err)
 		}
-		died := n > after
+		died := n.Load() > int64(after)
 		commit(t, p, true)
 		got := owner.spread(t, s)
 		if died && (got[dying] != 0 || got[w.homes[2]] != 10 || got[w.homes[3]] != 10) {
