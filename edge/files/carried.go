@@ -31,11 +31,18 @@ type Carried struct {
 	root *os.Root
 }
 
-// OpenCarried opens a disk by a directory of it, which must exist.
+// OpenCarried opens a disk by a directory of it. Errors: fs.ErrNotExist, core.ErrInvalid of what is no directory.
 func OpenCarried(dir string) (*Carried, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", dir, err)
+	}
+	info, err := os.Stat(abs)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() { // opening a FIFO would wait for its writer for ever
+		return nil, fmt.Errorf("%s is not a directory: %w", dir, core.ErrInvalid)
 	}
 	root, err := os.OpenRoot(abs)
 	if err != nil {
@@ -56,7 +63,7 @@ func inside(r *os.Root, name string) (*os.Root, error) {
 	if !info.IsDir() {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.ENOTDIR}
 	}
-	d, err := r.OpenRoot(name)
+	d, err := r.OpenRoot(name + "/.") // the dot is that of openDir
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,17 @@ func TestACarriedDiskIsWrittenAndRead(t *testing.T) {
 	}
 }
 
+// Opening a FIFO as if it were a directory would wait for its writer for ever.
+func TestADiskThatIsNoDirectoryIsNotWaitedFor(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	must(t, syscall.Mkfifo(fifo, 0o600))
+	for _, path := range []string{fifo, must2(os.Executable())} {
+		if _, err := OpenCarried(path); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 func TestNothingOfACarriedDiskIsFollowed(t *testing.T) {
 	c, dir := carriedDisk(t)
 	must(t, must2(c.Create("bo", "1.seed")).Close())
