@@ -59,6 +59,26 @@ func (s *Sink) begin(names []string) error {
 	return f.Close()
 }
 
+// held opens and locks a directory: two that go on with one restore would rename each other's files away.
+func held(d *os.Root) (*os.File, error) {
+	f, err := d.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	if err := lock(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (s *Sink) close() error {
+	if s.hold != nil {
+		s.hold.Close() // it was not written to
+	}
+	return s.root.Close()
+}
+
 // enter makes a directory that is there one that the caller may enter and write in, until
 // it is given its mode again. Errors: fs.ErrExist if it is none.
 func enter(root *os.Root, name string) error {
@@ -155,8 +175,10 @@ func (p *Part) openPart() (err error) {
 	p.temp = p.sink.partName(p.path)
 	info, err := p.dir.Lstat(p.temp)
 	if errors.Is(err, fs.ErrNotExist) {
-		p.file, err = p.dir.OpenFile(p.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		return err
+		if p.file, err = p.dir.OpenFile(p.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+			return err
+		}
+		return p.lockPart()
 	}
 	if err != nil {
 		return err
@@ -177,7 +199,19 @@ func (p *Part) openPart() (err error) {
 		return errors.Join(errTaken, err, f.Close())
 	}
 	p.file, p.old = f, true
-	return nil
+	return p.lockPart()
+}
+
+// lockPart locks the unfinished file, where no directory is locked.
+func (p *Part) lockPart() error {
+	if !p.sink.single {
+		return nil
+	}
+	err := lock(p.file)
+	if err != nil {
+		p.file.Close() // the other one's
+	}
+	return err
 }
 
 // Pass says that the next n bytes of the file, as Found gave them, are right. Errors:

@@ -33,6 +33,12 @@ func (a *again) open(id core.Score, single bool) {
 	must(a.t, err)
 }
 
+// kill ends the process, as far as its locks go.
+func (a *again) kill() {
+	a.t.Helper()
+	must(a.t, a.s.close())
+}
+
 func aFileOf(text string) manifest.Entry {
 	return manifest.Entry{Kind: manifest.KindFile, Mode: 0o640, Mtime: 1_600_000_000, Nsec: 5, Size: uint64(len(text))}
 }
@@ -67,8 +73,8 @@ func (a *again) file(path, text string, stop bool) (kept int, err error) {
 			return kept, errors.Join(err, p.Abort())
 		}
 	}
-	if stop {
-		return kept, nil // it is killed here
+	if stop { // it is killed here
+		return kept, p.file.Close()
 	}
 	return kept, p.Commit()
 }
@@ -100,6 +106,7 @@ func TestResume(t *testing.T) {
 	a.want("d/whole", "all of it", false, 0)
 	a.want("half", "one half, and the other", true, 0)
 	must(t, a.s.Link([]byte("link"), manifest.Entry{Kind: manifest.KindLink, Target: []byte("d")}))
+	a.kill()
 	if len(a.names()) != 4 { // killed: a mark, d, d/whole, the half
 		t.Errorf("%q", a.names())
 	}
@@ -170,6 +177,42 @@ func TestResumeOfOneFile(t *testing.T) {
 }
 
 // TestResumeOverwritesNothing has somebody put things where a restore is to go on.
+// Two that go on with one restore would rename each other's files away.
+func TestTwoRestoresToOnePlace(t *testing.T) {
+	a := &again{t: t, dest: filepath.Join(t.TempDir(), "to")}
+	a.open(someID, false)
+	must(t, a.s.Dir(nil, aDirOf(0o700)))
+	a.want("half", "one half, and the other", true, 0)
+	if _, err := NewSink(a.dest, SinkOptions{ID: someID}); !errors.Is(err, core.ErrBusy) {
+		t.Errorf("a second restore of the same: %v", err)
+	}
+	must(t, a.s.Abort())
+	a.open(someID, false)
+	must(t, a.s.Dir(nil, aDirOf(0o700)))
+	a.want("half", "one half, and the other", false, 11)
+	must(t, a.s.Finish(context.Background()))
+	if got := a.names(); !slices.Equal(got, []string{"half"}) {
+		t.Errorf("%q", got)
+	}
+
+	one := &again{t: t, dest: filepath.Join(t.TempDir(), "one")}
+	one.open(someID, true)
+	first, err := one.s.File([]byte("f"), aFileOf("text"))
+	must(t, err)
+	two := &again{t: t, dest: one.dest}
+	two.open(someID, true)
+	if _, err := two.s.File([]byte("f"), aFileOf("text")); !errors.Is(err, core.ErrBusy) {
+		t.Errorf("a second restore of the same file: %v", err)
+	}
+	must(t, two.s.Abort())
+	must2(first.Write([]byte("text")))
+	must(t, first.Commit())
+	must(t, one.s.Finish(context.Background()))
+	if got := string(must2(os.ReadFile(one.dest))); got != "text" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestResumeOverwritesNothing(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "outside")
 	must(t, os.Mkdir(outside, 0o755))
@@ -187,6 +230,7 @@ func TestResumeOverwritesNothing(t *testing.T) {
 	must(t, os.Remove(part))
 	must(t, os.Symlink(filepath.Join(outside, "part"), part))
 
+	a.kill()
 	a.open(someID, false)
 	for _, path := range []string{"changed", "rotten", "file", "taken", "part"} {
 		if _, err := a.file(path, "as it was", false); !errors.Is(err, fs.ErrExist) {

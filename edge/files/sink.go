@@ -46,6 +46,7 @@ type SinkOptions struct {
 // What lies under a directory that could not be made gets that directory's error.
 type Sink struct {
 	root   *os.Root
+	hold   *os.File // the root, locked; nil of a single file, which its Part locks
 	dest   string
 	made   bool // dest is ours to remove
 	single bool
@@ -75,7 +76,7 @@ type dirState struct {
 
 // NewSink prepares a destination: a directory that does not exist, is empty, or has what an
 // unfinished restore with the same ID has left; for a single file, a name that does not exist. What is above it must exist.
-// Errors: fs.ErrExist.
+// Errors: fs.ErrExist; core.ErrBusy while another restores to there.
 func NewSink(dest string, o SinkOptions) (*Sink, error) {
 	abs, err := filepath.Abs(dest)
 	if err != nil {
@@ -122,12 +123,15 @@ func (s *Sink) open() (err error) {
 	if err != nil {
 		return err
 	}
-	names, err := readNames(s.root)
+	var names []string
+	if s.hold, err = held(s.root); err == nil {
+		names, err = readNames(s.root)
+	}
 	if err == nil {
 		err = s.begin(names)
 	}
 	if err != nil {
-		s.root.Close()
+		s.close()
 	}
 	return err
 }
@@ -185,6 +189,7 @@ func (s *Sink) Link(path []byte, e manifest.Entry) error {
 var (
 	errTwice  = fmt.Errorf("declared twice: %w", core.ErrInvalid)
 	errTaken  = fmt.Errorf("another entry has this name on this disk: %w", fs.ErrExist)
+	errHeld   = fmt.Errorf("another restore is writing there: %w", core.ErrBusy)
 	errUnmade = fmt.Errorf("its directory is not made yet: %w", core.ErrInvalid)
 )
 
@@ -360,7 +365,7 @@ func (s *Sink) Abort() error {
 	if s.goesOn && !s.single {
 		errs = append(errs, s.leave())
 	}
-	errs = append(errs, s.root.Close())
+	errs = append(errs, s.close())
 	if s.made {
 		_ = os.Remove(s.dest)
 	}
@@ -372,7 +377,7 @@ func (s *Sink) end() error {
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
-	return s.root.Close()
+	return s.close()
 }
 
 func (s *Sink) problem(path string, err error) {

@@ -187,7 +187,7 @@ const messageSizeMax = 2 << 10
 func message(err error) string {
 	text := Clean(strings.ReplaceAll(err.Error(), "\n", "; "))
 	text = strings.ReplaceAll(text, ": "+core.ErrInvalid.Error()+": ", ": ")
-	for _, kind := range []error{core.ErrInvalid, core.ErrForbidden, fs.ErrExist} {
+	for _, kind := range []error{core.ErrInvalid, core.ErrForbidden, core.ErrBusy, fs.ErrExist} {
 		text = strings.TrimSuffix(text, ": "+kind.Error())
 	}
 	if len(text) > messageSizeMax {
