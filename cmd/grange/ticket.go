@@ -148,6 +148,8 @@ func notRestored(out grange.RestoreResult, err error) error {
 		return api.Partly(out, "try again when whoever is away is back")
 	case e.Code == api.CodeExists:
 		return api.Exists(string(out.Dest))
+	case e.Code == api.CodeFull:
+		return api.NoRoom(string(out.Dest))
 	case refused:
 		e.Message, e.Hint = d.Reason, "ask whoever gave it for a new one"
 	case e.Code == api.CodeUnreachable && !few:

@@ -40,7 +40,7 @@ func (s *Sink) File(path []byte, e manifest.Entry) (*Part, error) {
 	}
 	if err != nil {
 		s.fault()
-		return nil, fmt.Errorf("restore file %q: %w", path, err)
+		return nil, fmt.Errorf("restore file %q: %w", path, full(err))
 	}
 	return p, nil
 }
@@ -82,7 +82,7 @@ func (p *Part) Write(b []byte) (int, error) {
 	n, err := p.file.WriteAt(b, int64(p.wrote))
 	p.wrote += uint64(n)
 	if err != nil {
-		return n, fmt.Errorf("restore file %q: %w", p.path, err)
+		return n, fmt.Errorf("restore file %q: %w", p.path, full(err))
 	}
 	return n, nil
 }
@@ -96,7 +96,7 @@ func (p *Part) Commit() error {
 	}
 	err := p.commit()
 	if err != nil {
-		return errors.Join(fmt.Errorf("restore file %q: %w", p.path, err), p.abort())
+		return errors.Join(fmt.Errorf("restore file %q: %w", p.path, full(err)), p.abort())
 	}
 	p.ended = true
 	p.sink.forget(p.path)

@@ -41,7 +41,8 @@ type SinkOptions struct {
 //   - fs.ErrExist: something that this path was not declared to be stands there,
 //     as when two names differ in case alone on a disk that takes no notice of
 //     case; it is left as it is, and the restore can go on;
-//   - what the filesystem says (no room, a name too long for it).
+//   - core.ErrFull where there is no room;
+//   - what the filesystem says (a name too long for it).
 //
 // What lies under a directory that could not be made gets that directory's error.
 type Sink struct {
@@ -92,7 +93,7 @@ func NewSink(dest string, o SinkOptions) (*Sink, error) {
 		_, _ = rand.Read(s.id[:]) // it does not fail
 	}
 	if err := s.open(); err != nil {
-		return nil, fmt.Errorf("restore to %s: %w", dest, err)
+		return nil, fmt.Errorf("restore to %s: %w", dest, full(err))
 	}
 	return s, nil
 }
@@ -141,7 +142,7 @@ func (s *Sink) open() (err error) {
 func (s *Sink) Dir(path []byte, e manifest.Entry) error {
 	if err := s.dir(string(path), e); err != nil {
 		s.fault()
-		return fmt.Errorf("make directory %q: %w", path, err)
+		return fmt.Errorf("make directory %q: %w", path, full(err))
 	}
 	return nil
 }

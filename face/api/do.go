@@ -109,6 +109,8 @@ func (o *owner) get(r *http.Request) answer {
 			return out, Partly(out, "grange check shows who is away")
 		case errors.Is(err, fs.ErrExist):
 			return nil, Exists(string(in.Dest))
+		case errors.Is(err, grange.ErrFull):
+			return nil, NoRoom(string(in.Dest))
 		case errors.Is(err, fs.ErrNotExist) && in.Path != "" && !o.has(r, v, string(in.Path)):
 			return nil, noPath(v, string(in.Path))
 		}
@@ -129,6 +131,14 @@ func Exists(dest string) *Error {
 	return &Error{
 		Code: CodeExists, Message: fmt.Sprintf("%s exists: nothing was written", Clean(dest)),
 		Hint: "name another destination, which does not exist or is an empty directory",
+	}
+}
+
+// NoRoom is the error of a restore to a disk that is full.
+func NoRoom(dest string) *Error {
+	return &Error{
+		Code: CodeFull, Message: fmt.Sprintf("the disk of %s is full; what is there is whole", Clean(dest)),
+		Hint: "make room; then the same again goes on from there",
 	}
 }
 

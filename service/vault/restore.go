@@ -59,7 +59,8 @@ type Restored struct {
 // Restore writes a version, or a part of it, into a sink; what the sink has of it already is not
 // fetched. open is told whether one file is restored, and a score of what is restored, which is equal for what is
 // equal. A file that cannot be
-// had or written is a problem, and the others go on; then the error is core.ErrPartly.
+// had or written is a problem, and the others go on; then the error is core.ErrPartly. Where the sink has no room
+// all ends with core.ErrFull: what it has stays.
 func (v *Vault) Restore(ctx context.Context, version manifest.Version, o RestoreOptions, open func(single bool, id core.Score) (Sink, error)) (*Restored, error) {
 	r, done := v.reader()
 	defer done()
@@ -148,6 +149,7 @@ type restoring struct {
 	left uint64
 	nth  int64
 	open bool
+	full error // there is no room for anything more
 }
 
 // walk reads the manifest and asks for chunks.
@@ -231,7 +233,7 @@ func (w *restoring) ask(ctx context.Context, ref manifest.Ref) error {
 
 // write does the steps in order.
 func (w *restoring) write(ctx context.Context) error {
-	for {
+	for w.full == nil {
 		s, more, err := receive(ctx, w.steps)
 		if err != nil {
 			return err
@@ -265,8 +267,22 @@ func (w *restoring) write(ctx context.Context) error {
 	if ctx.Err() != nil { // walk may have ended for that
 		return ctx.Err()
 	}
-	w.end()
-	return nil
+	if w.full == nil {
+		w.end()
+	}
+	return w.full
+}
+
+// refused notes that the sink did not take something of the file at hand, or of what has no bytes.
+func (w *restoring) refused(path []byte, err error) {
+	if errors.Is(err, core.ErrFull) {
+		w.full = err
+	}
+	if w.open {
+		w.giveUp(err)
+		return
+	}
+	w.out.Problems = append(w.out.Problems, Problem{path, err})
 }
 
 func (w *restoring) begin(s step) {
@@ -280,12 +296,10 @@ func (w *restoring) begin(s step) {
 		w.path, w.size, w.left, w.nth, w.open = s.path, s.entry.Size, s.entry.Size, s.nth, true
 		if w.file, err = w.sink.File(s.path, *s.entry); err != nil {
 			w.file = nil
-			w.giveUp(err)
-			return
 		}
 	}
 	if err != nil {
-		w.out.Problems = append(w.out.Problems, Problem{s.path, err})
+		w.refused(s.path, err)
 	}
 }
 
@@ -310,7 +324,7 @@ func (w *restoring) add(n uint64, write func() error) (done bool) {
 		return false
 	}
 	if err := write(); err != nil {
-		w.giveUp(err)
+		w.refused(w.path, err)
 		return false
 	}
 	w.left -= n
@@ -348,7 +362,7 @@ func (w *restoring) end() {
 	}
 	if err := w.file.Commit(); err != nil {
 		w.file = nil
-		w.giveUp(err)
+		w.refused(w.path, err)
 		return
 	}
 	w.file, w.open = nil, false

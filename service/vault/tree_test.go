@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/manifest"
 )
 
@@ -79,6 +80,7 @@ func (f *memFile) Changed() (bool, error) {
 type shelf struct {
 	got   tree
 	fails string // a path that cannot be written
+	full  bool   // because there is no room
 	left  tree   // what was there before
 	shut  int    // how many of those were looked at and closed
 }
@@ -97,6 +99,9 @@ func (s *shelf) Link(path []byte, e manifest.Entry) error {
 
 func (s *shelf) File(path []byte, _ manifest.Entry) (SinkFile, error) {
 	if string(path) == s.fails {
+		if s.full {
+			return nil, core.ErrFull
+		}
 		return nil, errors.New("cannot write")
 	}
 	return &shelfFile{s: s, path: string(path), b: []byte{}}, nil

@@ -249,6 +249,20 @@ func TestRestoreGoesOnBehindAFileThatCannotBeWritten(t *testing.T) {
 	}
 }
 
+func TestRestoreToAFullDiskEnds(t *testing.T) {
+	f := newFixture(t, 2)
+	f.put(tree{"a": noise(1, 3<<20), "b": noise(2, 3<<20), "c": []byte("c")})
+	version, _ := f.v.Find("docs", 0)
+	s := &shelf{got: tree{}, fails: "b", full: true}
+	out, err := f.v.Restore(t.Context(), version, RestoreOptions{}, func(bool, core.Score) (Sink, error) { return s, nil })
+	if !errors.Is(err, core.ErrFull) || out.Files != 1 {
+		t.Fatalf("restore: %+v, %v", out, err)
+	}
+	if diff := diffTrees(tree{"a": noise(1, 3<<20)}, s.got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestRestorePart(t *testing.T) {
 	f := newFixture(t, 2)
 	f.put(tree{"d/": nil, "d/x": []byte("x"), "d/e/": nil, "d/e/y": noise(9, 50<<20), "d.txt": []byte("no"), "z": []byte("z")})
