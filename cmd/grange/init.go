@@ -31,16 +31,21 @@ func (c *initCommand) run(ctx context.Context, a *app) error {
 	if c.PhraseFile == "-" {
 		return usage("--phrase-file is a file to write, and - is none", "without it the words are shown, on stdout")
 	}
+	if c.inside(a.dir) {
+		return usage("--phrase-file is in the directory that the words are to outlive", "name a file elsewhere")
+	}
 	conf := a.config()
 	if err := a.vacant(ctx, conf); err != nil {
 		return err
 	}
-	var phrase string
+	phrase, written := "", false
 	save := func(words string) error {
 		phrase = words
 		switch {
 		case c.PhraseFile != "":
-			return writeSecret(c.PhraseFile, words+"\n")
+			err := writeSecret(c.PhraseFile, words+"\n")
+			written = !errors.Is(err, fs.ErrExist)
+			return err
 		case a.json:
 			return nil // it is in the value at the end
 		}
@@ -49,7 +54,7 @@ func (c *initCommand) run(ctx context.Context, a *app) error {
 		return a.out.err
 	}
 	if err := grange.Create(ctx, conf, name, save); err != nil {
-		return c.undo(err, phrase)
+		return c.undo(err, phrase, written)
 	}
 	agent, err := grange.Open(ctx, conf)
 	if err != nil {
@@ -74,8 +79,22 @@ func (a *app) vacant(ctx context.Context, conf grange.Config) error {
 	return err
 }
 
-// undo says what words are worth that a household was not made with.
-func (c *initCommand) undo(err error, phrase string) error {
+// inside tells whether the words would be written into a directory: it would not be empty any more, and be
+// lost with them.
+func (c *initCommand) inside(dir string) bool {
+	if c.PhraseFile == "" {
+		return false
+	}
+	file, err := filepath.Abs(c.PhraseFile)
+	if err != nil {
+		return false // writing it will say so
+	}
+	rel, err := filepath.Rel(dir, file)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// undo says what words are worth that a household was not made with, and takes them away where they were written.
+func (c *initCommand) undo(err error, phrase string, written bool) error {
 	e := api.ErrorOf(err)
 	if e.Code == api.CodeExists && e.Hint == "" {
 		e.Hint = "--dir names another directory, one that is new or empty"
@@ -85,7 +104,7 @@ func (c *initCommand) undo(err error, phrase string) error {
 	}
 	if c.PhraseFile == "" {
 		e.Hint = "nothing was made: cross out the words"
-	} else if !errors.Is(err, fs.ErrExist) || e.Message == "" {
+	} else if written {
 		_ = os.Remove(c.PhraseFile) // the words open nothing
 	}
 	return e
