@@ -192,6 +192,40 @@ func TestRequestsOfOneMachineAreLimited(t *testing.T) {
 	}
 }
 
+// A household says itself which machines are its own: they do not each have the part of one.
+func TestWhatAHouseholdHasInHandIsLimited(t *testing.T) {
+	const body = 8 << 20
+	begun, release := make(chan struct{}), make(chan struct{})
+	w := serve(t, wire.Route{Method: "PUT", Path: "/x", Who: wire.Stranger, Limit: body, Handler: stop(begun, release)})
+	empty := request("PUT /grange/v1/x")
+	whole := request("PUT /grange/v1/x", size(body)) + strings.Repeat("x", body)
+	var wg sync.WaitGroup
+	begin := func(from core.DID, raw string) {
+		c := w.dial(from)
+		wg.Go(func() { exchange(t, c, raw) })
+		<-begun
+	}
+	for i := range byte(wire.InboundHouseholdMax / body) {
+		begin(core.DID{many, i}, whole)
+	}
+	resp, answer := exchange(t, w.dial(core.DID{many, 9}), request("PUT /grange/v1/x", size(1))+"x")
+	wantError(t, resp, answer, 503, "busy", "from this household")
+	for i := range wire.RequestsHouseholdMax - wire.InboundHouseholdMax/body {
+		begin(core.DID{many, byte(i % 8)}, empty)
+	}
+	resp, answer = exchange(t, w.dial(core.DID{many, 9}), empty)
+	wantError(t, resp, answer, 503, "busy", fmt.Sprintf("%d requests of this household", wire.RequestsHouseholdMax))
+	for _, other := range []core.DID{partner, stranger, {guests}} {
+		begin(other, whole)
+	}
+	close(release)
+	wg.Wait()
+	go func() { <-begun }()
+	if resp, answer := exchange(t, w.dial(core.DID{many, 9}), whole); resp.StatusCode != 200 {
+		t.Errorf("after they ended: %d %q", resp.StatusCode, answer)
+	}
+}
+
 // Bodies count from the moment their handler may run: by what they declare, or by the route's limit.
 func TestBodiesInHandAreLimited(t *testing.T) {
 	const limit = 9 << 20

@@ -143,7 +143,7 @@ func (s *server) route(route Route) http.Handler {
 			WriteError(w, r, err)
 			return
 		}
-		defer s.budget.free(caller.Agent, size)
+		defer s.budget.free(caller, size)
 		route.Handler.ServeHTTP(w, r.WithContext(WithCaller(r.Context(), caller)))
 	})
 }
@@ -169,7 +169,7 @@ func (s *server) admit(r *http.Request, route Route, b *body) (Caller, int64, er
 	if size < 0 {
 		size = route.Limit
 	}
-	return caller, size, s.budget.take(agent, caller.Class, size)
+	return caller, size, s.budget.take(caller, size)
 }
 
 // finish answers a panic, and ends what has stalled.
