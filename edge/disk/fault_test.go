@@ -151,6 +151,32 @@ func TestTheLastBytesAreForDeletes(t *testing.T) {
 	seamtest.WantAll(t, s.Blobs(), blobs[4], blobs[5])
 }
 
+// Pebble would try for ever to write what its log has.
+func TestAFullDiskIsNotOpened(t *testing.T) {
+	dir := made(t)
+	s, _ := faulty(t, dir, Config{})
+	if err := s.Books().Apply(core.Change{Key: []byte("k"), Value: []byte("v")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := open(dir, Config{}, world{files: &faultFiles{free: tableOpen - 1}, books: vfs.Default}); !errors.Is(err, core.ErrFull) {
+		t.Fatalf("%v, %v", s, err)
+	}
+	s, err := open(dir, Config{}, world{files: &faultFiles{free: tableOpen}, books: vfs.Default})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if r := s.Recovery(); r.BooksAside != "" || r.BooksNew {
+		t.Errorf("the books are not where they were: %+v", r)
+	}
+	if v, err := s.Books().Get([]byte("k")); err != nil || string(v) != "v" {
+		t.Errorf("%q, %v", v, err)
+	}
+}
+
 func TestSomeOfABatchFit(t *testing.T) {
 	s, f := faulty(t, made(t), Config{})
 	blobs := some(1, 3, 100<<10)

@@ -76,7 +76,8 @@ type world struct {
 
 // Open opens the directory that Create made, and brings blobs and books to where they were,
 // whatever happened since. Errors: core.ErrNotExist, core.ErrLocked (at once, also
-// within one process), core.ErrVersion, core.ErrInvalid.
+// within one process), core.ErrVersion, core.ErrInvalid, core.ErrFull where there is no room for what is
+// written at every start.
 func Open(dir string, c Config) (*Store, error) {
 	return open(dir, c, world{files: osFiles{}, books: vfs.Default})
 }

@@ -343,11 +343,11 @@ func TestOpenClearsItsOwnStaging(t *testing.T) {
 
 func TestFreeIsWhatTheDiskSays(t *testing.T) {
 	dir := made(t)
-	s, err := open(dir, Config{}, world{files: &faultFiles{free: 12345}, books: vfs.Default})
+	s, err := open(dir, Config{}, world{files: &faultFiles{free: 123456789}, books: vfs.Default})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if free, err := s.Free(); err != nil || free != 12345 {
+	if free, err := s.Free(); err != nil || free != 123456789 {
 		t.Errorf("%d, %v", free, err)
 	}
 	closed(t, s)

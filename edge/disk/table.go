@@ -28,6 +28,9 @@ const (
 	// log write that met a full disk, so it must not meet one; deletes, which make
 	// room in the end, may use what is spared.
 	tableSpare = 16 << 20
+	// tableOpen is what must be free for the table to be opened: pebble writes what its log has to new files
+	// then, and where it cannot it tries again for ever, as fast as it can, deaf to whoever waits.
+	tableOpen = 2 * memTableSize
 )
 
 // table is pebble, made safe for the rest of the package: it returns errors where
@@ -46,8 +49,14 @@ type table struct {
 var bornKey = []byte("disk/born")
 
 // openTable opens the table in dir, or makes it. One that cannot be read is first
-// moved aside, to the path that is returned.
+// moved aside, to the path that is returned. Errors: core.ErrFull.
 func openTable(vfs vfs.FS, dir string, free func() (int64, error)) (t *table, aside string, err error) {
+	switch room, err := free(); {
+	case err != nil:
+		return nil, "", fmt.Errorf("books: %w", err)
+	case room < tableOpen:
+		return nil, "", fmt.Errorf("books: %w", core.ErrFull)
+	}
 	t, err = tryTable(vfs, dir, free)
 	if err == nil || !unreadable(err) {
 		return t, "", err
