@@ -90,7 +90,7 @@ func (o *owner) open(ctx context.Context, v grange.Version, at string) (io.Reade
 		at = "."
 	}
 	info, err := fs.Stat(fsys, at)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) { // as .. is
 		return nil, 0, noPath(v, at)
 	}
 	if err != nil {

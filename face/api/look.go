@@ -192,7 +192,7 @@ func (o *owner) entries(ctx context.Context, v grange.Version, dir string, each 
 		dir = "."
 	}
 	info, err := fs.Stat(fsys, dir)
-	if errors.Is(err, fs.ErrNotExist) && dir != "." {
+	if (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid)) && dir != "." { // as .. is
 		return noPath(v, dir)
 	}
 	if err != nil {

@@ -43,7 +43,7 @@ func (f *Federation) Invite(ctx context.Context, t pact.Terms, expires time.Dura
 		return none, err
 	}
 	if expires < time.Second || expires > ExpiresMax {
-		return none, fmt.Errorf("invite: it would expire in %v, want up to %v: %w", expires, ExpiresMax, core.ErrInvalid)
+		return none, fmt.Errorf("an invitation waits for a second to %d days: %w", ExpiresMax/(24*time.Hour), core.ErrInvalid)
 	}
 	addrs := tidyAddrs(f.c.Addrs())
 	if len(addrs) == 0 {
