@@ -79,15 +79,19 @@ func settingsFile(dir string, named bool) (string, error) {
 // readSettings reads config.toml; one that is not there is empty.
 func readSettings(file string) (settings, error) {
 	var s settings
+	info, err := os.Stat(file)
+	if err == nil && !info.Mode().IsRegular() { // a FIFO, or a device, would be read for ever
+		return s, fmt.Errorf("%s is not a file: %w", file, ErrInvalid)
+	}
+	if err == nil && info.Size() > settingsSizeMax {
+		return s, fmt.Errorf("%s: %d bytes, at most %d: %w", file, info.Size(), settingsSizeMax, ErrInvalid)
+	}
 	raw, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return s, nil
 	}
 	if err != nil {
 		return s, fmt.Errorf("read settings: %w", err)
-	}
-	if len(raw) > settingsSizeMax {
-		return s, fmt.Errorf("%s: %d bytes, at most %d: %w", file, len(raw), settingsSizeMax, ErrInvalid)
 	}
 	meta, err := toml.Decode(string(raw), &s)
 	if wrong, ok := errors.AsType[toml.ParseError](err); ok {

@@ -95,9 +95,13 @@ func TestSettingsErrorsNameThePlace(t *testing.T) {
 			t.Errorf("%.20q: %v", text, err)
 		}
 	}
-	if err := os.Remove(filepath.Join(anna.dir, "config.toml")); err != nil {
-		t.Fatal(err)
+	file := filepath.Join(anna.dir, "config.toml")
+	must(t, os.Remove(file))
+	must(t, os.Symlink(os.DevNull, file)) // as a FIFO, or /dev/zero
+	if _, err := grange.Open(t.Context(), w.config(anna.dir)); !errors.Is(err, grange.ErrInvalid) || !strings.Contains(err.Error(), "is not a file") {
+		t.Errorf("settings that are no file: %v", err)
 	}
+	must(t, os.Remove(file))
 	anna.open()
 }
 
