@@ -68,6 +68,10 @@ func (c *takeInCommand) run(ctx context.Context, a *app) error {
 // nothing is the error of a disk with nothing for this machine.
 func (c *takeInCommand) nothing(ctx context.Context, s *session, there grange.TakeInResult) error {
 	e := &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("nothing for this machine on %s", clean(c.Disk)), Hint: "a partner writes it: grange put PATH --seed DIR"}
+	if len(there.Problems) > 0 {
+		e.Message, e.Hint = fmt.Sprintf("what %s has for this machine cannot be taken in", clean(c.Disk)), "your partner writes it again: grange put PATH --seed DIR; or sends it: grange put PATH"
+		return e
+	}
 	if len(there.Others) == 0 {
 		return e
 	}
