@@ -35,11 +35,11 @@ func (c *rmCommand) run(ctx context.Context, a *app) error {
 			return err
 		}
 		a.value(gone)
-		a.tell("%s. This brings it back: grange undo %s", moved(c.Name, gone, "removed"), clean(c.Name))
+		a.tell("%s. This brings it back: grange undo %s", moved(c.Name, gone, "removed"), api.Word(c.Name))
 		kept, failed := s.Kept(ctx)
 		for _, k := range kept.Kept {
 			if k.Name == c.Name && c.Version == 0 {
-				a.note("%s is stored again when it is due; to stop that: grange keep --stop %s", clean(c.Name), clean(string(k.Path)))
+				a.note("%s is stored again when it is due; to stop that: grange keep --stop %s", clean(c.Name), api.Word(string(k.Path)))
 			}
 		}
 		if err == nil {

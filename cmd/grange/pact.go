@@ -136,7 +136,7 @@ func (a *app) changes(pacts []grange.Pact) (lines []string) {
 			lines = append(lines, fmt.Sprintf("You keep %s more for %s than the pact says.", amount(p.Keeps-p.Given), name))
 		}
 		if p.Theirs != nil {
-			lines = append(lines, fmt.Sprintf("%s proposes: %s Agree: grange pact amend %s --agree", name, bargain(p.Name, p.Theirs.Given, p.Theirs.Gives), name))
+			lines = append(lines, fmt.Sprintf("%s proposes: %s Agree: grange pact amend %s --agree", name, bargain(p.Name, p.Theirs.Given, p.Theirs.Gives), api.Word(p.Name)))
 		}
 		if p.Mine != nil {
 			lines = append(lines, fmt.Sprintf("You have proposed to %s: %s", name, bargain(p.Name, p.Mine.Given, p.Mine.Gives)))

@@ -80,7 +80,7 @@ func (c *putCommand) put(ctx context.Context, a *app, s *session, path string) (
 	out, err := s.Put(ctx, in, bar.tell)
 	bar.end()
 	if c.Seed != "" && err == nil {
-		a.tell("Nothing to write: what is not stored is on a disk already. Next: grange put %s", clean(path))
+		a.tell("Nothing to write: what is not stored is on a disk already. Next: grange put %s", api.Word(path))
 	}
 	c.carried(a, out)
 	if out.Number > 0 {

@@ -131,7 +131,7 @@ func (a *app) recovered(out grange.RecoverResult, kept bool) {
 		a.say("%s removed from the household.", count(int64(n), "other machine was", "other machines were"))
 	}
 	if a.found(out) {
-		a.tell("Next: grange get %s, then grange check --mend --now", clean(out.Versions[0].Name))
+		a.tell("Next: grange get %s, then grange check --mend --now", api.Word(out.Versions[0].Name))
 	}
 }
 

@@ -92,7 +92,7 @@ func written(in PutRequest, out grange.PutResult, err error) error {
 }
 
 // quoted is a path as a hint shows it.
-func quoted(p grange.Path) string { return Clean(string(p)) }
+func quoted(p grange.Path) string { return Word(string(p)) }
 
 // Carried tells what a disk has for this machine.
 func (c *Client) Carried(ctx context.Context, dir grange.Path) (out grange.TakeInResult, err error) {

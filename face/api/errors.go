@@ -208,6 +208,19 @@ func Clean(text string) string {
 	}, text)
 }
 
+// Word returns text as a shell reads it for one word, for a command that is shown to be typed: what partners call
+// themselves is their choice.
+func Word(text string) string {
+	text = Clean(text)
+	odd := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._/+:@%,=-", r)
+	}
+	if text != "" && !strings.ContainsFunc(text, odd) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
 // invalid is the error of a request that breaks its form.
 func invalid(text, hint string) *Error {
 	return &Error{Code: CodeInvalid, Message: text, Hint: hint}

@@ -233,7 +233,7 @@ func (o *owner) entries(ctx context.Context, v grange.Version, dir string, each 
 func noPath(v grange.Version, dir string) *Error {
 	return &Error{
 		Code: CodeNotFound, Message: fmt.Sprintf("no %q in version %d of %q", Clean(dir), v.Number, Clean(v.Name)),
-		Hint: fmt.Sprintf("grange ls %s lists it", Clean(v.Name)),
+		Hint: fmt.Sprintf("grange ls %s lists it", Word(v.Name)),
 	}
 }
 

@@ -36,3 +36,15 @@ func TestIncompleteIsSaid(t *testing.T) {
 		}
 	}
 }
+
+// What is shown to be typed is typed: a partner may be called anything that prints.
+func TestWord(t *testing.T) {
+	for text, want := range map[string]string{
+		"docs": "docs", "/home/anna/Bilder-2.d": "/home/anna/Bilder-2.d", "Zoë": "Zoë", "": "''", "a b": "'a b'", "x; rm -rf ~": "'x; rm -rf ~'",
+		"$(id)": "'$(id)'", "it's": `'it'\''s'`, "a\nb": "'a?b'",
+	} {
+		if got := api.Word(text); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
