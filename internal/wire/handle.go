@@ -56,6 +56,9 @@ func ReadMessage(r *http.Request, v any) error {
 	case "", TypeCBOR:
 		return codec.UnmarshalMessage(data, v, len(data))
 	case TypeJSON:
+		if jsonItems(data) > codec.ItemsMax(len(data)) {
+			return fmt.Errorf("%w: JSON: too many items for its size", core.ErrInvalid)
+		}
 		if err := json.Unmarshal(data, v); err != nil {
 			return fmt.Errorf("%w: JSON: %w", core.ErrInvalid, err)
 		}
@@ -63,6 +66,19 @@ func ReadMessage(r *http.Request, v any) error {
 	default:
 		return fmt.Errorf("%w: bodies are %s or %s, not %.64q", core.ErrInvalid, TypeCBOR, TypeJSON, kind)
 	}
+}
+
+// jsonItems returns how many values and names a JSON text may have at most: an item of two bytes can cost
+// the decoder a Go value of hundreds.
+func jsonItems(data []byte) int {
+	n := 1
+	for _, c := range data {
+		switch c {
+		case ',', ':', '[', '{':
+			n++
+		}
+	}
+	return n
 }
 
 // ReadBytes reads a request's body whole and returns it in buf[:0], or in a larger slice.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -265,5 +266,22 @@ func TestBodiesInHandAreLimited(t *testing.T) {
 	go func() { <-begun }()
 	if resp, body := exchange(t, w.dial(core.DID{10}), whole); resp.StatusCode != 200 {
 		t.Errorf("after they ended: %d %q", resp.StatusCode, body)
+	}
+}
+
+// TestJSONIsHeldToTheItemsOfCBOR sends many things of three bytes each.
+func TestJSONIsHeldToTheItemsOfCBOR(t *testing.T) {
+	for n, want := range map[int]error{1000: nil, 80_000: core.ErrInvalid} {
+		text := `{"things":[` + strings.Repeat(`{},`, n) + `{}]}`
+		r := httptest.NewRequest("POST", "/", strings.NewReader(text))
+		r.Header.Set("Content-Type", wire.TypeJSON)
+		var in struct {
+			Things []struct {
+				Name string `json:"name"`
+			} `json:"things"`
+		}
+		if err := wire.ReadMessage(r, &in); !errors.Is(err, want) {
+			t.Errorf("%d things: %v, want %v", n, err, want)
+		}
 	}
 }

@@ -37,6 +37,10 @@ const (
 	bytesPerItem = 8
 )
 
+// ItemsMax returns how many items an encoding of so many bytes may have. Who decodes another
+// encoding of the same messages holds it to the same.
+func ItemsMax(size int) int { return itemsMin + size/bytesPerItem }
+
 // scanner reads one encoding from its start. It allocates nothing but errors.
 type scanner struct {
 	data  []byte
@@ -45,7 +49,7 @@ type scanner struct {
 }
 
 func newScanner(data []byte) *scanner {
-	return &scanner{data: data, items: itemsMin + len(data)/bytesPerItem}
+	return &scanner{data: data, items: ItemsMax(len(data))}
 }
 
 // scan checks that data is one item in core deterministic form, within the limits.
