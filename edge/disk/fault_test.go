@@ -155,6 +155,9 @@ func TestTheLastBytesAreForDeletes(t *testing.T) {
 func TestAFullDiskIsNotOpened(t *testing.T) {
 	dir := made(t)
 	s, _ := faulty(t, dir, Config{})
+	if info, err := os.Stat(filepath.Join(dir, ballastFile)); err != nil || info.Size() != ballastSize {
+		t.Errorf("no ballast: %v", err)
+	}
 	if err := s.Books().Apply(core.Change{Key: []byte("k"), Value: []byte("v")}); err != nil {
 		t.Fatal(err)
 	}
@@ -164,11 +167,17 @@ func TestAFullDiskIsNotOpened(t *testing.T) {
 	if s, err := open(dir, Config{}, world{files: &faultFiles{free: tableOpen - 1}, books: vfs.Default}); !errors.Is(err, core.ErrFull) {
 		t.Fatalf("%v, %v", s, err)
 	}
+	if _, err := os.Stat(filepath.Join(dir, ballastFile)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the ballast was not given up for the books: %v", err)
+	}
 	s, err := open(dir, Config{}, world{files: &faultFiles{free: tableOpen}, books: vfs.Default})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	if _, err := os.Stat(filepath.Join(dir, ballastFile)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the ballast takes what others need: %v", err)
+	}
 	if r := s.Recovery(); r.BooksAside != "" || r.BooksNew {
 		t.Errorf("the books are not where they were: %+v", r)
 	}

@@ -118,6 +118,10 @@ func tryOpen(dir string, c Config, w world) (_ *Store, err error) {
 	if err := clearStaging(dir); err != nil {
 		return nil, err
 	}
+	free := func() (int64, error) { return w.files.Free(s.dir) }
+	if err := dropBallast(dir, free); err != nil {
+		return nil, err
+	}
 	if err := s.openTable(w); err != nil {
 		return nil, err
 	}
@@ -125,7 +129,11 @@ func tryOpen(dir string, c Config, w world) (_ *Store, err error) {
 	if s.blobs, err = newBlobs(s, c, w); err != nil {
 		return nil, err
 	}
-	return s, s.openBlobs(filepath.Join(dir, booksDir), w)
+	if err := s.openBlobs(filepath.Join(dir, booksDir), w); err != nil {
+		return nil, err
+	}
+	_ = makeBallast(dir, free) // without it all works but a start on a full disk
+	return s, nil
 }
 
 func (s *Store) openTable(w world) (err error) {
