@@ -106,7 +106,14 @@ func (f *Federation) tend(ctx context.Context, who core.DID, nudge <-chan struct
 		} else {
 			next = greetFirst
 		}
-		f.pause(ctx, nudge, f.jitter(wait, who, n))
+		wait = f.jitter(wait, who, n)
+		if err != nil && !errors.Is(err, core.ErrUnreachable) {
+			// Who was met and could not be satisfied, as with a full disk, is not met again at once: a greeting
+			// wakes the other side, which would wake this one, without end.
+			_ = f.c.Clock.Sleep(ctx, wait) // ctx tells
+			continue
+		}
+		f.pause(ctx, nudge, wait)
 	}
 }
 
