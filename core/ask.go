@@ -8,8 +8,19 @@ import (
 // Resource names what is asked for; each has a unit of its own.
 type Resource string
 
-// Storage is bytes kept; an ask's amount is bytes, its duration how long.
-const Storage Resource = "storage"
+// The resources that everybody knows. A household may name others, with units of their own.
+const (
+	// Storage is bytes kept; an ask's amount is bytes, its duration how long.
+	Storage Resource = "storage"
+	// Network is bytes relayed or served.
+	Network Resource = "network"
+	// Compute is fuel, the steps of a program.
+	Compute Resource = "compute"
+	// Content is access to a collection; its unit is one collection.
+	Content Resource = "content"
+	// Work is units of a signed work contract.
+	Work Resource = "work"
+)
 
 // Quality says how much an ask matters to the asker.
 type Quality string
@@ -26,14 +37,21 @@ type WhyKind string
 
 // The kinds of why that are understood so far.
 const (
+	// WhyNone gives no reason: a friend needs none.
 	WhyNone WhyKind = "none"
+	// WhyPact names the pact between the two households.
 	WhyPact WhyKind = "pact"
+	// WhyAccount names an account for which an account server vouches.
+	WhyAccount WhyKind = "account"
+	// WhyVoucher names a voucher of a grid that has a pact with the one that is asked.
+	WhyVoucher WhyKind = "voucher"
 )
 
 // Why answers "why should you?".
 type Why struct {
 	Kind WhyKind `json:"kind"`
-	// Ref is what the kind refers to: for WhyPact the pact's score, for WhyNone nothing.
+	// Ref is what the kind refers to: for WhyPact the pact's score, for WhyAccount and WhyVoucher the
+	// score of the credential, for WhyNone nothing.
 	Ref []byte `json:"ref,omitempty"`
 }
 

@@ -14,6 +14,10 @@ type Other struct {
 	Used    int64 `json:"used"`
 	// Asks tells whether it asked for something lately, so that its share is kept for it.
 	Asks bool `json:"asks,omitempty"`
+	// Gives, Missing and Age are as in Facts.
+	Gives   int64 `json:"gives,omitempty"`
+	Missing int64 `json:"missing,omitempty"`
+	Age     int64 `json:"age,omitempty"`
 }
 
 // Even shares what there is evenly among friends who were promised more than there is. Each has a fair

@@ -22,52 +22,52 @@ func TestEven(t *testing.T) {
 	}{
 		"as much as was promised, where there is enough": {
 			gb(8),
-			Facts{Room: gb(20), Offered: gb(10), Used: gb(2), Total: gb(30), Others: []Other{{gb(10), gb(10), true}, {gb(10), 0, true}}},
+			Facts{Room: gb(20), Offered: gb(10), Used: gb(2), Total: gb(30), Others: []Other{{Offered: gb(10), Used: gb(10), Asks: true}, {Offered: gb(10), Used: 0, Asks: true}}},
 			Decision{Grant: true, Policy: "even", Reason: "within anna's even share of 10 GB; 0 B of it left after this"},
 		},
 		"the share is cut down": {
 			gb(7),
-			Facts{Room: gb(20), Offered: gb(30), Used: gb(3), Total: gb(30), Others: []Other{{gb(30), 0, true}, {gb(30), 0, true}}},
+			Facts{Room: gb(20), Offered: gb(30), Used: gb(3), Total: gb(30), Others: []Other{{Offered: gb(30), Used: 0, Asks: true}, {Offered: gb(30), Used: 0, Asks: true}}},
 			Decision{Grant: true, Policy: "even", Reason: "within anna's even share of 10 GB; 0 B of it left after this"},
 		},
 		"a small promise leaves more to the others": {
 			gb(14),
-			Facts{Room: gb(30), Offered: gb(30), Total: gb(30), Others: []Other{{gb(2), 0, true}, {gb(30), 0, true}}},
+			Facts{Room: gb(30), Offered: gb(30), Total: gb(30), Others: []Other{{Offered: gb(2), Used: 0, Asks: true}, {Offered: gb(30), Used: 0, Asks: true}}},
 			Decision{Grant: true, Policy: "even", Reason: "within anna's even share of 14 GB; 0 B of it left after this"},
 		},
 		"more than the share, while others ask": {
 			gb(8),
-			Facts{Room: gb(27), Offered: gb(30), Used: gb(3), Total: gb(30), Others: []Other{{gb(30), 0, true}, {gb(30), 0, true}}, SecondsMax: 180 * day},
+			Facts{Room: gb(27), Offered: gb(30), Used: gb(3), Total: gb(30), Others: []Other{{Offered: gb(30), Used: 0, Asks: true}, {Offered: gb(30), Used: 0, Asks: true}}, SecondsMax: 180 * day},
 			Decision{Policy: "even", Reason: "your even share is 10 GB, of which you have 3 GB; 7 GB free beside what is kept for others; 8 GB needed", Counter: most(gb(7))},
 		},
 		"more than the share, which nobody asks for": {
 			gb(27),
-			Facts{Room: gb(27), Offered: gb(30), Used: gb(3), Total: gb(30), Others: []Other{{gb(30), 0, false}, {gb(30), 0, false}}},
+			Facts{Room: gb(27), Offered: gb(30), Used: gb(3), Total: gb(30), Others: []Other{{Offered: gb(30), Used: 0, Asks: false}, {Offered: gb(30), Used: 0, Asks: false}}},
 			Decision{Grant: true, Policy: "even", Reason: "anna has more than its even share of 10 GB; it is lent what nobody asks for"},
 		},
 		"one asks, one does not": {
 			gb(18),
-			Facts{Room: gb(27), Offered: gb(30), Used: gb(3), Total: gb(30), Others: []Other{{gb(30), 0, true}, {gb(30), 0, false}}, SecondsMax: 180 * day},
+			Facts{Room: gb(27), Offered: gb(30), Used: gb(3), Total: gb(30), Others: []Other{{Offered: gb(30), Used: 0, Asks: true}, {Offered: gb(30), Used: 0, Asks: false}}, SecondsMax: 180 * day},
 			Decision{Policy: "even", Reason: "your even share is 10 GB, of which you have 3 GB; 17 GB free beside what is kept for others; 18 GB needed", Counter: most(gb(17))},
 		},
 		"the share is lent to others, who keep it": {
 			gb(2),
-			Facts{Room: gb(1), Offered: gb(10), Used: 0, Total: gb(20), Others: []Other{{gb(30), gb(19), true}}, SecondsMax: 180 * day},
+			Facts{Room: gb(1), Offered: gb(10), Used: 0, Total: gb(20), Others: []Other{{Offered: gb(30), Used: gb(19), Asks: true}}, SecondsMax: 180 * day},
 			Decision{Policy: "capacity", Reason: "1 GB free; ask for at most 1 GB", Counter: most(gb(1))},
 		},
 		"what there is room for": {
 			gb(1),
-			Facts{Room: gb(1), Offered: gb(10), Used: 0, Total: gb(20), Others: []Other{{gb(30), gb(19), true}}},
+			Facts{Room: gb(1), Offered: gb(10), Used: 0, Total: gb(20), Others: []Other{{Offered: gb(30), Used: gb(19), Asks: true}}},
 			Decision{Grant: true, Policy: "even", Reason: "within anna's even share of 10 GB; 9 GB of it left after this"},
 		},
 		"beyond the share already": {
 			1,
-			Facts{Room: gb(10), Offered: gb(30), Used: gb(20), Total: gb(30), Others: []Other{{gb(30), 0, true}}, SecondsMax: 180 * day},
+			Facts{Room: gb(10), Offered: gb(30), Used: gb(20), Total: gb(30), Others: []Other{{Offered: gb(30), Used: 0, Asks: true}}, SecondsMax: 180 * day},
 			Decision{Policy: "even", Reason: "your even share is 15 GB, of which you have 20 GB; 0 B free beside what is kept for others; 1 B needed", Counter: most(0)},
 		},
 		"nothing is given in all": {
 			1,
-			Facts{Room: gb(1), Offered: gb(10), Total: -5, Others: []Other{{gb(30), 0, true}}, SecondsMax: 180 * day},
+			Facts{Room: gb(1), Offered: gb(10), Total: -5, Others: []Other{{Offered: gb(30), Used: 0, Asks: true}}, SecondsMax: 180 * day},
 			Decision{Grant: true, Policy: "even", Reason: "anna has more than its even share of 0 B; it is lent what nobody asks for"},
 		},
 	} {
@@ -88,7 +88,7 @@ func TestEvenProperties(t *testing.T) {
 		number := rapid.OneOf(rapid.Int64(), rapid.Int64Range(-10, 10), rapid.Int64Range(0, 20*gigabyte))
 		f := Facts{Partner: "anna", Room: number.Draw(t, "room"), Offered: number.Draw(t, "offered"), Used: number.Draw(t, "used"), Total: number.Draw(t, "total")}
 		for range rapid.IntRange(0, 5).Draw(t, "others") {
-			f.Others = append(f.Others, Other{number.Draw(t, "offered"), number.Draw(t, "used"), rapid.Bool().Draw(t, "asks")})
+			f.Others = append(f.Others, Other{Offered: number.Draw(t, "offered"), Used: number.Draw(t, "used"), Asks: rapid.Bool().Draw(t, "asks")})
 		}
 		shares, sum, kept := fairShare(f), int64(0), int64(0)
 		level := slices.Max(shares)

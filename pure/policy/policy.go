@@ -40,9 +40,59 @@ type Facts struct {
 	// Partner is what the asker is called here. It stands only in the reasons of
 	// grants, which stay in the books; a denial's reason travels to the asker.
 	Partner string `json:"partner"`
-	// Total is the bytes given to all partners together, Others are the other partners. Even alone asks.
+	// Total is the bytes given to all partners together, Others are the other partners. Only policies that
+	// share look at them.
 	Total  int64   `json:"total"`
 	Others []Other `json:"others,omitempty"`
+	// Gives is how much the partner keeps for us, as it was proven when that was last looked at: while it
+	// is away nothing changes. Missing is what it should have kept, and has lost.
+	Gives   int64 `json:"gives,omitempty"`
+	Missing int64 `json:"missing,omitempty"`
+	// Age is for how many seconds of running we have had a pact with the partner.
+	Age int64 `json:"age,omitempty"`
+	// Busy is in how many seconds to ask again, where there is more to do than can be done; else 0.
+	Busy int64 `json:"busy,omitempty"`
+	// Via is the grid on whose pact a voucher draws, nil for an ask without one.
+	Via *Via `json:"via,omitempty"`
+	// Account is what is known of the account that an ask names, nil for an ask without one.
+	Account *Account `json:"account,omitempty"`
+}
+
+// Via is a grid that has a pact, whose member asks.
+type Via struct {
+	Grid core.DID `json:"grid"`
+	Name string   `json:"name"`
+	// Offered is what the pact promises the grid, Used what all of its members have together.
+	Offered int64 `json:"offered"`
+	Used    int64 `json:"used"`
+	// Share is the most that the voucher gives this member.
+	Share int64 `json:"share"`
+	// Until is when the voucher ends, in Unix seconds.
+	Until int64 `json:"until"`
+}
+
+// The states of an account.
+const (
+	AccountGood    = "good"
+	AccountRevoked = "revoked"
+	AccountExpired = "expired"
+	// AccountDown says that its server cannot be reached, and that what it said last is too old.
+	AccountDown = "down"
+)
+
+// Account is what an account server says of an account.
+type Account struct {
+	Server core.DID `json:"server"`
+	ID     string   `json:"id"`
+	Plan   string   `json:"plan"`
+	// Quota is what the plan gives, Used what the account has at all storage servers.
+	Quota int64 `json:"quota"`
+	Used  int64 `json:"used"`
+	// State is one of those above; any other is no good.
+	State string `json:"state"`
+	// Checked is when the server said so, Until for how long that may be relied on, in Unix seconds.
+	Checked int64 `json:"checked"`
+	Until   int64 `json:"until"`
 }
 
 // Decision is the answer to one ask.
