@@ -83,6 +83,8 @@ type Denial struct {
 	// Reason is one line for a person.
 	Reason  string   `json:"reason"`
 	Counter *Counter `json:"counter,omitempty"`
+	// Retry is in how many seconds to ask again; 0 says nothing.
+	Retry int64 `json:"retry,omitempty"`
 }
 
 // Error returns the reason.

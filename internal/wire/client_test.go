@@ -181,7 +181,7 @@ func TestEveryCodeHasItsKind(t *testing.T) {
 			}
 		}
 		if code == wire.CodeRefused {
-			if d, ok := errors.AsType[*core.Denial](err); !ok || d.Reason != "why" || *d.Counter != *sent.Counter {
+			if d, ok := errors.AsType[*core.Denial](err); !ok || d.Reason != "why" || *d.Counter != *sent.Counter || d.Retry != 3600 {
 				t.Errorf("refused is %#v", err)
 			}
 			continue

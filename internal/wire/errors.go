@@ -140,7 +140,7 @@ func asError(err error) *Error {
 		return e
 	}
 	if d, ok := errors.AsType[*core.Denial](err); ok {
-		return &Error{Code: CodeRefused, Message: d.Reason, Counter: d.Counter}
+		return &Error{Code: CodeRefused, Message: d.Reason, Counter: d.Counter, RetrySeconds: int(min(max(d.Retry, 0), retrySecondsMax))}
 	}
 	for _, r := range rows {
 		if r.kind == nil || !errors.Is(err, r.kind) {
@@ -209,7 +209,7 @@ func received(status int, retryAfter string, body []byte) error {
 		e.RetrySeconds = min(n, retrySecondsMax)
 	}
 	if e.Code == CodeRefused {
-		return &core.Denial{Reason: e.Message, Counter: e.Counter}
+		return &core.Denial{Reason: e.Message, Counter: e.Counter, Retry: int64(e.RetrySeconds)}
 	}
 	return &e
 }

@@ -197,6 +197,7 @@ func TestWriteErrorFindsTheCode(t *testing.T) {
 		{core.ErrForbidden, 403, "agent.unknown", "this is for partners"},
 		{core.ErrRevoked, 403, "agent.revoked", "this machine was removed from its household"},
 		{fmt.Errorf("x: %w", &core.Denial{Reason: "4 GB are left", Counter: &core.Counter{Amount: 4}}), 403, "refused", "4 GB are left"},
+		{&core.Denial{Reason: "busy", Counter: &core.Counter{}, Retry: 1 << 40}, 403, "refused", "busy"},
 		{path, 404, "not.found", "not here"},
 		{core.ErrVersion, 404, "version.unknown", "unknown version"},
 		{core.ErrStale, 409, "head.stale", "stale"},
@@ -221,7 +222,14 @@ func TestWriteErrorFindsTheCode(t *testing.T) {
 		if d, ok := errors.AsType[*core.Denial](test.err); ok && (e.Counter == nil || *e.Counter != *d.Counter) {
 			t.Errorf("counter %v, want %v", e.Counter, d.Counter)
 		}
-		if retry := resp.Header.Get("Retry-After"); (retry != "") != (test.code == "busy") {
+		want := ""
+		switch test.message {
+		case "at a limit; ask again later":
+			want = "2"
+		case "busy":
+			want = "3600"
+		}
+		if retry := resp.Header.Get("Retry-After"); retry != want {
 			t.Errorf("%s: Retry-After %q", test.code, retry)
 		}
 	}
