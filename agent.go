@@ -17,7 +17,6 @@ import (
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/identity"
-	"github.com/grange-grid/grange/pure/policy"
 	"github.com/grange-grid/grange/pure/seal"
 	"github.com/grange-grid/grange/service/barter"
 	"github.com/grange-grid/grange/service/federation"
@@ -38,6 +37,7 @@ type Agent struct {
 	vault      *vault.Vault
 	keeper     *keep.Keeper
 	network    *network
+	policy     policyFile
 
 	events   *feed
 	works    works
@@ -115,11 +115,19 @@ func assemble(c Config, store store) (*Agent, error) {
 		a.barter.Saw(agent)
 		a.arrivals.note(agent)
 	}
+	a.policy.path, a.policy.table = policyPath(c.settings), policyTable(set.Resources)
+	standard, err := a.policy.table.Parse(defaultPolicy)
+	if err != nil {
+		return nil, fmt.Errorf("the default policy: %w", err)
+	}
 	a.barter, err = barter.New(barter.Config{
 		Key: machine.key, Grid: a.federation.Self().Grid, Books: store.Books(), Blobs: store.Blobs(), Clock: c.Clock,
-		Wire: heedful{a.network, a.federation}, Partners: partners{a.federation}, Policy: policies(set.Limits.Policy), Free: a.room, Needed: a.federation.NeedsBlob, ClockTrusted: a.federation.ClockTrusted, Alarm: a.alarm, Log: c.Log.With("room", "barter"),
+		Wire: heedful{a.network, a.federation}, Partners: partners{a.federation}, Table: a.policy.table, Rules: standard, Free: a.room, Needed: a.federation.NeedsBlob, ClockTrusted: a.federation.ClockTrusted, Alarm: a.alarm, Log: c.Log.With("room", "barter"),
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := a.readPolicy(false); err != nil {
 		return nil, err
 	}
 	a.vault = vault.New(vault.Config{
@@ -133,18 +141,6 @@ func assemble(c Config, store store) (*Agent, error) {
 	}
 	a.arrivals = &arrivals{gate: a.federation, came: a.arrived, here: map[core.DID]bool{}}
 	return a, nil
-}
-
-// policies is where a new kind of why is entered. For partners it has the policy that the settings name.
-func policies(name policyName) policy.Table {
-	friends, ok := policy.Named(string(name))
-	if !ok {
-		friends = policy.Open
-	}
-	return policy.Table{ByWhy: map[core.WhyKind]policy.Policy{
-		core.WhyPact: friends,
-		core.WhyNone: policy.Deny,
-	}}
 }
 
 // keys are the private keys of one machine.
@@ -212,6 +208,9 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	g.Go(func() error { return a.improve(inner) })
 	if a.c.real && !a.settings.Limits.OnMetered {
 		g.Go(func() error { return a.watchMetered(inner) })
+	}
+	if a.c.real {
+		g.Go(func() error { return a.watchPolicy(inner) })
 	}
 	g.Go(func() error { return a.learn(inner) })
 	g.Go(func() error { return a.recall(inner) })

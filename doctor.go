@@ -25,11 +25,12 @@ const (
 	FaultDiskFull   = "disk.full" // the reserve is used
 	FaultBooks      = "books"     // records cannot be read
 	FaultKept       = "kept"      // something that is kept is not stored
+	FaultPolicy     = "policy"    // the file policy makes no sense
 )
 
 // Examined is one thing that was looked at.
 type Examined struct {
-	// What is one of: machine, network, reach, clock, disk, books, kept.
+	// What is one of: machine, network, reach, clock, disk, books, policy, kept.
 	What string `json:"what"`
 	// Fault is one of the Fault constants, "" for none.
 	Fault string `json:"fault,omitempty"`
@@ -53,7 +54,7 @@ func (a *Agent) Doctor(ctx context.Context) ([]Examined, error) {
 	if addrs := a.network.Addrs(); len(addrs) > 0 {
 		out = append(out, lookAtReach(addrs))
 	}
-	out = append(out, a.lookAtClock(heard), a.lookAtDisk(), a.lookAtBooks(ctx))
+	out = append(out, a.lookAtClock(heard), a.lookAtDisk(), a.lookAtBooks(ctx), a.lookAtPolicy())
 	for _, k := range a.Kept(ctx) {
 		e := Examined{What: "kept", Text: fmt.Sprintf("%s is stored", k.Name)}
 		if k.Trouble != "" {
@@ -170,6 +171,18 @@ func (a *Agent) lookAtDisk() Examined {
 	e.Text = fmt.Sprintf("%s of %s are free; %s stay in reserve", policy.Bytes(free), policy.Bytes(total), policy.Bytes(reserve))
 	if free < reserve {
 		e.Fault, e.Text = FaultDiskFull, fmt.Sprintf("%s of %s are free, and %s should be", policy.Bytes(free), policy.Bytes(total), policy.Bytes(reserve))
+	}
+	return e
+}
+
+func (a *Agent) lookAtPolicy() Examined {
+	p := a.policyNow()
+	e := Examined{What: "policy", Text: fmt.Sprintf("%d rules of %s are in force", len(p.Rules), p.File)}
+	switch {
+	case p.Fault != nil:
+		e.Fault, e.Text = FaultPolicy, fmt.Sprintf("%s; the %d rules from before are in force", p.Fault.in(string(p.File)), len(p.Rules))
+	case p.Default:
+		e.Text = "the default rules are in force"
 	}
 	return e
 }

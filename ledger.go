@@ -2,6 +2,7 @@ package grange
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -59,14 +60,33 @@ type Decision struct {
 	Time    time.Time `json:"time"`
 	Partner string    `json:"partner"`
 	Machine DID       `json:"machine"`
-	// Amount is what was asked for, in bytes.
-	Amount  int64 `json:"amount"`
-	Granted bool  `json:"granted"`
+	// Amount is what was asked for, of Resource, in its Unit: "" is bytes.
+	Amount   int64         `json:"amount"`
+	Resource core.Resource `json:"resource"`
+	Unit     string        `json:"unit,omitempty"`
+	// Seconds is for how long, Quality how urgently, Why for what kind of reason.
+	Seconds int64        `json:"seconds"`
+	Quality core.Quality `json:"quality"`
+	Why     core.WhyKind `json:"why"`
+	Granted bool         `json:"granted"`
 	// Reason is in words, Policy what decided. Counter is what would have been granted.
 	Reason  string        `json:"reason"`
 	Policy  string        `json:"policy"`
 	Counter *core.Counter `json:"counter,omitempty"`
 	Facts   policy.Facts  `json:"facts"`
+	// Replay is what comes out when it is decided again; nil in lists.
+	Replay *Replay `json:"replay,omitempty"`
+}
+
+// Replay is what a decision comes to again, from the facts that were written down and by the rules that stood then.
+type Replay struct {
+	// Kept says that those rules are kept; without them nothing comes out.
+	Kept bool `json:"kept"`
+	// Same says that it is the same answer, in all that it says.
+	Same bool `json:"same"`
+	// Rule is the one that decided, "" where it did not come to that.
+	Rule string `json:"rule,omitempty"`
+	Answer
 }
 
 // Ledgers returns the books on one partner, by name or DID, or on all for "", by name.
@@ -89,13 +109,26 @@ func (a *Agent) Ledgers(_ context.Context, who string) ([]Ledger, error) {
 	return out, nil
 }
 
-// Decision returns one answer to what a partner has asked for. Errors: fs.ErrNotExist.
+// Decision returns one answer to what a partner has asked for, and replays it. Errors: fs.ErrNotExist.
 func (a *Agent) Decision(_ context.Context, id uint64) (Decision, error) {
 	d, err := a.barter.Decision(id)
 	if err != nil {
 		return Decision{}, err
 	}
-	return a.decisionOf(d), nil
+	out := a.decisionOf(d)
+	out.Replay = &Replay{}
+	again, rules, err := a.barter.Replay(d)
+	if errors.Is(err, fs.ErrNotExist) {
+		return out, nil
+	}
+	if err != nil {
+		return Decision{}, err
+	}
+	*out.Replay = Replay{Kept: true, Same: again.Equal(d.Decision), Answer: answerOf(again)}
+	if rule, ok := rules.Rule(d.Ask, d.Facts); ok && rule.Policy.Name() == again.Policy {
+		out.Replay.Rule = rule.String()
+	}
+	return out, nil
 }
 
 func (a *Agent) ledgerOf(l barter.Ledger) Ledger {
@@ -129,6 +162,7 @@ func linesOf(lines []barter.LedgerLine) []LedgerLine {
 func (a *Agent) decisionOf(d barter.Decision) Decision {
 	return Decision{
 		ID: d.ID, Time: time.Unix(d.Time, 0), Partner: a.nameOf(d.Grid), Machine: d.Agent, Amount: d.Ask.Amount,
+		Resource: d.Ask.Resource, Unit: a.policy.table.Resources[d.Ask.Resource], Seconds: d.Ask.Seconds, Quality: d.Ask.Quality, Why: d.Ask.Why.Kind,
 		Granted: d.Grant, Reason: d.Reason, Policy: d.Policy, Counter: d.Counter, Facts: d.Facts,
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode/utf8"
@@ -23,6 +25,8 @@ type settings struct {
 	Pieces piecesSettings `toml:"pieces,omitempty"`
 	Limits limitSettings  `toml:"limits,omitempty"`
 	Alarms alarmSettings  `toml:"alarms,omitempty"`
+	// Resources has the unit of each that this household gives beside those that everybody knows.
+	Resources map[string]unitName `toml:"resources,omitempty"`
 }
 
 // piecesSettings say where partners' pieces lie, if not in the directory.
@@ -46,8 +50,6 @@ type limitSettings struct {
 	// Reserve is bytes of the disk that partners never get, if that is more than a
 	// twentieth of it and 1 GiB.
 	Reserve amount `toml:"reserve,omitempty"`
-	// Policy answers what partners ask for: open, even or deny; "" is open.
-	Policy policyName `toml:"policy,omitempty"`
 }
 
 // alarmSettings say who is told when a person has to look.
@@ -100,6 +102,14 @@ func readSettings(file string) (settings, error) {
 	if err != nil {
 		return s, fmt.Errorf("%s: %w: %w", file, err, ErrInvalid)
 	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 && unknown[0].String() == "limits.policy" {
+		return s, fmt.Errorf("%s, line %d: who is answered how is said in the file policy beside it by now (grange policy edit): %w", file, lineOf(string(raw), unknown[0]), ErrInvalid)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Resources)) {
+		if err := checkResource(name); err != nil {
+			return s, fmt.Errorf("%s, line %d: %w: %w", file, lineOf(string(raw), toml.Key{"resources", name}), err, ErrInvalid)
+		}
+	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return s, fmt.Errorf("%s, line %d: unknown setting %q: %w", file, lineOf(string(raw), unknown[0]), unknown[0].String(), ErrInvalid)
 	}
@@ -135,19 +145,8 @@ func (s settings) write(file string) error {
 	if err := toml.NewEncoder(&text).Encode(s); err != nil {
 		return fmt.Errorf("write settings: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+	if err := replaceFile(file, text.Bytes()); err != nil {
 		return fmt.Errorf("write settings: %w", err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(file), ".config-*.toml")
-	if err != nil {
-		return fmt.Errorf("write settings: %w", err)
-	}
-	_, err = f.Write(text.Bytes())
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return fmt.Errorf("write settings: %w", errors.Join(err, os.Remove(f.Name())))
 	}
 	return nil
 }

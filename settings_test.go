@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/grange-grid/grange"
 )
@@ -79,7 +78,10 @@ func TestSettingsErrorsNameThePlace(t *testing.T) {
 		"[limits]\nquiet = \"22:30-24:00\"\n":                          `line 2: "22:30-24:00" are no hours`,
 		"[limits]\nquiet = \"07:00-07:00\"\n":                          `line 2: "07:00-07:00" are no hours`,
 		"[limits]\non_battery = \"yes\"\n":                             "line 2",
-		"[limits]\npolicy = \"fair\"\n":                                `line 2: "fair" is no policy; they are open, even and deny`,
+		"[resources]\neven = \"m\"\n":                                  `line 2: "even" means something else already`,
+		"[resources]\n\"sweet peas\" = \"kg\"\n":                       `line 2: "sweet peas" is no resource's name; one is of a-z, 0-9, -, . and _`,
+		"[resources]\npeas = \"a\\u001b\"\n":                           "is no unit",
+		"[resources]\npeas = \"kg of the best pea\"":                   "is no unit",
 		"# one\n[alarms]\ncommand = [\"a\"]\n":                         "line 3",
 		"[limits]\nup = 20_000\n\n[limit]\ndown = 1\n":                 `line 4: unknown setting "limit"`,
 		"[alarms]\ncommand = \"in = 3\"\n[limits]\n\"in\" = 3\n":       `line 4: unknown setting "limits.in"`,
@@ -109,7 +111,7 @@ func TestSettingsErrorsNameThePlace(t *testing.T) {
 func TestSettingsAreKept(t *testing.T) {
 	w := newWorld(t)
 	anna := w.found("anna")
-	const text = "[limits]\nup = 20000\nquiet = \"22:30-07:00\"\non_battery = true\non_metered = true\nreserve = 9000000000000000\npolicy = \"even\"\n\n[alarms]\ncommand = \"echo \\\"$GRANGE_ALARM\\\"\"\n"
+	const text = "[limits]\nup = 20000\nquiet = \"22:30-07:00\"\non_battery = true\non_metered = true\nreserve = 9000000000000000\n\n[alarms]\ncommand = \"echo \\\"$GRANGE_ALARM\\\"\"\n"
 	anna.configure(text)
 	other := t.TempDir()
 	must(t, anna.KeepOn(t.Context(), other))
@@ -125,30 +127,4 @@ func TestSettingsAreKept(t *testing.T) {
 	if got, err := anna.Reserve(); err != nil || got != 9e15 {
 		t.Errorf("reserve %d, %v", got, err)
 	}
-}
-
-// What the settings name answers partners, and stands in the terms of invitations.
-func TestSettingsNameThePolicy(t *testing.T) {
-	bubble(t, func(w *world) {
-		t := w.t
-		anna, bo := w.found("anna"), w.found("bo")
-		bo.configure("[limits]\npolicy = \"deny\"\n")
-		anna.run()
-		bo.run()
-		w.befriend(bo, anna)
-		if _, err := anna.Put(t.Context(), "docs", randomTree(1, 20_000).fs(), nil); !errors.Is(err, grange.ErrRefused) && !errors.Is(err, grange.ErrPartly) {
-			t.Errorf("stored where nothing is given: %v", err)
-		}
-		if d := bo.ledger(anna).Decisions; len(d) == 0 || d[0].Granted || d[0].Policy != "deny" {
-			t.Errorf("decisions %+v", d)
-		}
-		bo.stop()
-		bo.configure("[limits]\npolicy = \"even\"\n")
-		bo.run()
-		w.later(time.Minute)
-		anna.put("docs", randomTree(1, 20_000))
-		if d := bo.ledger(anna).Decisions; len(d) == 0 || !d[0].Granted || d[0].Policy != "even" {
-			t.Errorf("decisions %+v", d)
-		}
-	})
 }

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
-	"github.com/grange-grid/grange/pure/policy"
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/service/barter"
 )
 
@@ -56,15 +59,34 @@ func (r *rate) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// policyName names a policy.
-type policyName string
+// unitName is what a resource is counted in.
+type unitName string
 
-// UnmarshalText reads one that there is.
-func (p *policyName) UnmarshalText(text []byte) error {
-	if _, ok := policy.Named(string(text)); !ok {
-		return fmt.Errorf("%q is no policy; they are %s, %s and %s", text, policy.NameOpen, policy.NameEven, policy.NameDeny)
+// unitSizeMax bounds a unit's name in bytes.
+const unitSizeMax = 16
+
+// UnmarshalText reads a name.
+func (u *unitName) UnmarshalText(text []byte) error {
+	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+	if name := string(text); name == "" || len(name) > unitSizeMax || strings.TrimSpace(name) != name || strings.ContainsFunc(name, unprintable) {
+		return fmt.Errorf("%q is no unit; one is like kg or hours", text)
 	}
-	*p = policyName(text)
+	*u = unitName(text)
+	return nil
+}
+
+// checkResource tells whether a household can name a resource so: what pacts allow, and no word that the file policy has.
+func checkResource(name string) error {
+	table := policyTable(nil)
+	_, known := table.Resources[core.Resource(name)]
+	_, decides := table.Policies[name]
+	odd := strings.ContainsFunc(name, func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-._", r) })
+	switch {
+	case name == "" || len(name) > pact.NameSizeMax || odd:
+		return fmt.Errorf("%q is no resource's name; one is of a-z, 0-9, -, . and _", name)
+	case known || decides || slices.Contains([]string{"from", string(core.Idle), string(core.Normal), string(core.Prompt)}, name):
+		return fmt.Errorf("%q means something else already", name)
+	}
 	return nil
 }
 

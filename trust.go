@@ -38,7 +38,7 @@ func (a *Agent) Invite(ctx context.Context, t Terms) (Invitation, error) {
 	if t.Give < 0 || t.Want < 0 || t.Expires < 0 {
 		return Invitation{}, fmt.Errorf("an invitation with amounts or a time below zero: %w", ErrInvalid)
 	}
-	terms := pact.Terms{InviterPolicy: string(a.settings.Limits.Policy), NoticeDays: t.NoticeDays, AsideDays: t.AsideDays, LeaseDays: t.LeaseDays}.WithDefaults()
+	terms := pact.Terms{NoticeDays: t.NoticeDays, AsideDays: t.AsideDays, LeaseDays: t.LeaseDays}.WithDefaults()
 	terms.InviterGives = map[core.Resource]int64{core.Storage: t.Give}
 	terms.AcceptorGives = map[core.Resource]int64{core.Storage: t.Want}
 	if a.network.listens() && len(a.network.Addrs()) == 0 {
@@ -181,6 +181,9 @@ func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
 	out.Free, _, _ = a.store.Space() // a disk that is away is told by what needs it
 	if err := a.federation.Revoked(); err != nil {
 		out.Revoked = err.Error()
+	}
+	if p := a.policyNow(); p.Fault != nil {
+		out.Policy = p.Fault.in(string(p.File))
 	}
 	for p := range a.Pacts(ctx) {
 		out.Pacts = append(out.Pacts, p)

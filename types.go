@@ -302,6 +302,8 @@ type Status struct {
 	Carried map[string]map[string]int64 `json:"carried,omitempty"`
 	// Revoked says why this machine is of its household no more.
 	Revoked string `json:"revoked,omitempty"`
+	// Policy says what is wrong with the file policy, with its line.
+	Policy string `json:"policy,omitempty"`
 }
 
 // RecoverResult is what a recovery came to.
@@ -326,7 +328,7 @@ type RecoverResult struct {
 // Event is something that happened by itself.
 type Event struct {
 	Time time.Time `json:"time"`
-	// Kind is one of: joined, seen, away, revoked, alarm.
+	// Kind is one of: joined, seen, away, revoked, policy, alarm.
 	Kind    string `json:"kind"`
 	Partner string `json:"partner,omitempty"`
 	Text    string `json:"text"`

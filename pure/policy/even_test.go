@@ -3,15 +3,12 @@ package policy
 import (
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
-
-	"github.com/grange-grid/grange/core"
 )
 
-func fair() Table { return Table{ByWhy: map[core.WhyKind]Policy{core.WhyPact: Even}} }
+func fair() Rules { return rules("pact even") }
 
 func TestEven(t *testing.T) {
 	gb := func(n int64) int64 { return n * gigabyte }
@@ -80,50 +77,56 @@ func TestEven(t *testing.T) {
 	}
 }
 
+// sharesBySorting is what even shares come to, worked out in another way.
+func sharesBySorting(facts Facts) []int64 {
+	shares := []int64{max(facts.Offered, 0)}
+	for _, o := range facts.Others {
+		shares = append(shares, max(o.Offered, 0))
+	}
+	rising := slices.Clone(shares)
+	slices.Sort(rising)
+	left := max(facts.Total, 0)
+	for i, promise := range rising {
+		level := left / int64(len(rising)-i)
+		if promise <= level {
+			left -= promise
+			continue
+		}
+		for j := range shares {
+			shares[j] = min(shares[j], level)
+		}
+		break
+	}
+	return shares
+}
+
 // Whatever the numbers: shares are no more than what was promised and, together, no more than the total; nobody
 // gets less than another unless it was promised less; the counter-offer is granted; within its share nobody is
 // refused what there is room for; and what is kept for those who ask is not lent.
 func TestEvenProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		number := rapid.OneOf(rapid.Int64(), rapid.Int64Range(-10, 10), rapid.Int64Range(0, 20*gigabyte))
-		f := Facts{Partner: "anna", Room: number.Draw(t, "room"), Offered: number.Draw(t, "offered"), Used: number.Draw(t, "used"), Total: number.Draw(t, "total")}
-		for range rapid.IntRange(0, 5).Draw(t, "others") {
-			f.Others = append(f.Others, Other{Offered: number.Draw(t, "offered"), Used: number.Draw(t, "used"), Asks: rapid.Bool().Draw(t, "asks")})
-		}
-		shares, sum, kept := fairShare(f), int64(0), int64(0)
-		level := slices.Max(shares)
+		f := anyFacts(t)
+		shares, sum, kept := sharesBySorting(f), int64(0), int64(0)
+		highest := level(f)
 		for i, share := range shares {
 			promise := f.Offered
 			if i > 0 {
 				promise = f.Others[i-1].Offered
 				if f.Others[i-1].Asks {
-					kept += max(share-max(f.Others[i-1].Used, 0), 0)
+					kept = plus(kept, over(share, f.Others[i-1].Used))
 				}
 			}
-			if share != max(min(promise, level), 0) {
-				t.Fatalf("shares %v of %+v", shares, f)
+			if share != max(min(promise, highest), 0) {
+				t.Fatalf("shares %v of %+v, level %d", shares, f, highest)
 			}
-			if sum += share; sum < 0 || sum > max(f.Total, 0) {
+			if sum += share; sum < 0 || sum > max(f.Total, 0) && slices.Max(shares) == highest {
 				t.Fatalf("shares %v of %d in all", shares, f.Total)
 			}
 		}
-		a := ask(number.Draw(t, "amount"))
-		d := fair().Decide(a, f)
-		if d.Reason == "" || d.Policy == "" || strings.ContainsAny(d.Reason, "\n\r") {
-			t.Fatalf("%+v", d)
+		if c := (even{}).crowd(f, Unit{}); c.Share != shares[0] || c.Kept != kept {
+			t.Fatalf("%+v, want %d and %d", c, shares[0], kept)
 		}
-		within := a.Amount > 0 && a.Amount <= f.Room && a.Amount <= shares[0]-max(f.Used, 0)
-		switch {
-		case within && !d.Grant:
-			t.Fatalf("refused within the share: %+v", d)
-		case d.Grant && !within && a.Amount > f.Room-kept:
-			t.Fatalf("%d granted of %d, of which %d are kept for others", a.Amount, f.Room, kept)
-		case !d.Grant && d.Counter != nil && d.Counter.Amount > 0:
-			a.Amount = d.Counter.Amount
-			if again := fair().Decide(a, f); !again.Grant {
-				t.Fatalf("the counter-offer %+v is refused: %s", d.Counter, again.Reason)
-			}
-		}
+		checkSharing(t, fair(), f, shares[0], kept)
 	})
 }
 

@@ -6,14 +6,17 @@ import (
 	"github.com/grange-grid/grange/core"
 )
 
-// NameOwn is the policy's name in decisions. No pact has it.
-const NameOwn = "own"
+// own grants always: the policy for another machine of one's own household. No rule names it.
+type own struct{}
 
-// Own grants always: the policy for another machine of one's own household.
-func Own(ask core.Ask, facts Facts) Decision {
+func (own) Name() string    { return "own" }
+func (own) Options() string { return "" }
+func (own) Words() string   { return "whatever there is room for" }
+
+func (own) Decide(ask core.Ask, facts Facts, unit Unit) Decision {
 	return Decision{
 		Grant:  true,
-		Reason: fmt.Sprintf("a machine of this household; %s left of what this one gives after this", bytesDown(max(facts.Room, 0)-ask.Amount)),
-		Policy: NameOwn,
+		Reason: fmt.Sprintf("a machine of this household; %s left of what this one gives after this", unit.atMost(max(facts.Room, 0)-ask.Amount)),
+		Policy: "own",
 	}
 }

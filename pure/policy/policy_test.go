@@ -19,13 +19,32 @@ func roomy() Facts {
 	return Facts{Now: 1_800_000_000, Room: 50 * gigabyte, Total: 50 * gigabyte, Offered: 10 * gigabyte, Used: 2 * gigabyte, SecondsMax: 180 * day, Partner: "anna"}
 }
 
-func friends() Table { return Table{ByWhy: map[core.WhyKind]Policy{core.WhyPact: Open}} }
+// table is as package grange composes it, with potatoes.
+func table() Table {
+	return Table{
+		Whys: map[core.WhyKind]string{core.WhyNone: "Those who give no reason", core.WhyPact: "Partners", core.WhyAccount: "Holders of an account", core.WhyVoucher: "Members of a partner that is a grid"},
+		Policies: map[string]func(*Options) Policy{
+			"open": Open, "deny": Deny, "even": Even, "reciprocal": Reciprocal, "account": ForAccounts, "voucher": Voucher,
+		},
+		Resources: map[core.Resource]string{core.Storage: "", core.Network: "", core.Compute: "steps", "potatoes": "kg"},
+	}
+}
+
+func rules(text string) Rules {
+	r, err := table().Parse(text)
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
+func friends() Rules { return rules("pact open") }
 
 func most(amount int64) *core.Counter { return &core.Counter{Amount: amount, Seconds: 180 * day} }
 
 var decisions = []struct {
 	name  string
-	table Table
+	rules Rules
 	ask   func(*core.Ask)
 	facts func(*Facts)
 	want  Decision
@@ -79,15 +98,11 @@ var decisions = []struct {
 		Decision{Grant: true, Policy: "open", Reason: "anna is a friend; 7.6 GB left of 10 GB after this"},
 	},
 	{
-		"capacity comes before policy",
-		Table{ByWhy: map[core.WhyKind]Policy{core.WhyPact: Deny}},
-		nil, func(f *Facts) { f.Room = 0 },
+		"capacity comes before policy", rules("pact deny"), nil, func(f *Facts) { f.Room = 0 },
 		Decision{Policy: "capacity", Reason: "no room here now; 0.4 GB needed", Counter: most(0)},
 	},
 	{
-		"denied",
-		Table{ByWhy: map[core.WhyKind]Policy{core.WhyPact: Deny}},
-		nil, nil,
+		"denied", rules("pact deny"), nil, nil,
 		Decision{Policy: "deny", Reason: "nothing is given here at present"},
 	},
 	{
@@ -95,21 +110,16 @@ var decisions = []struct {
 		Decision{Policy: "why", Reason: "no reason was given; one is needed: pact"},
 	},
 	{
-		"no why, but none is needed",
-		Table{ByWhy: map[core.WhyKind]Policy{core.WhyNone: Open}},
-		func(a *core.Ask) { a.Why = core.Why{Kind: core.WhyNone} }, nil,
+		"no why, but none is needed", rules("none open"), func(a *core.Ask) { a.Why = core.Why{Kind: core.WhyNone} }, nil,
 		Decision{Grant: true, Policy: "open", Reason: "anna is a friend; 7.6 GB left of 10 GB after this"},
 	},
 	{
-		"unknown why",
-		Table{ByWhy: map[core.WhyKind]Policy{core.WhyPact: Open, "work": Deny, "off": nil}},
+		"unknown why", rules("none deny\npact open"),
 		func(a *core.Ask) { a.Why.Kind = "voucher\x1b[2J" }, nil,
-		Decision{Policy: "why", Reason: `reason "voucher\x1b[2J" is not accepted here; accepted: pact, work`},
+		Decision{Policy: "why", Reason: `reason "voucher\x1b[2J" is not accepted here; accepted: none, pact`},
 	},
 	{
-		"an empty table",
-		Table{},
-		nil, nil,
+		"no rules", rules("# none\n"), nil, nil,
 		Decision{Policy: "why", Reason: "no reason is good enough here at present"},
 	},
 	{
@@ -125,12 +135,62 @@ var decisions = []struct {
 		Decision{Policy: "form", Reason: "an ask for 0 seconds; it must be for 1 at least"},
 	},
 	{
-		"unknown resource", friends(), func(a *core.Ask) { a.Resource = "compute" }, nil,
-		Decision{Policy: "form", Reason: `"compute" is not given here; only storage is`},
+		"unknown resource", friends(), func(a *core.Ask) { a.Resource = "comfort" }, nil,
+		Decision{Policy: "form", Reason: `"comfort" is not given here; compute, network, potatoes and storage are`},
 	},
 	{
 		"unknown quality", friends(), func(a *core.Ask) { a.Quality = "now!" }, nil,
 		Decision{Policy: "form", Reason: `quality "now!" is not understood here; idle, normal and prompt are`},
+	},
+	{
+		"the books stand against it: notice was given", friends(), func(a *core.Ask) { a.Amount = 0 }, func(f *Facts) { f.Ends, f.Overdue = 1_800_000_000, true },
+		Decision{Policy: "pact", Reason: "the pact ends on 2027-01-15"},
+	},
+	{
+		"another pact", friends(), func(a *core.Ask) { a.Why.Ref = []byte{1} }, func(f *Facts) { f.Pact = core.Score{1} },
+		Decision{Policy: "pact", Reason: "the pact that the ask names is not ours"},
+	},
+	{
+		"the right pact", friends(), func(a *core.Ask) { a.Why.Ref = make([]byte, 32); a.Why.Ref[0] = 1 }, func(f *Facts) { f.Pact = core.Score{1} },
+		Decision{Grant: true, Policy: "open", Reason: "anna is a friend; 7.6 GB left of 10 GB after this"},
+	},
+	{
+		"a receipt is overdue", friends(), nil, func(f *Facts) { f.Overdue = true },
+		Decision{Policy: "receipt", Reason: "receipt overdue"},
+	},
+	{
+		"busy", friends(), nil, func(f *Facts) { f.Busy, f.Room = 121, 0 },
+		Decision{Policy: "busy", Reason: "busy; ask again in 3 minutes", Retry: 121},
+	},
+	{
+		"busy, but it is urgent", friends(), func(a *core.Ask) { a.Quality = core.Prompt }, func(f *Facts) { f.Busy = 120 },
+		Decision{Grant: true, Policy: "open", Reason: "anna is a friend; 7.6 GB left of 10 GB after this"},
+	},
+	{
+		"another machine of ours",
+		Rules{table: table()},
+		nil, func(f *Facts) { f.Home = true },
+		Decision{Grant: true, Policy: "own", Reason: "a machine of this household; 49 GB left of what this one gives after this"},
+	},
+	{
+		"potatoes", rules("pact open"), func(a *core.Ask) { a.Resource, a.Amount = "potatoes", 8 }, func(f *Facts) { f.Room, f.Offered, f.Used = 5_000, 1_234, 0 },
+		Decision{Grant: true, Policy: "open", Reason: "anna is a friend; 1,226 kg of potatoes left of 1,234 kg of potatoes after this"},
+	},
+	{
+		"too many potatoes", rules("pact open"), func(a *core.Ask) { a.Resource, a.Amount = "potatoes", 12 }, func(f *Facts) { f.Room, f.Offered, f.Used = 5_000, 20, 9 },
+		Decision{Policy: "capacity", Reason: "11 kg of potatoes left of your 20 kg of potatoes; 12 kg of potatoes needed", Counter: most(11)},
+	},
+	{
+		"no potatoes", rules("pact open"), func(a *core.Ask) { a.Resource, a.Amount = "potatoes", 0 }, nil,
+		Decision{Policy: "form", Reason: "an ask for 0 kg; it must be for 1 at least"},
+	},
+	{
+		"a reason of one's own", rules(`pact deny reason="on holiday until May"`), nil, nil,
+		Decision{Policy: "deny", Reason: "on holiday until May"},
+	},
+	{
+		"nothing fits", rules("pact prompt open"), nil, nil,
+		Decision{Policy: "why", Reason: "nothing is said here of asks for storage of quality normal, reason pact"},
 	},
 }
 
@@ -144,7 +204,7 @@ func TestDecide(t *testing.T) {
 			if test.facts != nil {
 				test.facts(&f)
 			}
-			if got := test.table.Decide(a, f); !reflect.DeepEqual(got, test.want) {
+			if got := test.rules.Decide(a, f); !reflect.DeepEqual(got, test.want) {
 				t.Errorf("got  %+v (%+v)\nwant %+v (%+v)", got, got.Counter, test.want, test.want.Counter)
 			}
 		})
@@ -185,21 +245,4 @@ func TestDecideProperties(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestNamed(t *testing.T) {
-	for name, granted := range map[string]bool{"open": true, "deny": false, "even": true} {
-		p, ok := Named(name)
-		if !ok {
-			t.Fatalf("no policy %q", name)
-		}
-		if d := p(ask(1), roomy()); d.Grant != granted || d.Policy != name {
-			t.Errorf("%s: %+v", name, d)
-		}
-	}
-	for _, name := range []string{"", "Open", "evenly", "open "} {
-		if p, ok := Named(name); ok || p != nil {
-			t.Errorf("there is a policy %q", name)
-		}
-	}
 }

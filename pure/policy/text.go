@@ -100,3 +100,31 @@ func span(n int64, r rounding) string {
 	}
 	return fmt.Sprintf("%d %s", r.round(n, unit)/unit, name)
 }
+
+// date returns the day of a time in seconds since 1970, in UTC: "2027-01-15". Package time has the clock, which is no business of
+// a pure room. Source of the arithmetic: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
+func date(seconds int64) string {
+	days := seconds / day
+	if seconds%day < 0 {
+		days--
+	}
+	const (
+		era      = 146_097 // days of 400 years
+		yearZero = 719_468 // days from 1 March of the year 0 to 1970
+	)
+	days += yearZero
+	eras := days / era
+	if days%era < 0 {
+		eras--
+	}
+	of := days - eras*era
+	year := (of - of/1_460 + of/36_524 - of/146_096) / 365
+	of -= 365*year + year/4 - year/100
+	month := (5*of + 2) / 153
+	of -= (153*month+2)/5 - 1
+	year += eras * 400
+	if month += 3; month > 12 {
+		month, year = month-12, year+1
+	}
+	return fmt.Sprintf("%04d-%02d-%02d", year, month, of)
+}

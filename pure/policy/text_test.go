@@ -3,6 +3,7 @@ package policy
 import (
 	"math"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -82,4 +83,13 @@ func TestSpan(t *testing.T) {
 			t.Errorf("%d up: %q, want %q", test.n, got, test.up)
 		}
 	}
+}
+
+func TestDate(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		seconds := rapid.OneOf(rapid.Int64Range(-60_000_000_000, 250_000_000_000), rapid.Int64Range(0, 4_000_000_000)).Draw(t, "seconds")
+		if got, want := date(seconds), time.Unix(seconds, 0).UTC().Format(time.DateOnly); got != want {
+			t.Fatalf("%d is %s, want %s", seconds, got, want)
+		}
+	})
 }

@@ -20,9 +20,6 @@ type Partner struct {
 	// Gives is what they give us, Given what we give them, in bytes of storage. To our own household a
 	// machine gives all that it offers, whatever stands here.
 	Gives, Given int64
-	// Policy names how we answer what they ask for under the pact; "" or one that is not known
-	// here leaves it to the Config.
-	Policy string
 	// LeaseDays is the pact's term for a lease, AsideDays for what is set aside.
 	LeaseDays, AsideDays int64
 	// Ends is when the pact ends, in Unix seconds; 0: nobody has given notice that both know of.
@@ -75,8 +72,9 @@ type Config struct {
 	Clock    core.Clock
 	Wire     Wire
 	Partners Partners
-	// Policy answers what is asked of us.
-	Policy policy.Table
+	// Table is what rules may name. Rules answer what is asked of us until there were others.
+	Table policy.Table
+	Rules policy.Rules
 	// Free returns the bytes free, and in all, on the disk that has the pieces.
 	Free func() (free, total int64, err error)
 	// Needed tells whether another service needs a blob, which is then not deleted
@@ -106,6 +104,7 @@ type Barter struct {
 	decided  decisions
 
 	mu       sync.Mutex
+	force    force
 	out      map[core.DID]usedRecord // what our pieces come to, by holder's household
 	moves    uint64                  // changes of what Held tells
 	offer    int64                   // bytes we give in total
@@ -165,6 +164,9 @@ func New(c Config) (*Barter, error) {
 		return nil, err
 	}
 	if err := b.loadDecisions(); err != nil {
+		return nil, err
+	}
+	if err := b.loadRules(); err != nil {
 		return nil, err
 	}
 	kept, err := b.totals(usedPrefix)

@@ -24,6 +24,7 @@ var (
 	dayPrefix     = []byte("b/day/")     // + owner: what came and went in the last running day
 	ranKey        = []byte("b/ran")      // how long this machine has run
 	whyPrefix     = []byte("b/why/")     // + asker's household + a number that rises: a decision on an ask
+	rulesPrefix   = []byte("b/rules/")   // + score: rules by which asks were answered
 	placedPrefix  = []byte("o/placed/")  // + piece + agent: where a piece of ours lies
 	takenPrefix   = []byte("o/lease/")   // + date of its end + agent + score of the Signed: a lease we were given
 	learnedPrefix = []byte("o/learned/") // + holder's household: its own list of our pieces was read

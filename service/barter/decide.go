@@ -36,6 +36,8 @@ type Decision struct {
 	Grid, Agent core.DID
 	Ask         core.Ask
 	policy.Decision
+	// Rules names the rules by which it was made; zero where they were not written down yet.
+	Rules core.Score
 	Facts policy.Facts
 }
 
@@ -47,7 +49,9 @@ type decisionRecord struct {
 	Grant   bool          `json:"grant"`
 	Reason  string        `json:"reason"`
 	Counter *core.Counter `json:"counter,omitempty"`
+	Retry   int64         `json:"retry,omitempty"`
 	Policy  string        `json:"policy"`
+	Rules   core.Score    `json:"rules,omitzero"`
 	Facts   policy.Facts  `json:"facts"`
 }
 
@@ -82,7 +86,8 @@ func parseDecision(c core.Change) (Decision, error) {
 	}
 	return Decision{
 		ID: id, Time: r.Time, Grid: grid, Agent: r.Agent, Ask: r.Ask,
-		Decision: policy.Decision{Grant: r.Grant, Reason: r.Reason, Counter: r.Counter, Policy: r.Policy}, Facts: r.Facts,
+		Decision: policy.Decision{Grant: r.Grant, Reason: r.Reason, Counter: r.Counter, Retry: r.Retry, Policy: r.Policy},
+		Rules:    r.Rules, Facts: r.Facts,
 	}, nil
 }
 
@@ -135,12 +140,9 @@ func (b *Barter) logDecision(d Decision) {
 		return
 	}
 	d.ID = k.next
-	d.Ask.Resource = core.Resource(clip(string(d.Ask.Resource)))
-	d.Ask.Quality, d.Ask.Why.Kind = core.Quality(clip(string(d.Ask.Quality))), core.WhyKind(clip(string(d.Ask.Why.Kind)))
-	d.Ask.Why.Ref = d.Ask.Why.Ref[:min(len(d.Ask.Why.Ref), logTextMax)]
 	c, err := change(decisionKey(d.Grid, d.ID), decisionRecord{
 		V: codec.Version, Time: d.Time, Agent: d.Agent, Ask: d.Ask,
-		Grant: d.Grant, Reason: d.Reason, Counter: d.Counter, Policy: d.Policy, Facts: d.Facts,
+		Grant: d.Grant, Reason: d.Reason, Counter: d.Counter, Retry: d.Retry, Policy: d.Policy, Rules: d.Rules, Facts: d.Facts,
 	})
 	changes := []core.Change{c}
 	var spared core.DID
@@ -167,6 +169,14 @@ func (b *Barter) logDecision(d Decision) {
 		k.total--
 		k.counts[spared]--
 	}
+}
+
+// clipped is an ask as it is kept. It is decided on as it is kept, so that the decision can be replayed.
+func clipped(ask core.Ask) core.Ask {
+	ask.Resource = core.Resource(clip(string(ask.Resource)))
+	ask.Quality, ask.Why.Kind = core.Quality(clip(string(ask.Quality))), core.WhyKind(clip(string(ask.Why.Kind)))
+	ask.Why.Ref = ask.Why.Ref[:min(len(ask.Why.Ref), logTextMax)]
+	return ask
 }
 
 // clip bounds a text of an ask, which is whatever the asker sent.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +39,8 @@ func TestEachDecisionIsWrittenDown(t *testing.T) {
 	_, _ = owner.ask(t, holder, 501)
 	clock.Advance(time.Hour)
 	_, _ = owner.ask(t, holder, 501)
-	facts := policy.Facts{Now: start, Room: 1_500, Offered: 1_000, Partner: "home 0", Total: 1_500, Others: []policy.Other{{Offered: 1_000}}}
+	partner, _ := holder.Of(owner.grid)
+	facts := policy.Facts{Now: start, Grid: owner.grid, Pact: partner.Pact, Room: 1_500, Offered: 1_000, Partner: "home 0", Total: 1_500, Others: []policy.Other{{Offered: 1_000}}}
 	got := holder.decisions(t, owner)
 	if len(got) != 4 {
 		t.Fatalf("%d decisions", len(got))
@@ -125,26 +127,133 @@ func TestAFloodOfAsks(t *testing.T) {
 	}
 }
 
-// What the pact names decides; a name that is not known leaves it to what was configured.
-func TestThePolicyOfThePact(t *testing.T) {
+func (h *home) setRules(t *testing.T, text string) {
+	t.Helper()
+	rules, err := table().Parse(text)
+	if err == nil {
+		err = h.now().SetRules(rules)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Rules are in force from the next ask on, and each decision is replayed by those of its time.
+func TestRulesInForce(t *testing.T) {
 	w, clock := simWorld(t, 3)
 	owner, holder, other := w.homes[0], w.homes[1], w.homes[2]
 	holder.given = 1_000
 	if err := holder.now().SetOffer(1_000); err != nil {
 		t.Fatal(err)
 	}
-	for name, reason := range map[string]string{"deny": "nothing is given here at present", "even": "", "": "", "of-tomorrow": ""} {
-		holder.policy = name
-		out, err := owner.ask(t, holder, 400)
+	ask := func(of *home, amount int64, reason string) {
+		t.Helper()
+		out, err := of.ask(t, holder, amount)
 		if denial, ok := errors.AsType[*core.Denial](err); (reason != "") != ok || ok && denial.Reason != reason {
-			t.Errorf("policy %q: %v", name, err)
+			t.Errorf("%v, want %q", err, reason)
 		}
-		if _, err := owner.lease(t, holder, [][]byte{out.Grant}); err != nil {
+		if _, err := of.lease(t, holder, [][]byte{out.Grant}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// Shared evenly: each has half. Once the other has asked, its half is kept for it, for a week.
-	holder.policy = "even"
+	ask(owner, 400, "")
+	start := clock.Now().Unix()
+	clock.Advance(time.Minute)
+	holder.setRules(t, `pact from "home 0" deny reason="not today"`+"\npact even")
+	ask(owner, 400, "not today")
+	ask(other, 400, "")
+	holder.open() // they stay in force
+	clock.Advance(time.Hour)
+	ask(owner, 400, "not today")
+	if rules, since := holder.now().Rules(); len(rules.All()) != 2 || since != start+60 {
+		t.Errorf("%s, since %d", rules, since)
+	}
+	clock.Advance(time.Hour)
+	holder.setRules(t, "pact open\nnone deny") // as at first
+	holder.setRules(t, "pact open\nnone deny")
+	ask(owner, 400, "")
+	all, err := holder.now().Newest(100)
+	if err != nil || len(all) != 5 {
+		t.Fatalf("%d decisions, %v", len(all), err)
+	}
+	for i, want := range []string{"pact open\nnone deny\n", "", "", "", "pact open\nnone deny\n"} {
+		if want == "" {
+			want = "pact from \"home 0\" deny reason=\"not today\"\npact even\n"
+		}
+		again, rules, err := holder.now().Replay(all[i])
+		if err != nil || !again.Equal(all[i].Decision) || rules.String() != want || all[i].ID != uint64(5-i) {
+			t.Errorf("decision %d: %+v and then %+v, by %q, %v", all[i].ID, all[i].Decision, again, rules, err)
+		}
+	}
+	if all[0].Rules != all[4].Rules || all[0].Rules == all[1].Rules || all[1].Policy != "deny" || all[2].Policy != "even" {
+		t.Errorf("%+v", all)
+	}
+	if some, err := holder.now().Newest(2); err != nil || len(some) != 2 || some[1].ID != 4 {
+		t.Errorf("%+v, %v", some, err)
+	}
+	if rules, since := holder.now().Rules(); since != clock.Now().Unix() || len(rules.All()) != 2 {
+		t.Errorf("%s, since %d", rules, since)
+	}
+	// What cannot be written down is not in force; what is not kept is not replayed.
+	holder.disk.Books().SetFull(true)
+	none, _ := table().Parse("")
+	if err := holder.now().SetRules(none); !errors.Is(err, core.ErrFull) {
+		t.Errorf("full books: %v", err)
+	}
+	holder.disk.Books().SetFull(false)
+	ask(owner, 1, "")
+	all[0].Rules = core.Score{1}
+	if _, _, err := holder.now().Replay(all[0]); !errors.Is(err, core.ErrNotExist) {
+		t.Errorf("rules that are not kept: %v", err)
+	}
+}
+
+// So many texts of rules are kept; what was last in force longest ago goes.
+func TestManyRules(t *testing.T) {
+	w, _ := simWorld(t, 2)
+	holder := w.homes[1]
+	ids := func() (out []string) {
+		for c, err := range holder.books.Scan(rulesPrefix, nil) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, string(c.Key))
+		}
+		return out
+	}
+	first := ids()
+	if len(first) != 1 {
+		t.Fatalf("%d rules", len(first))
+	}
+	for n := range rulesKept - 1 {
+		holder.setRules(t, fmt.Sprintf("pact from p%d deny", n))
+	}
+	holder.open()
+	if all := ids(); len(all) != rulesKept || !slices.Contains(all, first[0]) {
+		t.Errorf("%d rules", len(all))
+	}
+	holder.setRules(t, "pact from p0 deny") // comes back
+	holder.setRules(t, "pact deny")
+	if all := ids(); len(all) != rulesKept || slices.Contains(all, first[0]) {
+		t.Errorf("%d rules, the first among them: %v", len(all), slices.Contains(all, first[0]))
+	}
+	holder.setRules(t, "pact even")
+	holder.setRules(t, "pact from p0 deny")
+	holder.open()
+	if rules, _ := holder.now().Rules(); rules.String() != "pact from p0 deny\n" || len(ids()) != rulesKept {
+		t.Errorf("%s", rules)
+	}
+}
+
+// Shared evenly: each has half. Once the other has asked, its half is kept for it, for a week.
+func TestSharedEvenly(t *testing.T) {
+	w, clock := simWorld(t, 3)
+	owner, holder, other := w.homes[0], w.homes[1], w.homes[2]
+	holder.given = 1_000
+	if err := holder.now().SetOffer(1_000); err != nil {
+		t.Fatal(err)
+	}
+	holder.setRules(t, "pact even")
 	grant := other.mustAsk(t, holder, 10)
 	_, err := owner.ask(t, holder, 511)
 	wantDenial(t, err, 500, "your even share is 500 B")

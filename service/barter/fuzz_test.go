@@ -173,6 +173,7 @@ func FuzzRecords(f *testing.F) {
 		askedRecord{V: 1, ID: make([]byte, askedIDSize), Pieces: []core.Piece{{Size: 5}}},
 		decisionRecord{V: 1, Reason: "no", Facts: policy.Facts{Others: []policy.Other{{Used: 5}}}},
 		heldRecord{V: 1, Size: 5, Counts: []countRecord{{End: daySeconds}}},
+		rulesRecord{V: 1, Since: 7, Text: "pact open\n", Units: map[core.Resource]string{"potatoes": "kg"}},
 	} {
 		raw, err := codec.Marshal(v)
 		if err != nil {
@@ -181,7 +182,7 @@ func FuzzRecords(f *testing.F) {
 		f.Add(byte(i), raw)
 	}
 	f.Fuzz(func(t *testing.T, kind byte, raw []byte) {
-		record := []any{&lineRecord{}, &askedRecord{}, &decisionRecord{}, &heldRecord{}}[kind%4]
+		record := []any{&lineRecord{}, &askedRecord{}, &decisionRecord{}, &heldRecord{}, &rulesRecord{}}[kind%5]
 		if parse(nil, raw, record) != nil {
 			return
 		}

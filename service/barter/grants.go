@@ -5,13 +5,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/grange-grid/grange/core"
-	"github.com/grange-grid/grange/pure/policy"
 	"github.com/grange-grid/grange/pure/seal"
 )
 
@@ -114,14 +112,20 @@ func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (g
 	if err != nil {
 		return grantAnswer{}, fmt.Errorf("ask the disk for its free room: %w", err)
 	}
+	ask = clipped(ask)
 	now := b.c.Clock.Now()
 	asks, others := b.asks(now.Unix()), b.c.Partners.All()
 
 	b.mu.Lock()
 	b.endIdle(now)
 	facts := b.facts(p, free, total, landed)
-	facts.Others = b.others(p, others, asks)
-	d := b.decide(p, ask, facts, overdue)
+	facts.Others, facts.Overdue = b.others(p, others, asks), overdue
+	if ask.Resource != core.Storage {
+		facts.Offered, facts.Room = 0, 0
+	}
+	rules, id := b.force.rules, b.force.id
+	facts = rules.Weigh(ask, facts)
+	d := rules.Decide(ask, facts)
 	var out grantAnswer
 	a := b.account(owner)
 	if d.Grant && len(a.grants) >= grantsMax {
@@ -129,7 +133,7 @@ func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (g
 	}
 	switch {
 	case !d.Grant:
-		err = &core.Denial{Reason: d.Reason, Counter: d.Counter}
+		err = d.Denial()
 	case len(a.grants) >= grantsMax:
 		err = fmt.Errorf("%d grants are open: %w", len(a.grants), core.ErrBusy)
 	default:
@@ -143,30 +147,9 @@ func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (g
 	b.c.Log.Info("ask", "owner", p.Name, "amount", ask.Amount, "why", fmt.Sprintf("%.40s", ask.Why.Kind), "policy", d.Policy,
 		"granted", d.Grant, "reason", d.Reason, "room", facts.Room, "offered", facts.Offered, "used", facts.Used)
 	if !errors.Is(err, core.ErrBusy) {
-		b.logDecision(Decision{Time: now.Unix(), Grid: owner, Agent: agent, Ask: ask, Decision: d, Facts: facts})
+		b.logDecision(Decision{Time: now.Unix(), Grid: owner, Agent: agent, Ask: ask, Decision: d, Rules: id, Facts: facts})
 	}
 	return out, err
-}
-
-// decide answers an ask. What the books want comes before capacity and policy.
-func (b *Barter) decide(p Partner, ask core.Ask, facts policy.Facts, overdue bool) policy.Decision {
-	switch {
-	case p.Ends != 0:
-		return policy.Decision{Policy: "pact", Reason: "the pact ends on " + time.Unix(p.Ends, 0).UTC().Format(time.DateOnly)}
-	case ask.Why.Kind == core.WhyPact && string(ask.Why.Ref) != string(p.Pact[:]):
-		return policy.Decision{Policy: "pact", Reason: "the pact that the ask names is not ours"}
-	case overdue:
-		return policy.Decision{Policy: "receipt", Reason: reasonOverdue}
-	}
-	table := b.c.Policy
-	if b.isHome(p) {
-		table = policy.Table{ByWhy: map[core.WhyKind]policy.Policy{core.WhyPact: policy.Own}}
-	}
-	if named, ok := policy.Named(p.Policy); ok {
-		table = policy.Table{ByWhy: maps.Clone(table.ByWhy)}
-		table.ByWhy[core.WhyPact] = named
-	}
-	return table.Decide(ask, facts)
 }
 
 // use puts the end of the grant off.

@@ -13,7 +13,6 @@ import (
 	"github.com/grange-grid/grange/pure/erasure"
 	"github.com/grange-grid/grange/pure/manifest"
 	"github.com/grange-grid/grange/pure/pact"
-	"github.com/grange-grid/grange/pure/policy"
 )
 
 // families makes a machine for each of grids; those with one number are one household's.
@@ -102,7 +101,7 @@ func TestALeaseAtHome(t *testing.T) {
 	}
 	_, _ = placedBy(t, owner, 2, upTo(10)) // no receipt is overdue
 	decisions, err := holder.now().Decisions(owner.grid, 1)
-	if err != nil || len(decisions) != 1 || decisions[0].Policy != policy.NameOwn || !decisions[0].Grant {
+	if err != nil || len(decisions) != 1 || decisions[0].Policy != "own" || !decisions[0].Grant {
 		t.Errorf("%+v, %v", decisions, err)
 	}
 	call := owner.client.Call(t.Context(), holder.agent(), "POST", "/receipt", receiptRequest{}, nil)

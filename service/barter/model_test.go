@@ -16,7 +16,6 @@ import (
 	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/pact"
-	"github.com/grange-grid/grange/pure/policy"
 )
 
 // model is what a holder should have, in the plainest words.
@@ -111,8 +110,8 @@ func newMachine(t *rapid.T) *machine {
 func (s *machine) open() {
 	b, err := New(Config{
 		Key: s.h.key, Grid: s.h.grid, Books: s.disk.Books(), Blobs: s.disk.Blobs(), Clock: s.clock, Partners: s.h,
-		Policy: policy.Table{ByWhy: map[core.WhyKind]policy.Policy{core.WhyPact: policy.Open}},
-		Free:   func() (int64, int64, error) { return diskSize, diskSize, nil }, ClockTrusted: func() bool { return true },
+		Table: table(), Rules: openRules(),
+		Free: func() (int64, int64, error) { return diskSize, diskSize, nil }, ClockTrusted: func() bool { return true },
 	})
 	if err != nil {
 		s.t.Fatal(err)

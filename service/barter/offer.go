@@ -103,6 +103,10 @@ func (b *Barter) facts(p Partner, free, total, landed int64) policy.Facts {
 	}
 	return policy.Facts{
 		Now:     b.c.Clock.Now().Unix(),
+		Grid:    p.Grid,
+		Home:    b.isHome(p),
+		Pact:    p.Pact,
+		Ends:    p.Ends,
 		Room:    max(0, min(b.offer-used, free-Reserve(total)-promised)),
 		Offered: offered,
 		Used:    mine.used.Bytes + mine.granted(),

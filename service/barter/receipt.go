@@ -10,6 +10,7 @@ import (
 	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/pact"
+	"github.com/grange-grid/grange/pure/policy"
 )
 
 // When receipts are due. Times are of running, so that no clock makes one due or late.
@@ -25,7 +26,7 @@ const (
 )
 
 // reasonOverdue is the denial that a receipt answers; SPEC.md §7.
-const reasonOverdue = "receipt overdue"
+const reasonOverdue = policy.ReasonOverdue
 
 // receiptTries is how often one is signed anew because the provider knew a later one.
 const receiptTries = 2

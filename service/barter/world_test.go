@@ -99,7 +99,6 @@ type home struct {
 	given    int64                   // bytes that this home gives each partner
 	other    int64                   // bytes on the disk that are not blobs
 	days     int64                   // of a lease
-	policy   string                  // by which all are answered
 	clock    core.Clock              // instead of the world's
 	doubted  bool                    // nobody agrees with our clock
 	alarms   []string
@@ -152,13 +151,30 @@ func (d dialer) Dial(ctx context.Context, to core.DID, addrs []string) (core.Con
 	return d.Peers.Dial(ctx, to, addrs)
 }
 
+// table is as package grange composes it.
+func table() policy.Table {
+	return policy.Table{
+		Whys:      map[core.WhyKind]string{core.WhyPact: "Partners", core.WhyNone: "Those who give no reason"},
+		Policies:  map[string]func(*policy.Options) policy.Policy{"open": policy.Open, "even": policy.Even, "deny": policy.Deny},
+		Resources: map[core.Resource]string{core.Storage: ""},
+	}
+}
+
+func openRules() policy.Rules {
+	rules, err := table().Parse("pact open\nnone deny")
+	if err != nil {
+		panic(err) // it is a constant
+	}
+	return rules
+}
+
 // open makes a Barter over the disk, as a start of the program does.
 func (h *home) open() {
 	h.w.t.Helper()
 	b, err := New(Config{
 		Key: h.key, Grid: h.grid, Books: h.books, Blobs: h.blobs, Clock: h.time(), Wire: caller{h}, Partners: h,
-		Policy: policy.Table{ByWhy: map[core.WhyKind]policy.Policy{core.WhyPact: policy.Open, core.WhyNone: policy.Deny}},
-		Free:   func() (int64, int64, error) { return h.free(), diskSize, nil },
+		Table: table(), Rules: openRules(),
+		Free: func() (int64, int64, error) { return h.free(), diskSize, nil },
 		ClockTrusted: func() bool {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -295,7 +311,7 @@ func (h *home) Of(grid core.DID) (Partner, bool) {
 		id[0] ^= h.w.pacts
 		ends := max(mine, o.ends)
 		return Partner{
-			Ends: ends, Leaving: ends != 0, Grid: grid, Name: fmt.Sprintf("home %d", i), Pact: id, Policy: h.policy, Given: given, Gives: o.given, LeaseDays: days, AsideDays: 14, Agents: agents,
+			Ends: ends, Leaving: ends != 0, Grid: grid, Name: fmt.Sprintf("home %d", i), Pact: id, Given: given, Gives: o.given, LeaseDays: days, AsideDays: 14, Agents: agents,
 		}, true
 	}
 	return Partner{}, false
