@@ -39,6 +39,8 @@ type cli struct {
 	Pacts  pactsCommand  `cmd:"" group:"Trust" help:"what there is with each partner"`
 	Pact   pactCommand   `cmd:"" group:"Trust" help:"change or end a pact"`
 
+	Policy policyCommand `cmd:"" group:"Trust" help:"who is answered how"`
+
 	Machine machineCommand `cmd:"" group:"Trust" help:"your household's machines"`
 
 	Doctor  doctorCommand  `cmd:"" group:"Trouble" help:"network, clock, disk: fault and cure"`
@@ -104,7 +106,7 @@ func (runCommand) detail() string {
 
 While it runs, all other commands go through it, by the Unix socket 'sock' in the directory. Programs can use that too: curl --unix-socket DIR/sock http://grange/v1/status
 
-It reads config.toml when it starts: in the directory if --dir or GRANGE_DIR names one, else ~/.config/grange/config.toml. There [limits] can have up and down, in bytes a second; quiet = "22:30-07:00", hours in which nothing is stored by itself; on_battery = true and on_metered = true, to do that on battery and over a metered network too; reserve, bytes of the disk that partners never get; policy, which answers what they ask for: "open", within what was promised, "even", which shares this machine evenly among friends who were promised more than it gives, or "deny"; and [alarms] a command.`
+It reads config.toml when it starts: in the directory if --dir or GRANGE_DIR names one, else ~/.config/grange/config.toml. There [limits] can have up and down, in bytes a second; quiet = "22:30-07:00", hours in which nothing is stored by itself; on_battery = true and on_metered = true, to do that on battery and over a metered network too; reserve, bytes of the disk that partners never get; [alarms] a command; and [resources] the unit of each resource that you give beside those that everybody knows: potatoes = "kg". Who is answered how is in the file policy beside it: 'grange policy show'.`
 }
 
 type offerCommand struct {

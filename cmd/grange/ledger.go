@@ -142,13 +142,15 @@ func (a *app) decisions(all []grange.Decision) {
 	a.say("")
 	rows := [][]string{{"ID", "TIME", "ASKED", "ANSWER", "REASON"}}
 	for _, d := range all[:min(len(all), decisionsShown)] {
-		rows = append(rows, []string{fmt.Sprint(d.ID), moment(d.Time, a.now()), amount(d.Amount), answered(d), clean(d.Reason)})
+		rows = append(rows, []string{fmt.Sprint(d.ID), moment(d.Time, a.now()), asked(d), answered(d), clean(d.Reason)})
 	}
 	a.table(rows...)
 }
 
-func answered(d grange.Decision) string {
-	if d.Granted {
+func answered(d grange.Decision) string { return yesNo(d.Granted) }
+
+func yesNo(granted bool) string {
+	if granted {
 		return "yes"
 	}
 	return "no"
@@ -156,19 +158,41 @@ func answered(d grange.Decision) string {
 
 // why says what a decision was made from.
 func (a *app) why(d grange.Decision) {
-	f := d.Facts
-	a.say("%s: %s asked for %s, and was told %s.", moment(d.Time, a.now()), clean(d.Partner), amount(d.Amount), answered(d))
+	f, text := d.Facts, unitOf(d).Text
+	a.say("%s: %s asked for %s, and was told %s.", moment(d.Time, a.now()), clean(d.Partner), asked(d), answered(d))
 	a.say("Because: %s (%s).", clean(d.Reason), clean(d.Policy))
 	if d.Counter != nil {
-		a.say("It was offered %s instead.", amount(d.Counter.Amount))
+		a.say("It was offered %s instead.", text(d.Counter.Amount))
 	}
 	a.say("What was known: the pact promises %s, and %s of it were used; %s in all could be kept here, of %s given to all.",
-		amount(f.Offered), amount(f.Used), amount(f.Room), amount(f.Total))
+		text(f.Offered), text(f.Used), text(f.Room), text(f.Total))
+	if f.Gives > 0 || f.Missing > 0 {
+		a.say("  It gives %s, and has lost %s of that.", text(f.Gives), text(f.Missing))
+	}
 	for _, o := range f.Others {
 		lately := ""
 		if o.Asks {
 			lately = ", and it has asked lately"
 		}
-		a.say("  Another partner: %s promised, %s of it used%s.", amount(o.Offered), amount(o.Used), lately)
+		a.say("  Another partner: %s promised, %s of it used%s.", text(o.Offered), text(o.Used), lately)
+	}
+	if c := f.Crowd; c != nil {
+		a.say("  %s other partners, for whom %s are kept.", number(int64(c.Of)), text(c.Kept))
+	}
+	a.replay(d.Replay)
+}
+
+// replay says what comes out when it is decided again.
+func (a *app) replay(r *grange.Replay) {
+	switch {
+	case r == nil:
+	case !r.Kept:
+		a.say("The rules of then are not kept, so it cannot be decided again.")
+	case r.Same && r.Rule != "":
+		a.say("Decided again from that, by the rule of then, the answer is the same: %s", clean(r.Rule))
+	case r.Same:
+		a.say("Decided again from that, the answer is the same.")
+	default:
+		a.say("%s", a.paint(red, fmt.Sprintf("Decided again from that, it would be %s: %s (%s).", yesNo(r.Granted), clean(r.Reason), clean(r.Policy))))
 	}
 }

@@ -75,6 +75,9 @@ func (a *app) status(s grange.Status) {
 	case len(s.Addrs) == 0:
 		a.say("This machine is in no network, so nobody can reach it.")
 	}
+	if s.Policy != "" {
+		a.say("%s", a.paint(red, clean(s.Policy)+". The rules from before stay in force: grange policy show"))
+	}
 	if len(s.Pacts) == 0 {
 		a.say("No partner yet. Next: grange invite")
 	} else {

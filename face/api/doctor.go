@@ -52,6 +52,8 @@ func cure(fault string) string {
 		return "make room on this disk; no partner gets more of it until then"
 	case grange.FaultBooks:
 		return "stop the agent and look at the disk; with the 24 words all is got back on a new directory: grange recover"
+	case grange.FaultPolicy:
+		return "grange policy edit"
 	case grange.FaultKept:
 		return "grange keep shows since when; what is gone for good is stopped by: grange keep --stop PATH"
 	}

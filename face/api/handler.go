@@ -63,6 +63,7 @@ func Handler(a *grange.Agent) http.Handler {
 		{"GET", "/v1/machines", nil, "the machines of this household", (*owner).machines},
 		{"GET", "/v1/ledger", []string{"who"}, "what was given to a partner and had, or of all", (*owner).ledger},
 		{"GET", "/v1/decision", []string{"id"}, "one answer to what a partner has asked for, and its facts", (*owner).decision},
+		{"GET", "/v1/policy", nil, "who is answered how", (*owner).policy},
 		{"GET", "/v1/doctor", nil, "what may be wrong with this machine, and what helps", (*owner).doctor},
 		{"GET", "/v1/offer", nil, "what this machine gives", (*owner).offer},
 		{"GET", "/v1/joined", []string{"id"}, "wait until an invitation is accepted", (*owner).joined},
@@ -82,6 +83,8 @@ func Handler(a *grange.Agent) http.Handler {
 		{"POST", "/v1/accept", nil, "agree to a code's terms", (*owner).accept},
 		{"POST", "/v1/amend", nil, "change what you and a partner give, or agree to it", (*owner).amend},
 		{"POST", "/v1/end", nil, "give a partner notice", (*owner).end},
+		{"POST", "/v1/policy-trial", nil, "what a policy means, and what it would have answered lately", (*owner).tryPolicy},
+		{"POST", "/v1/policy", nil, "put a policy in force", (*owner).setPolicy},
 		{"POST", "/v1/revoke", nil, "shut a machine out of this household", (*owner).revoke},
 	}}
 }
