@@ -104,22 +104,37 @@ func policyPath(settings string) string { return filepath.Join(filepath.Dir(sett
 
 // look reads the file.
 func (p *policyFile) look() seen {
-	f, err := os.Open(p.path)
+	info, err := os.Stat(p.path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return seen{}
 	}
+	if err == nil && !info.Mode().IsRegular() { // a FIFO, or a device, would be read for ever
+		err = errors.New("it is not a file")
+	}
 	if err != nil {
-		return seen{there: true, err: err}
+		return seen{there: true, err: cause(err)}
+	}
+	f, err := os.Open(p.path)
+	if err != nil {
+		return seen{there: true, err: cause(err)}
 	}
 	defer f.Close()
 	raw, err := io.ReadAll(io.LimitReader(f, policy.TextMax+1))
 	return seen{string(raw), true, err}
 }
 
+// cause is an error without the path, which is said before it.
+func cause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
 // parse reads rules, and says what is wrong with them.
 func (p *policyFile) parse(s seen) (policy.Rules, *PolicyFault) {
 	if s.err != nil {
-		return policy.Rules{}, &PolicyFault{Text: s.err.Error(), Hint: "look at its mode and its owner"}
+		return policy.Rules{}, &PolicyFault{Text: s.err.Error(), Hint: "look what it is, whose it is, and its mode"}
 	}
 	if !s.there {
 		s.text = defaultPolicy

@@ -143,6 +143,33 @@ func TestPolicyFile(t *testing.T) {
 	})
 }
 
+// What is no file, or too long, is told, and what was in force stays so.
+func TestPolicyIsAFile(t *testing.T) {
+	w := newWorld(t)
+	anna := w.found("anna")
+	anna.writePolicy("pact even")
+	anna.policy()
+	for name, c := range map[string]struct {
+		make func(path string) error
+		want string
+	}{
+		"a directory": {func(path string) error { return os.Mkdir(path, 0o700) }, "it is not a file"},
+		"a long one":  {func(path string) error { return os.WriteFile(path, make([]byte, 1<<20), 0o600) }, "16385 bytes; at most 16384 are read"},
+		"a device":    {func(path string) error { return os.Symlink("/dev/zero", path) }, "it is not a file"},
+	} {
+		path := filepath.Join(anna.dir, "policy")
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.make(path); err != nil {
+			t.Fatal(err)
+		}
+		if p := anna.policy(); p.Fault == nil || p.Fault.Text != c.want || ruleTexts(p.Rules) != "pact even" {
+			t.Errorf("%s: %+v, %+v", name, p, p.Fault)
+		}
+	}
+}
+
 // A resource of one's own has a name and a unit.
 func TestSettingsNameResources(t *testing.T) {
 	w := newWorld(t)

@@ -1,11 +1,13 @@
 package policy
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/codec"
 )
 
 var qualities = []core.Quality{core.Idle, core.Normal, core.Prompt}
@@ -137,6 +139,19 @@ func ofQuality(rule Rule) string {
 		return "anything of quality " + string(rule.Quality)
 	}
 	return "of quality " + string(rule.Quality)
+}
+
+// Score names the rules: what they say, and the units of the resources that there are.
+func (r Rules) Score() (core.Score, error) {
+	raw, err := codec.Marshal(struct {
+		V     uint                     `json:"v"`
+		Text  string                   `json:"text"`
+		Units map[core.Resource]string `json:"units"`
+	}{codec.Version, r.String(), r.table.Resources})
+	if err != nil {
+		return core.Score{}, fmt.Errorf("write rules: %w", err)
+	}
+	return core.ScoreOf(raw), nil
 }
 
 // String returns the rules in the one way that there is, a line each: read again it is the same rules.

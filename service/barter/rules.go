@@ -15,11 +15,10 @@ import (
 // rulesKept is how many texts of rules are kept. Where there is one more, the one that came into force first goes.
 const rulesKept = 1_000
 
-// rulesRecord is what was in force since a date. Its name is the score of it without the date, so that rules which
-// come back are the same ones.
+// rulesRecord is what was in force since a date, under the rules' score.
 type rulesRecord struct {
 	V     uint  `json:"v"`
-	Since int64 `json:"since,omitempty"`
+	Since int64 `json:"since"`
 	// Text is in the one form that there is, Units are of the resources that there were.
 	Text  string                   `json:"text"`
 	Units map[core.Resource]string `json:"units"`
@@ -84,12 +83,11 @@ func (b *Barter) Rules() (rules policy.Rules, since int64) {
 // SetRules puts rules in force, from the next ask on. They are written down first, so that each decision can be replayed. Those that
 // are in force already stay so. Errors: core.ErrFull.
 func (b *Barter) SetRules(rules policy.Rules) error {
-	r := rulesRecord{V: codec.Version, Text: rules.String(), Units: rules.Units()}
-	raw, err := codec.Marshal(r)
+	id, err := rules.Score()
 	if err != nil {
-		return fmt.Errorf("write rules: %w", err)
+		return err
 	}
-	id := core.ScoreOf(raw)
+	r := rulesRecord{V: codec.Version, Text: rules.String(), Units: rules.Units()}
 	b.settling.Lock()
 	defer b.settling.Unlock()
 	b.mu.Lock()
