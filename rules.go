@@ -252,12 +252,19 @@ func (a *Agent) TryPolicy(_ context.Context, text string) (PolicyTrial, error) {
 		}
 		out.Tried++
 		now := rules.Decide(d.Ask, d.Facts)
-		counter := d.Counter == now.Counter || d.Counter != nil && now.Counter != nil && *d.Counter == *now.Counter
-		if now.Grant != d.Grant || !counter {
+		if now.Grant != d.Grant || instead(now) != instead(d.Decision) {
 			out.Changed = append(out.Changed, PolicyChange{a.decisionOf(d), answerOf(now)})
 		}
 	}
 	return out, nil
+}
+
+// instead is how much a denial would have granted.
+func instead(d policy.Decision) int64 {
+	if d.Counter == nil {
+		return 0
+	}
+	return d.Counter.Amount
 }
 
 // SetPolicy writes the file policy anew and puts it in force. Errors: a PolicyError.
