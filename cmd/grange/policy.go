@@ -115,20 +115,28 @@ func (c *policyTestCommand) read(ctx context.Context, a *app, s *session) (api.P
 	switch c.File {
 	case "":
 		now, err := s.Policy(ctx)
+		if err == nil && now.Fault != nil && now.Fault.Line == 0 {
+			err = usage(faultText(now), now.Fault.Hint)
+		}
 		return api.PolicyRequest{Text: now.Text, File: string(now.File)}, err
 	case "-":
 		text, err := readAll(ctx, a.in, policy.TextMax)
 		return api.PolicyRequest{Text: text, File: "stdin"}, err
 	}
-	f, err := os.Open(c.File)
+	text, err := patient(ctx, func() (string, error) { // it may be a pipe
+		f, err := os.Open(c.File)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		return readAll(ctx, f, policy.TextMax)
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return api.PolicyRequest{}, &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("%s: %v", c.File, cause(err))}
 	}
 	if err != nil {
-		return api.PolicyRequest{}, fmt.Errorf("%s: %w", c.File, cause(err))
+		err = fmt.Errorf("%s: %w", c.File, cause(err))
 	}
-	defer f.Close()
-	text, err := readAll(ctx, f, policy.TextMax)
 	return api.PolicyRequest{Text: text, File: c.File}, err
 }
 
