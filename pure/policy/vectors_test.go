@@ -58,7 +58,7 @@ func asked() (out []answerVector) {
 		client.Amount = amount
 		none := plain
 		none.Why = core.Why{Kind: core.WhyNone}
-		for _, v := range []answerVector{
+		out = append(out, []answerVector{
 			{Ask: plain, Facts: facts},
 			{Ask: plain, Facts: crowded},
 			{Ask: plain, Facts: late},
@@ -67,9 +67,7 @@ func asked() (out []answerVector) {
 			{Ask: member, Facts: guestFacts},
 			{Ask: client, Facts: clientFacts},
 			{Ask: none, Facts: facts},
-		} {
-			out = append(out, v)
-		}
+		}...)
 	}
 	return out
 }
