@@ -21,6 +21,10 @@ const (
 	KindTicket    = "ticket"
 	KindBearer    = "bearer"
 	KindSeed      = "seed"
+	// What an account server signs: a token, and its list of revocations; and what a storage server tells it.
+	KindAccount    = "account"
+	KindRevocation = "revocation"
+	KindUsage      = "usage"
 )
 
 // signaturePrefix is what every signed string starts with, before kind and zero byte.
