@@ -63,6 +63,7 @@ type Store struct {
 	table    *table
 	books    *books
 	blobs    *blobs
+	apart    separate
 	recovery Recovery
 	keyMu    sync.Mutex // one writer of the key at a time
 }
@@ -126,6 +127,7 @@ func tryOpen(dir string, c Config, w world) (_ *Store, err error) {
 		return nil, err
 	}
 	s.books = &books{table: s.table, gate: &s.gate}
+	s.apart.fs = w.books
 	if s.blobs, err = newBlobs(s, c, w); err != nil {
 		return nil, err
 	}
@@ -230,9 +232,9 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) shut() error {
-	var err error
+	err := s.apart.close()
 	if s.table != nil {
-		err = s.table.close()
+		err = errors.Join(err, s.table.close())
 	}
 	return errors.Join(err, s.lock.Close())
 }
