@@ -81,14 +81,13 @@ func fill(b *testing.B, dir string) {
 			b.Fatal(err)
 		}
 	}
-	fake := identity.Signed{Body: make([]byte, 150), Sig: make([]byte, 64)}
 	records := map[string]any{}
 	for i := range benchAccounts {
 		id := idOf(i)
-		records[accountPrefix+id] = accountRecord{V: 1, Plan: "open", Grid: gridOf(i), Added: 1}
+		records[string(accountKey(id))] = accountRecord{V: 1, Plan: "open", Grid: gridOf(i), Added: 1}
 		records[string(didKey(gridPrefix, gridOf(i), id))] = struct{}{}
 		for _, holder := range []identity.Key{one, two} {
-			records[string(usageKey(id, holder.DID()))] = usageRecord{1, gb, 1, 1, 1, fake}
+			records[string(usageKey(id, holder.DID()))] = usageRecord{1, gb, 1, 1, 1, make([]byte, 64)}
 		}
 		if len(records) >= 4000 || i == benchAccounts-1 {
 			if err := save(books, records); err != nil {

@@ -13,11 +13,10 @@ import (
 // The keys of the account server's records, in books of its own.
 const (
 	planPrefix    = "plan/"    // + name
-	accountPrefix = "account/" // + id
+	accountPrefix = "account/" // + id + 0: the account; behind it the DID of a storage server: its newest report on it
 	gridPrefix    = "grid/"    // + household's DID + account id: which are for it
 	charterPrefix = "charter/" // + household's DID: the newest charter that was shown
 	holderPrefix  = "holder/"  // + DID of a storage server
-	usagePrefix   = "usage/"   // + account id + 0 + DID of the storage server: its newest report
 	rivalPrefix   = "rival/"   // + DID of the storage server + account id: another report with a seq that was taken
 	revokedPrefix = "revoked/" // + u64 number
 	countKey      = "revoked"  // the list's numbers
@@ -55,14 +54,14 @@ type holderRecord struct {
 	Added int64 `json:"added"`
 }
 
-// usageRecord is the newest report of a storage server on an account, and what it says.
+// usageRecord is what the newest report of a storage server on an account says, and its signature: so it can be made again.
 type usageRecord struct {
-	V      uint            `json:"v"`
-	Bytes  int64           `json:"bytes"`
-	Total  uint64          `json:"total"`
-	Seq    uint64          `json:"seq"`
-	Time   int64           `json:"time"`
-	Signed identity.Signed `json:"signed"`
+	V     uint   `json:"v"`
+	Bytes int64  `json:"bytes"`
+	Total uint64 `json:"total"`
+	Seq   uint64 `json:"seq"`
+	Time  int64  `json:"time"`
+	Sig   []byte `json:"sig"`
 }
 
 type rivalRecord struct {
@@ -86,10 +85,11 @@ type countRecord struct {
 	Oldest uint64 `json:"oldest"`
 }
 
-func usageKey(id string, holder core.DID) []byte { return append(usagesOf(id), holder[:]...) }
+// accountKey begins the keys of the reports on an account as well, so that one look finds all. No account's name
+// has the zero byte.
+func accountKey(id string) []byte { return append([]byte(accountPrefix+id), 0) }
 
-// usagesOf begins the keys of all reports on an account. No account's name has the zero byte.
-func usagesOf(id string) []byte { return append([]byte(usagePrefix+id), 0) }
+func usageKey(id string, holder core.DID) []byte { return append(accountKey(id), holder[:]...) }
 
 func didKey(prefix string, did core.DID, rest string) []byte {
 	return append(append([]byte(prefix), did[:]...), rest...)

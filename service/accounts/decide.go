@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -57,7 +58,9 @@ func (s *Server) standingOf(id string) (Standing, error) {
 		out.Account = ""
 		return out, nil
 	}
-	a, err := load[accountRecord](s.c.Books, []byte(accountPrefix+id))
+	a, err := s.look(id, func(_ core.DID, r usageRecord) {
+		out.Used += r.Bytes // at most HoldersMax times account.BytesMax: below 2^63
+	})
 	if absent, err := missing(err); absent || err != nil {
 		return out, err
 	}
@@ -66,8 +69,7 @@ func (s *Server) standingOf(id string) (Standing, error) {
 	if a.Until > 0 && out.State == StateGood { // it is not to be relied on past its end
 		out.Seconds = min(out.Seconds, a.Until-s.now())
 	}
-	out.Used, err = s.used(id)
-	return out, err
+	return out, nil
 }
 
 func (a accountRecord) state(now int64) string {
@@ -80,35 +82,36 @@ func (a accountRecord) state(now int64) string {
 	return StateGood
 }
 
-// used returns what an account has at all storage servers that are listed.
-func (s *Server) used(id string) (sum int64, err error) {
-	err = s.reports(id, func(_ core.DID, r usageRecord) {
-		sum += r.Bytes // at most HoldersMax times account.BytesMax: below 2^63
-	})
-	return sum, err
-}
-
-// reports calls each for the newest report of every listed storage server on an account.
-func (s *Server) reports(id string, each func(holder core.DID, r usageRecord)) error {
-	prefix := usagesOf(id)
-	for c, err := range s.c.Books.Scan(prefix, nil) {
+// look returns an account, and calls each for the newest report on it of every listed storage server.
+// Errors: core.ErrNotExist.
+func (s *Server) look(id string, each func(holder core.DID, r usageRecord)) (a accountRecord, err error) {
+	key := accountKey(id)
+	for c, err := range s.c.Books.Scan(key, nil) {
 		if err != nil {
-			return err
+			return a, err
 		}
-		var holder core.DID
-		if err := holder.UnmarshalBinary(c.Key[len(prefix):]); err != nil {
-			return fmt.Errorf("record %q: %w", c.Key, err)
-		}
-		if !s.Lists(holder) {
+		rest := c.Key[len(key):]
+		if a.V == 0 { // the account itself is first
+			if len(rest) > 0 {
+				break
+			}
+			if a, err = parse[accountRecord](c.Key, c.Value); err != nil {
+				return a, err
+			}
 			continue
 		}
 		r, err := parse[usageRecord](c.Key, c.Value)
-		if err != nil {
-			return err
+		if err != nil || len(rest) != len(core.DID{}) {
+			return a, fmt.Errorf("record %q: %w", c.Key, cmp.Or(err, core.ErrInvalid))
 		}
-		each(holder, r)
+		if holder := core.DID(rest); s.Lists(holder) {
+			each(holder, r)
+		}
 	}
-	return nil
+	if a.V == 0 {
+		return a, fmt.Errorf("account %q: %w", id, core.ErrNotExist)
+	}
+	return a, nil
 }
 
 // token gives a machine of a customer's household a fresh token.
@@ -121,7 +124,7 @@ func (s *Server) token(agent core.DID, in tokenRequest) (identity.Signed, error)
 	if err := s.takeCharter(agent, in.Charter); err != nil {
 		return identity.Signed{}, err
 	}
-	a, err := load[accountRecord](s.c.Books, []byte(accountPrefix+id))
+	a, err := load[accountRecord](s.c.Books, accountKey(id))
 	if err != nil {
 		return identity.Signed{}, err
 	}

@@ -72,7 +72,7 @@ func (s *Server) Add(id, plan string, grid core.DID) error {
 	if !ok {
 		return fmt.Errorf("plan %q: %w", plan, core.ErrNotExist)
 	}
-	a, err := load[accountRecord](s.c.Books, []byte(accountPrefix+id))
+	a, err := load[accountRecord](s.c.Books, accountKey(id))
 	isNew, err := missing(err)
 	switch {
 	case err != nil:
@@ -93,7 +93,7 @@ func (s *Server) Add(id, plan string, grid core.DID) error {
 	if p.Days > 0 {
 		a.Until = s.now() + p.Days*daySeconds
 	}
-	err = save(s.c.Books, map[string]any{accountPrefix + id: a, string(didKey(gridPrefix, grid, id)): struct{}{}})
+	err = save(s.c.Books, map[string]any{string(accountKey(id)): a, string(didKey(gridPrefix, grid, id)): struct{}{}})
 	if err != nil {
 		return fmt.Errorf("record account %s: %w", id, err)
 	}
@@ -105,7 +105,7 @@ func (s *Server) Add(id, plan string, grid core.DID) error {
 func (s *Server) Revoke(id string, restore bool) (changed bool, err error) {
 	s.admin.Lock()
 	defer s.admin.Unlock()
-	a, err := load[accountRecord](s.c.Books, []byte(accountPrefix+id))
+	a, err := load[accountRecord](s.c.Books, accountKey(id))
 	if err != nil {
 		return false, fmt.Errorf("account %q: %w", id, err)
 	}
@@ -121,7 +121,7 @@ func (s *Server) Revoke(id string, restore bool) (changed bool, err error) {
 	s.mu.RUnlock()
 	count.V, count.Last = 1, count.Last+1
 	records := map[string]any{
-		accountPrefix + id:             a,
+		string(accountKey(id)):         a,
 		string(revokedKey(count.Last)): revokedRecord{1, id, max(now, 1), restore},
 	}
 	if count.Oldest == 0 {

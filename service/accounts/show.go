@@ -1,9 +1,9 @@
 package accounts
 
 import (
-	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/identity"
@@ -44,23 +44,17 @@ type Holder struct {
 
 // Show returns one account. Errors: core.ErrNotExist.
 func (s *Server) Show(id string) (Account, error) {
-	a, err := load[accountRecord](s.c.Books, []byte(accountPrefix+id))
-	if err != nil {
-		return Account{}, fmt.Errorf("account %q: %w", id, err)
-	}
-	return s.show(id, a)
-}
-
-func (s *Server) show(id string, a accountRecord) (Account, error) {
-	plan, _ := s.plan(a.Plan)
-	out := Account{ID: id, Plan: a.Plan, Grid: a.Grid, State: a.state(s.now()), Bytes: plan.Bytes, Added: a.Added, Until: a.Until, Revoked: a.Revoked}
-	err := s.reports(id, func(holder core.DID, r usageRecord) {
+	out := Account{ID: id}
+	a, err := s.look(id, func(holder core.DID, r usageRecord) {
 		out.Used += r.Bytes
 		out.At = append(out.At, Report{Holder: holder, Bytes: r.Bytes, Total: r.Total, Seq: r.Seq, Time: r.Time})
 	})
 	if err != nil {
-		return out, err
+		return Account{}, err
 	}
+	plan, _ := s.plan(a.Plan)
+	out.Plan, out.Grid, out.State, out.Bytes = a.Plan, a.Grid, a.state(s.now()), plan.Bytes
+	out.Added, out.Until, out.Revoked = a.Added, a.Until, a.Revoked
 	for i := range out.At {
 		r, err := load[rivalRecord](s.c.Books, didKey(rivalPrefix, out.At[i].Holder, id))
 		if absent, err := missing(err); err != nil {
@@ -73,27 +67,27 @@ func (s *Server) show(id string, a accountRecord) (Account, error) {
 }
 
 // Accounts returns at most n accounts whose names come after one, by name.
-func (s *Server) Accounts(after string, n int) (out []Account, err error) {
-	for c, err := range s.c.Books.Scan([]byte(accountPrefix), []byte(accountPrefix+after)) {
+func (s *Server) Accounts(after string, n int) ([]Account, error) {
+	var ids []string
+	for c, err := range s.c.Books.Scan([]byte(accountPrefix), append(accountKey(after), 1)) {
 		if err != nil {
 			return nil, err
 		}
-		id := string(c.Key[len(accountPrefix):])
-		if id == after {
-			continue
+		id, isAccount := strings.CutSuffix(string(c.Key[len(accountPrefix):]), "\x00")
+		if isAccount && !strings.Contains(id, "\x00") && id != after {
+			if len(ids) == n {
+				break
+			}
+			ids = append(ids, id)
 		}
-		if len(out) == n {
-			break
-		}
-		a, err := parse[accountRecord](c.Key, c.Value)
+	}
+	out := make([]Account, 0, len(ids))
+	for _, id := range ids {
+		a, err := s.Show(id)
 		if err != nil {
 			return nil, err
 		}
-		shown, err := s.show(id, a)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, shown)
+		out = append(out, a)
 	}
 	return out, nil
 }

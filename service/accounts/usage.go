@@ -1,12 +1,12 @@
 package accounts
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/account"
+	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/identity"
 )
 
@@ -77,7 +77,7 @@ func (s *Server) report(holder core.DID, signed identity.Signed, newest map[stri
 	case u.Time-s.now() > account.SkewMax:
 		return nil, refuse("its time is over a day ahead")
 	}
-	if _, err := s.c.Books.Get([]byte(accountPrefix + u.Account)); errors.Is(err, core.ErrNotExist) {
+	if _, err := s.c.Books.Get(accountKey(u.Account)); errors.Is(err, core.ErrNotExist) {
 		return nil, refuse("account %s is not here", u.Account)
 	} else if err != nil {
 		return nil, err
@@ -92,23 +92,35 @@ func (s *Server) report(holder core.DID, signed identity.Signed, newest map[stri
 			return nil, err
 		}
 	}
+	next := usageRecord{1, u.Bytes, u.Total, u.Seq, u.Time, signed.Sig}
 	follows := u.Follows(account.Usage{Seq: old.Seq, Total: old.Total})
 	switch {
-	case u.Seq == old.Seq && bytes.Equal(signed.Body, old.Signed.Body):
+	case next.says(old):
 		return nil, nil
 	case u.Seq == old.Seq:
-		return nil, s.rival(holder, u.Account, old.Signed, signed)
+		return nil, s.rival(holder, u.Account, old, signed)
 	case errors.Is(follows, core.ErrStale):
 		return nil, refuse("report %d comes after report %d", u.Seq, old.Seq)
 	case follows != nil:
 		return nil, refuse("%v", follows)
 	}
-	return &newReport{u.Account, usageRecord{1, u.Bytes, u.Total, u.Seq, u.Time, signed}}, nil
+	return &newReport{u.Account, next}, nil
+}
+
+// says tells whether two reports of one storage server on one account say the same.
+func (r usageRecord) says(other usageRecord) bool {
+	return r.Bytes == other.Bytes && r.Total == other.Total && r.Seq == other.Seq && r.Time == other.Time
+}
+
+// signed makes a report again from its record.
+func (s *Server) signed(holder core.DID, id string, r usageRecord) (identity.Signed, error) {
+	body, err := codec.Marshal(account.Usage{V: codec.Version, Server: s.c.Key.DID(), Account: id, Bytes: r.Bytes, Total: r.Total, Seq: r.Seq, Time: r.Time})
+	return identity.Signed{By: holder, Body: body, Sig: r.Sig}, err
 }
 
 // rival keeps a storage server's second report with one number as evidence, once for each account, and of a bounded
 // number of them.
-func (s *Server) rival(holder core.DID, id string, was, other identity.Signed) error {
+func (s *Server) rival(holder core.DID, id string, old usageRecord, other identity.Signed) error {
 	wrong := refuse("another report with this number was taken: both are kept")
 	key := didKey(rivalPrefix, holder, id)
 	if _, err := s.c.Books.Get(key); !errors.Is(err, core.ErrNotExist) {
@@ -122,6 +134,10 @@ func (s *Server) rival(holder core.DID, id string, was, other identity.Signed) e
 		return err
 	}
 	if len(have) < rivalsMax {
+		was, err := s.signed(holder, id, old)
+		if err != nil {
+			return err
+		}
 		c, err := change(key, rivalRecord{1, was, other, s.now()})
 		if err != nil {
 			return err
