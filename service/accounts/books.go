@@ -109,9 +109,11 @@ func load[T any](books core.Books, key []byte) (T, error) {
 	return parse[T](key, raw)
 }
 
-func parse[T any](key, raw []byte) (T, error) {
+func parse[T any](key, raw []byte) (T, error) { return parseMax[T](key, raw, recordSizeMax) }
+
+func parseMax[T any](key, raw []byte, sizeMax int) (T, error) {
 	var v, none T
-	if err := codec.Unmarshal(raw, &v, recordSizeMax); err != nil {
+	if err := codec.Unmarshal(raw, &v, sizeMax); err != nil {
 		return none, fmt.Errorf("record %q: %w", key, err)
 	}
 	return v, nil

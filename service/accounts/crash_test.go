@@ -44,21 +44,21 @@ func crashAt(t *testing.T, n int, kept bool) (ended bool) {
 			ids, err := w.s.accountsOf(anna.grid())
 			return err == nil && len(ids) == 1 && w.state("anna") != StateUnknown
 		}},
-		{func() error { return second(w.s.SetHolder(one.DID(), true)) }, func() bool { return w.s.Lists(one.DID()) }},
+		{func() error { return errOf(w.s.SetHolder(one.DID(), true)) }, func() bool { return w.s.Lists(one.DID()) }},
 		{func() error { return w.take(w.usage(one, "anna", 1, 3*gb, 1)) }, func() bool { return w.used("anna") >= 3*gb }},
 		{func() error { return w.take(w.usage(one, "anna", 2, 4*gb, 9)) }, func() bool { return w.used("anna") == 4*gb }},
 		{func() error { return w.take(rival) }, func() bool {
 			a, err := w.s.Show("anna")
 			return err == nil && a.At[0].Rival != nil
 		}},
-		{func() error { return second(w.s.token(keyOf("laptop").DID(), tokenRequest{Charter: first})) }, func() bool { return true }},
-		{func() error { return second(w.s.token(keyOf("nas").DID(), tokenRequest{Charter: next})) }, func() bool {
+		{func() error { return errOf(w.s.token(keyOf("laptop").DID(), tokenRequest{Charter: first})) }, func() bool { return true }},
+		{func() error { return errOf(w.s.token(keyOf("nas").DID(), tokenRequest{Charter: next})) }, func() bool {
 			_, err := w.s.token(keyOf("laptop").DID(), tokenRequest{Charter: first})
 			return err != nil
 		}},
-		{func() error { return second(w.s.Revoke("anna", false)) }, func() bool { return w.s.count.Last >= 1 }},
-		{func() error { return second(w.s.Revoke("anna", true)) }, func() bool { return w.s.count.Last >= 2 }},
-		{func() error { return second(w.s.Revoke("anna", false)) }, func() bool { return w.s.count.Last == 3 && w.state("anna") == StateRevoked }},
+		{func() error { return errOf(w.s.Revoke("anna", false)) }, func() bool { return w.s.count.Last >= 1 }},
+		{func() error { return errOf(w.s.Revoke("anna", true)) }, func() bool { return w.s.count.Last >= 2 }},
+		{func() error { return errOf(w.s.Revoke("anna", false)) }, func() bool { return w.s.count.Last == 3 && w.state("anna") == StateRevoked }},
 	}
 	w.disk.CrashAfter(n, kept)
 	done := 0
@@ -96,8 +96,6 @@ func crashAt(t *testing.T, n int, kept bool) (ended bool) {
 	w.agree()
 	return ended
 }
-
-func err2[T any](_ T, err error) error { return err }
 
 func (w *world) take(report identity.Signed) error {
 	_, err := w.s.take(report.By, []identity.Signed{report})

@@ -224,9 +224,9 @@ func TestTheOperatorsMistakes(t *testing.T) {
 		"without a name, too":   {w.s.Add("", "open", bo.grid()), core.ErrInvalid},
 		"for nobody":            {w.s.Add("bo", "open", core.DID{}), core.ErrCorrupt},
 		"another household's":   {w.s.Add("anna", "open", bo.grid()), fs.ErrExist},
-		"to revoke what is not": {second(w.s.Revoke("bo", false)), core.ErrNotExist},
-		"to show what is not":   {second(w.s.Show("bo")), core.ErrNotExist},
-		"a server that is none": {second(w.s.SetHolder(core.DID{}, true)), core.ErrCorrupt},
+		"to revoke what is not": {errOf(w.s.Revoke("bo", false)), core.ErrNotExist},
+		"to show what is not":   {errOf(w.s.Show("bo")), core.ErrNotExist},
+		"a server that is none": {errOf(w.s.SetHolder(core.DID{}, true)), core.ErrCorrupt},
 	} {
 		if !errors.Is(c.err, c.want) && !errors.Is(c.err, core.ErrInvalid) {
 			t.Errorf("%s: %v, want %v", name, c.err, c.want)
@@ -247,7 +247,7 @@ func TestTheOperatorsMistakes(t *testing.T) {
 	}
 }
 
-func second[T any](_ T, err error) error { return err }
+func errOf[T any](_ T, err error) error { return err }
 
 func TestTheListOfRevocations(t *testing.T) {
 	w := newWorld(t)

@@ -34,8 +34,8 @@ type Report struct {
 	Rival, Taken *identity.Signed
 }
 
-// Holder is a storage server that is listed.
-type Holder struct {
+// StorageServer is one that is listed.
+type StorageServer struct {
 	Agent core.DID
 	Added int64
 	// Rivals are the accounts of which it has signed two reports with one number.
@@ -92,13 +92,13 @@ func (s *Server) Accounts(after string, n int) ([]Account, error) {
 	return out, nil
 }
 
-// Holders returns the storage servers that are listed.
-func (s *Server) Holders() ([]Holder, error) {
+// StorageServers returns the storage servers that are listed.
+func (s *Server) StorageServers() ([]StorageServer, error) {
 	s.mu.RLock()
 	agents := slices.SortedFunc(maps.Keys(s.holders), core.DID.Compare)
-	out := make([]Holder, len(agents))
+	out := make([]StorageServer, len(agents))
 	for i, agent := range agents {
-		out[i] = Holder{Agent: agent, Added: s.holders[agent].record.Added}
+		out[i] = StorageServer{Agent: agent, Added: s.holders[agent].record.Added}
 	}
 	s.mu.RUnlock()
 	for i := range out {

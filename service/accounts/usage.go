@@ -21,7 +21,7 @@ func (s *Server) take(holder core.DID, reports []identity.Signed) (usageAnswer, 
 		wrong, refused := errors.AsType[*notTaken](err)
 		switch {
 		case refused:
-			out.Faults = append(out.Faults, fault{uint64(i), wrong.text})
+			out.Faults = append(out.Faults, fault{uint64(i), wrong.text, wrong.seq, wrong.total})
 			if wrong.rival != nil {
 				changes = append(changes, *wrong.rival)
 			}
@@ -48,8 +48,15 @@ func (s *Server) take(holder core.DID, reports []identity.Signed) (usageAnswer, 
 
 // notTaken is why a report was not; rival is the write that keeps it as evidence, if it is that.
 type notTaken struct {
-	text  string
-	rival *core.Change
+	text       string
+	seq, total uint64
+	rival      *core.Change
+}
+
+// after names the report after which this one came.
+func (n *notTaken) after(old usageRecord) *notTaken {
+	n.seq, n.total = old.Seq, old.Total
+	return n
 }
 
 func (n *notTaken) Error() string { return n.text }
@@ -100,9 +107,9 @@ func (s *Server) report(holder core.DID, signed identity.Signed, newest map[stri
 	case u.Seq == old.Seq:
 		return nil, s.rival(holder, u.Account, old, signed)
 	case errors.Is(follows, core.ErrStale):
-		return nil, refuse("report %d comes after report %d", u.Seq, old.Seq)
+		return nil, refuse("report %d comes after report %d", u.Seq, old.Seq).after(old)
 	case follows != nil:
-		return nil, refuse("%v", follows)
+		return nil, refuse("%v", follows).after(old)
 	}
 	return &newReport{u.Account, next}, nil
 }
@@ -121,7 +128,7 @@ func (s *Server) signed(holder core.DID, id string, r usageRecord) (identity.Sig
 // rival keeps a storage server's second report with one number as evidence, once for each account, and of a bounded
 // number of them.
 func (s *Server) rival(holder core.DID, id string, old usageRecord, other identity.Signed) error {
-	wrong := refuse("another report with this number was taken: both are kept")
+	wrong := refuse("another report with this number was taken: both are kept").after(old)
 	key := didKey(rivalPrefix, holder, id)
 	if _, err := s.c.Books.Get(key); !errors.Is(err, core.ErrNotExist) {
 		if err != nil {

@@ -115,7 +115,7 @@ func TestEquivocationIsKeptAndShown(t *testing.T) {
 			t.Errorf("%s proves nothing: %v", name, err)
 		}
 	}
-	holders, err := w.s.Holders()
+	holders, err := w.s.StorageServers()
 	if err != nil || len(holders) != 2 {
 		t.Fatal(holders, err)
 	}

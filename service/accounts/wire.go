@@ -57,10 +57,13 @@ type usageAnswer struct {
 	Faults []fault `json:"faults"`
 }
 
-// fault says why one report was not taken.
+// fault says why one report was not taken. Seq and Total are those of the newest that was, so that a storage
+// server which has lost its books can go on from there.
 type fault struct {
 	Index   uint64 `json:"index"`
 	Message string `json:"message"`
+	Seq     uint64 `json:"seq"`
+	Total   uint64 `json:"total"`
 }
 
 type tokenRequest struct {
@@ -161,9 +164,4 @@ func callRevoked(ctx context.Context, w Wire, server core.DID, after uint64) (ac
 		return account.Revocations{}, err
 	}
 	return account.OpenRevocations(signed)
-}
-
-// Wire calls other agents; *wire.Client is one.
-type Wire interface {
-	CallLimit(ctx context.Context, to core.DID, method, path string, in, out any, limit int64) error
 }
