@@ -41,6 +41,7 @@ type Agent struct {
 
 	events   *feed
 	works    works
+	accounts accountRoom
 	arrivals *arrivals
 	removed  chan struct{} // holds a token when versions were removed
 	came     chan struct{} // holds one when a partner's machine came within reach
@@ -107,6 +108,9 @@ func assemble(c Config, store store) (*Agent, error) {
 		return nil, err
 	}
 	a.network.known = func(agent core.DID) bool {
+		if a.servesAccount(agent) {
+			return true
+		}
 		_, ok := a.federation.ByAgent(agent)
 		return ok || a.federation.IsOurs(agent)
 	}
@@ -137,6 +141,9 @@ func assemble(c Config, store store) (*Agent, error) {
 		Books: store.Books(), Clock: c.Clock, Put: a.keepNow, Thin: a.keepThin, Wait: a.Waits, Alarm: a.keepAlarm, Log: c.Log.With("room", "keep"),
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := a.openCustomer(); err != nil {
 		return nil, err
 	}
 	a.arrivals = &arrivals{gate: a.federation, came: a.arrived, here: map[core.DID]bool{}}
@@ -202,6 +209,7 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	g.Go(func() error { return a.barter.Run(inner) })
 	g.Go(func() error { return a.federation.Run(inner) })
 	g.Go(func() error { return a.keeper.Run(inner) })
+	g.Go(func() error { return a.accounts.customer.Run(inner) })
 	g.Go(func() error { return a.watch(inner) })
 	g.Go(func() error { return a.welcome(inner) })
 	g.Go(func() error { return a.tidy(inner) })
@@ -230,7 +238,11 @@ const stopGrace = 5 * time.Second
 
 // serve answers partners over the connections that the network accepts.
 func (a *Agent) serve(ctx context.Context) error {
-	routes := slices.Concat(a.federation.Routes(), a.barter.Routes())
+	ofAccounts, err := a.accountRoutes()
+	if err != nil {
+		return err
+	}
+	routes := slices.Concat(a.federation.Routes(), a.barter.Routes(), ofAccounts)
 	server := wire.NewServer(a.key.DID(), a.arrivals, routes, a.c.Clock, a.c.Log.With("room", "wire"))
 	peers, _, err := a.network.use()
 	if err != nil {

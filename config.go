@@ -29,6 +29,8 @@ type Config struct {
 	// OnAlarm is a command for sh -c that Run has called for each event of kind alarm, with
 	// GRANGE_ALARM, GRANGE_PARTNER and GRANGE_TIME in its environment; "" is that of config.toml.
 	OnAlarm string
+	// Accounts says that Run also serves as an account server: it vouches for households that have a contract.
+	Accounts bool
 	// Log is where the agent says what it does; nil is nowhere.
 	Log *slog.Logger
 

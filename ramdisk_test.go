@@ -26,8 +26,9 @@ type ramDisk struct {
 	*sim.Disk
 	key []byte
 
-	mu   sync.Mutex
-	open bool
+	mu    sync.Mutex
+	open  bool
+	apart map[string]*sim.Books
 }
 
 // ramRoom is how many bytes each disk says that it has.
@@ -79,6 +80,22 @@ func (r *ramDisks) Open(dir string, _ disk.Config) (grange.Store, error) {
 func (d *ramDisk) Blobs() core.Blobs        { return d.Disk.Blobs() }
 func (d *ramDisk) Books() core.Books        { return d.Disk.Books() }
 func (d *ramDisk) ReadKey() ([]byte, error) { return d.key, nil }
+
+func (d *ramDisk) Separate(name string, create bool) (core.Books, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if b := d.apart[name]; b != nil {
+		return b, nil
+	}
+	if !create {
+		return nil, fmt.Errorf("open %s: %w", name, core.ErrNotExist)
+	}
+	if d.apart == nil {
+		d.apart = map[string]*sim.Books{}
+	}
+	d.apart[name] = sim.NewBooks()
+	return d.apart[name], nil
+}
 
 func (d *ramDisk) Space() (free, total int64, err error) {
 	return ramRoom - d.Disk.Blobs().Used(), ramRoom, nil

@@ -9,6 +9,7 @@ import (
 type store interface {
 	Blobs() core.Blobs
 	Books() core.Books
+	Separate(name string, create bool) (core.Books, error)
 	ReadKey() ([]byte, error)
 	Space() (free, total int64, err error)
 	Close() error

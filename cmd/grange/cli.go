@@ -42,6 +42,7 @@ type cli struct {
 	Policy policyCommand `cmd:"" group:"Trust" help:"who is answered how"`
 
 	Machine machineCommand `cmd:"" group:"Trust" help:"your household's machines"`
+	Account accountCommand `cmd:"" group:"Trust" help:"contracts: who has one, and using one"`
 
 	Doctor  doctorCommand  `cmd:"" group:"Trouble" help:"network, clock, disk: fault and cure"`
 	Recover recoverCommand `cmd:"" group:"Trouble" help:"become the machine you lost"`
@@ -95,6 +96,7 @@ type runCommand struct {
 	Listen   []string `placeholder:"MULTIADDR" sep:"none" help:"Where to listen. Else TCP and QUIC on port 4726 of every interface."`
 	NoMDNS   bool     `name:"no-mdns" help:"Do not look for partners on the local network."`
 	API      string   `name:"api" aside:"" placeholder:"ADDR" help:"Serve the owner's API also on this TCP address: a port of 127.0.0.1, or HOST:PORT. It asks for the token in the file api.token of the directory."`
+	Accounts bool     `aside:"" help:"Serve as an account server too: it vouches for households that have a contract; see 'grange account'."`
 	OnAlarm  string   `aside:"" placeholder:"CMD" help:"What to run by sh -c when a person has to look; $GRANGE_ALARM says why. Else what config.toml says."`
 	LogLevel level    `aside:"" placeholder:"LEVEL" default:"info" help:"How much goes to stderr: debug, info, warn or error."`
 

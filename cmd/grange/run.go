@@ -42,7 +42,7 @@ func (c *runCommand) run(ctx context.Context, a *app) (err error) {
 	}
 	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: least}))
 	conf := a.config()
-	conf.Listen, conf.MDNS, conf.Log, conf.OnAlarm = c.Listen, !c.NoMDNS, log, c.OnAlarm
+	conf.Listen, conf.MDNS, conf.Log, conf.OnAlarm, conf.Accounts = c.Listen, !c.NoMDNS, log, c.OnAlarm, c.Accounts
 	agent, err := grange.Open(ctx, conf)
 	if err != nil {
 		return a.explain(ctx, err)

@@ -304,7 +304,7 @@ func TestACustomerKeepsItsTokenFresh(t *testing.T) {
 	open := func() *Customer {
 		c, err := NewCustomer(CustomerConfig{
 			Books: disk.Books(), Clock: w.clock, Wire: laptop, Plain: wire.Plain,
-			Charter: func() (identity.Signed, error) { return newest, nil },
+			Charter: func() identity.Signed { return newest },
 		})
 		w.must(err)
 		return c

@@ -33,7 +33,7 @@ type CustomerConfig struct {
 	Clock core.Clock
 	Wire  Wire
 	// Charter returns the newest of the own household.
-	Charter func() (identity.Signed, error)
+	Charter func() identity.Signed
 	// Learn is told where an account server can be reached; nil is not.
 	Learn func(server core.DID, addrs []string)
 	// Plain says what a person can make of an error of a call, after the server's name.
@@ -119,14 +119,11 @@ func (c *Customer) Use(ctx context.Context, server core.DID, addrs []string, id 
 
 // fetch gets a token and keeps it. The caller holds c.write.
 func (c *Customer) fetch(ctx context.Context, server core.DID, addrs []string, id string) (Use, error) {
-	newest, err := c.c.Charter()
-	if err != nil {
-		return Use{}, err
-	}
+	newest := c.c.Charter()
 	ctx, cancel := within(ctx, c.c.Clock)
 	defer cancel()
 	var out tokenAnswer
-	err = c.c.Wire.CallLimit(ctx, server, http.MethodPost, "/accounts/token", tokenRequest{newest, id}, &out, 2*account.TokenSizeMax)
+	err := c.c.Wire.CallLimit(ctx, server, http.MethodPost, "/accounts/token", tokenRequest{newest, id}, &out, 2*account.TokenSizeMax)
 	if err != nil {
 		return Use{}, err
 	}

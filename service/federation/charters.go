@@ -261,6 +261,13 @@ func (f *Federation) ownCharters(size int) []identity.Signed {
 	return chartersWithin(&f.own, size)
 }
 
+// Charter returns the newest of our own household.
+func (f *Federation) Charter() identity.Signed {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.own.newest()
+}
+
 // Heed looks at an error of a call to another machine for evidence that our own
 // household has a newer charter, and takes it in. It returns an error of kind
 // core.ErrRevoked if this machine is no longer of the household, whoever said
