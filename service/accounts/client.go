@@ -308,13 +308,13 @@ func (h *Holder) dropOne() bool {
 	return true
 }
 
-// Facts returns what is known of an account for a policy, nil if nothing is. It is cheap, and asks nobody: but an account
-// that is looked at will be asked for.
-func (h *Holder) Facts(n Name) *policy.Account {
+// Facts returns what is known for a policy of an account that a household uses, nil if nothing is, or it is another's. It is
+// cheap, and asks nobody: but an account that is looked at will be asked for.
+func (h *Holder) Facts(n Name, grid core.DID) *policy.Account {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e := h.known[n]
-	if e == nil {
+	if e == nil || e.Grid != grid {
 		return nil
 	}
 	now := h.now()

@@ -65,7 +65,7 @@ func (w *holderWorld) shows() {
 // stands checks what the policy is told.
 func (w *holderWorld) stands(what, state string, used int64) {
 	w.t.Helper()
-	f := w.h.Facts(w.name)
+	f := w.h.Facts(w.name, w.anna.grid())
 	if f == nil || f.State != state || f.Used != used || f.ID != "anna" || f.Server != w.key.DID() || f.Plan != "open" || f.Quota != 10*gb {
 		w.t.Errorf("%s: %+v, want %s, %d used", what, f, state, used)
 	} else if state == policy.AccountGood && f.Until <= w.now() {
@@ -82,12 +82,15 @@ func (w *holderWorld) later(d time.Duration) {
 func TestATokenIsGoodWithoutAsking(t *testing.T) {
 	w := newHolderWorld(t)
 	w.down()
-	if f := w.h.Facts(w.name); f != nil {
+	if f := w.h.Facts(w.name, w.anna.grid()); f != nil {
 		t.Errorf("before it is shown: %+v", f)
 	}
 	w.shows()
 	w.later(0)
 	w.stands("the server is down", policy.AccountGood, 0)
+	if f := w.h.Facts(w.name, w.key.DID()); f != nil {
+		t.Errorf("for another household: %+v", f)
+	}
 	w.openHolder()
 	w.stands("after a restart", policy.AccountGood, 0)
 	w.later((TokenSeconds - 1) * time.Second)
@@ -116,7 +119,7 @@ func TestTokensThatAreNotTaken(t *testing.T) {
 	if _, err := w.h.Take(w.token, w.anna.grid()); !errors.Is(err, core.ErrForbidden) {
 		t.Errorf("of a server that is not trusted: %v", err)
 	}
-	if f := w.h.Facts(w.name); f != nil {
+	if f := w.h.Facts(w.name, w.anna.grid()); f != nil {
 		t.Errorf("something is known of it: %+v", f)
 	}
 	for range w.disk1.Books().Scan(nil, nil) {

@@ -3,9 +3,11 @@ package accounts
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/identity"
 )
 
@@ -23,6 +25,10 @@ const (
 	rivalsMax = 64
 	// chartersOnceMax is how many charters are verified at once, which takes a millisecond or more of each.
 	chartersOnceMax = 4
+	// A machine may ask for a token knockTries times in knockTime seconds; knocksMax machines are counted, and more have to wait.
+	knockTries = 4
+	knockTime  = 60
+	knocksMax  = 8192
 	// revokedKept is for how many seconds an entry of the list of revocations is kept: until the last token that it
 	// ends has lapsed on the slowest clock.
 	revokedKept = 9 * daySeconds
@@ -63,6 +69,13 @@ type Server struct {
 	plans   map[string]planRecord
 	holders map[core.DID]*listed
 	count   countRecord
+	knocks  map[core.DID]knock
+}
+
+// knock counts how often a machine has asked for a token since a time.
+type knock struct {
+	since int64
+	tries int
 }
 
 // listed is a storage server.
@@ -89,7 +102,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 	if c.Lifetime < 0 || c.Lifetime > AnswerSecondsMax || c.TokenLife < 0 || c.TokenLife > 7*daySeconds {
 		return nil, fmt.Errorf("account server: %w: an answer for %d seconds, a token for %d", core.ErrInvalid, c.Lifetime, c.TokenLife)
 	}
-	s := &Server{c: c, charters: make(chan struct{}, chartersOnceMax), plans: map[string]planRecord{}, holders: map[core.DID]*listed{}}
+	s := &Server{c: c, charters: make(chan struct{}, chartersOnceMax), plans: map[string]planRecord{}, holders: map[core.DID]*listed{}, knocks: map[core.DID]knock{}}
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("account server: %w", err)
 	}
@@ -126,6 +139,28 @@ func (s *Server) load() error {
 	_, err = missing(err)
 	return err
 }
+
+// knock counts that a machine asks for a token, which costs work, and tells it to wait where it does so too often.
+func (s *Server) knock(agent core.DID) error {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.knocks) >= knocksMax {
+		maps.DeleteFunc(s.knocks, func(_ core.DID, k knock) bool { return k.over(now) })
+	}
+	k := s.knocks[agent]
+	if k.over(now) {
+		k = knock{since: now}
+	}
+	if k.tries >= knockTries || k.tries == 0 && len(s.knocks) >= knocksMax {
+		return &wire.Error{Code: wire.CodeBusy, Message: "too many tokens are being asked for", RetrySeconds: knockTime}
+	}
+	k.tries++
+	s.knocks[agent] = k
+	return nil
+}
+
+func (k knock) over(now int64) bool { return now < k.since || now-k.since >= knockTime }
 
 func (s *Server) now() int64 { return s.c.Clock.Now().Unix() }
 

@@ -141,6 +141,7 @@ func TestACustomersMachines(t *testing.T) {
 	first, second := anna.charter(t, 1, "laptop", "nas"), anna.charter(t, 2, "nas")
 	get := func(as core.DID, c identity.Signed, id string) error {
 		t.Helper()
+		w.clock.Advance(knockTime * time.Second)
 		s, err := w.token(as, c, id)
 		if err != nil {
 			return err
@@ -192,6 +193,36 @@ func TestACustomersMachines(t *testing.T) {
 	w.must(err)
 	if d, ok := errors.AsType[*core.Denial](get(nas, second, "anna")); !ok || d.Reason != "account anna is revoked" {
 		t.Errorf("a revoked account: %v", d)
+	}
+}
+
+func TestWhoAsksTooOftenWaits(t *testing.T) {
+	w := newWorld(t)
+	ask := func(as core.DID) error { return errOf(w.token(as, identity.Signed{}, "")) }
+	for range knockTries {
+		if err := ask(nobody); !errors.Is(err, core.ErrForbidden) {
+			t.Error(err)
+		}
+	}
+	if err := ask(nobody); !errors.Is(err, core.ErrBusy) {
+		t.Errorf("once more: %v", err)
+	}
+	if err := ask(one.DID()); !errors.Is(err, core.ErrForbidden) {
+		t.Errorf("another: %v", err)
+	}
+	w.clock.Advance(knockTime * time.Second)
+	if err := ask(nobody); !errors.Is(err, core.ErrForbidden) {
+		t.Errorf("a minute later: %v", err)
+	}
+	for i := range knocksMax {
+		_ = w.s.knock(core.DID{byte(i), byte(i >> 8), 1})
+	}
+	if err := w.s.knock(core.DID{7}); !errors.Is(err, core.ErrBusy) || len(w.s.knocks) > knocksMax {
+		t.Errorf("one machine too many: %v, %d are counted", err, len(w.s.knocks))
+	}
+	w.clock.Advance(knockTime * time.Second)
+	if err := w.s.knock(core.DID{7}); err != nil || len(w.s.knocks) != 1 {
+		t.Errorf("a minute later: %v, %d are counted", err, len(w.s.knocks))
 	}
 }
 
@@ -252,10 +283,14 @@ func errOf[T any](_ T, err error) error { return err }
 func TestTheListOfRevocations(t *testing.T) {
 	w := newWorld(t)
 	w.plan()
+	w.list(one.DID())
 	w.must(w.s.Add("anna", "open", newCustomer(t, "anna").grid()))
+	if _, err := callRevoked(t.Context(), w.as(nobody), w.key.DID(), 0); !errors.Is(err, core.ErrForbidden) {
+		t.Errorf("a stranger reads it: %v", err)
+	}
 	fetch := func(after uint64) account.Revocations {
 		t.Helper()
-		r, err := callRevoked(t.Context(), w.as(nobody), w.key.DID(), after)
+		r, err := callRevoked(t.Context(), w.as(one.DID()), w.key.DID(), after)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -294,7 +329,7 @@ func TestTheListOfRevocations(t *testing.T) {
 	if r = fetch(account.EntriesMax + 5); len(r.Entries) != 1 || r.Entries[0].N != account.EntriesMax+6 {
 		t.Errorf("opened again: %+v", r)
 	}
-	err := w.as(nobody).Call(t.Context(), w.key.DID(), "GET", "/accounts/revoked?after=x", nil, nil)
+	err := w.as(one.DID()).Call(t.Context(), w.key.DID(), "GET", "/accounts/revoked?after=x", nil, nil)
 	if e, ok := errors.AsType[*wire.Error](err); !ok || e.Code != wire.CodeInvalid {
 		t.Errorf("after x: %v", err)
 	}

@@ -126,12 +126,21 @@ func (s *Server) handleUsage(ctx context.Context, in usageRequest) (usageAnswer,
 }
 
 func (s *Server) handleToken(ctx context.Context, in tokenRequest) (tokenAnswer, error) {
-	token, err := s.token(wire.CallerOf(ctx).Agent, in)
+	agent := wire.CallerOf(ctx).Agent
+	if err := s.knock(agent); err != nil {
+		return tokenAnswer{}, err
+	}
+	token, err := s.token(agent, in)
 	return tokenAnswer{token}, err
 }
 
 func (s *Server) handleRevoked(w http.ResponseWriter, r *http.Request) {
-	after, err := uint64(0), error(nil)
+	_, _, err := s.storageServer(r.Context()) // accounts are nobody else's business
+	if err != nil {
+		wire.WriteError(w, r, err)
+		return
+	}
+	var after uint64
 	if text := r.URL.Query().Get("after"); text != "" {
 		after, err = strconv.ParseUint(text, 10, 64)
 	}
