@@ -120,7 +120,7 @@ func (a *Agent) accountServer(create bool) (*accounts.Server, error) {
 	}
 	books, err := a.store.Separate(accountsDir, create)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the account server's books: %w", err)
 	}
 	a.accounts.server, err = accounts.NewServer(accounts.ServerConfig{
 		Key: a.key, Books: books, Clock: a.c.Clock, Addrs: a.network.Addrs, Log: a.c.Log.With("room", "accounts"),

@@ -99,51 +99,47 @@ func (e *holding) due(now int64) bool {
 	return e.asked == 0 || e.State != StateGood || now < e.Checked || now >= e.Checked+(e.Until-e.Checked)/2
 }
 
-// pick returns at most n accounts of a server for which pick says yes. What pick changes is under h.mu.
-func (h *Holder) pick(server core.DID, n int, pick func(*holding) bool) (names []Name) {
+// pick returns the accounts of a server for which due says yes. What due changes is under h.mu.
+func (h *Holder) pick(server core.DID, due func(*holding) bool) (names []Name) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for name, e := range h.known {
-		if name.Server == server && pick(e) {
-			if names = append(names, name); len(names) == n {
-				break
-			}
+		if name.Server == server && due(e) {
+			names = append(names, name)
 		}
 	}
-	slices.SortFunc(names, Name.compare)
 	return names
 }
 
 // ask asks for all accounts that are due.
 func (h *Holder) ask(ctx context.Context, server core.DID) error {
-	for {
-		now := h.now()
-		names := h.pick(server, asksMax, func(e *holding) bool {
-			if !e.due(now) {
-				return false
-			}
-			e.asked = now
-			return true
-		})
-		if len(names) == 0 {
-			return nil
+	now := h.now()
+	names := h.pick(server, func(e *holding) bool {
+		if !e.due(now) {
+			return false
 		}
+		e.asked = now
+		return true
+	})
+	slices.SortFunc(names, Name.compare)
+	for some := range slices.Chunk(names, asksMax) {
 		in := checkRequest{}
-		for _, name := range names {
+		for _, name := range some {
 			in.Asks = append(in.Asks, checkAsk{Account: name.Account})
 		}
 		var out checkAnswer
 		err := h.call(ctx, server, http.MethodPost, "/accounts/check", in, &out)
-		if err == nil && len(out.Answers) != len(names) {
-			err = fmt.Errorf("%d answers to %d asks: %w", len(out.Answers), len(names), core.ErrInvalid)
+		if err == nil && len(out.Answers) != len(some) {
+			err = fmt.Errorf("%d answers to %d asks: %w", len(out.Answers), len(some), core.ErrInvalid)
 		}
 		if err == nil {
-			err = h.heard(names, out.Answers)
+			err = h.heard(some, out.Answers)
 		}
 		if err != nil {
 			return fmt.Errorf("ask how accounts stand: %w", err)
 		}
 	}
+	return nil
 }
 
 // heard takes in answers.
@@ -200,32 +196,33 @@ func (a Standing) check(id string) error {
 
 // report tells a server what has changed, and now and then what has not, so that totals go on.
 func (h *Holder) report(ctx context.Context, server core.DID) error {
-	for {
-		now := h.now()
-		names := h.pick(server, reportsMax, func(e *holding) bool {
-			since := now - e.reported
-			if e.reported > 0 && since >= 0 && since < reportWait || !e.changed && (e.Bytes == 0 || since < reportMost) {
-				return false
-			}
-			e.reported, e.changed = now, false
-			return true
-		})
-		if len(names) == 0 {
-			return nil
+	now := h.now()
+	names := h.pick(server, func(e *holding) bool {
+		since := now - e.reported
+		if e.reported > 0 && since >= 0 && since < reportWait || !e.changed && (e.Bytes == 0 || since < reportMost) {
+			return false
 		}
-		reports, sent, err := h.sign(names)
+		e.reported, e.changed = now, false
+		return true
+	})
+	slices.SortFunc(names, Name.compare)
+	for len(names) > 0 {
+		some := names[:min(len(names), reportsMax)]
+		reports, sent, err := h.sign(some)
 		var out usageAnswer
 		if err == nil {
 			err = h.call(ctx, server, http.MethodPost, "/accounts/usage", usageRequest{reports}, &out)
 		}
 		if err == nil {
-			err = h.told(names, sent, out)
+			err = h.told(some, sent, out)
 		}
 		if err != nil {
-			h.each(names, func(e *holding) { e.changed = true })
+			h.each(names, func(e *holding) { e.changed = true }) // later
 			return fmt.Errorf("report what accounts use: %w", err)
 		}
+		names = names[len(some):]
 	}
+	return nil
 }
 
 // sign makes reports. Their numbers are in the books before any is sent: no two with one number are ever signed.

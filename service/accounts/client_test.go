@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -345,5 +346,32 @@ func TestACustomerKeepsItsTokenFresh(t *testing.T) {
 	w.must(c.Stop(w.name))
 	if left := append(c.Uses(), open().Uses()...); len(left) > 0 {
 		t.Errorf("%+v", left)
+	}
+}
+
+func TestManyAccountsAreManyRequests(t *testing.T) {
+	w := newHolderWorld(t)
+	const many = 2*asksMax + 7
+	grid := w.anna.grid()
+	for i := range many {
+		name := Name{w.key.DID(), "account" + strconv.Itoa(i)}
+		w.must(save(w.disk.Books(), map[string]any{string(accountKey(name.Account)): accountRecord{V: 1, Plan: "open", Grid: grid}}))
+		token, err := account.SignToken(w.key, account.Token{
+			Server: w.key.DID(), Account: name.Account, Plan: "open", Grid: grid, From: w.now(), Until: w.now() + 9, Nonce: [16]byte{1},
+		})
+		w.must(err)
+		_, err = w.h.Take(token, grid)
+		w.must(err)
+		w.h.Uses(name, int64(i+1))
+	}
+	w.down()
+	w.later(0)
+	w.up()
+	w.later(reportWait * time.Second)
+	for i := range many {
+		id := "account" + strconv.Itoa(i)
+		if f := w.h.Facts(Name{w.key.DID(), id}, grid); f == nil || f.State != policy.AccountGood || f.Quota != 10*gb || f.Used != int64(i+1) || w.used(id) != int64(i+1) {
+			t.Fatalf("%s: %+v, %d used", id, f, w.used(id))
+		}
 	}
 }
