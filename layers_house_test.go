@@ -135,6 +135,8 @@ var libraries = map[string]library{
 	"github.com/klauspost/compress":          {[]string{"pure/chunk"}, "zstd"},
 	"github.com/klauspost/reedsolomon":       {[]string{"pure/erasure"}, "k of n"},
 	"lukechampine.com/blake3":                {[]string{"pure/proof"}, "Bao slices, which zeebo/blake3 has not"},
+	"github.com/ucan-wg/go-ucan":             {[]string{"pure/voucher"}, "the second reader of vouchers"},
+	"github.com/MetaMask/go-did-it":          {[]string{"pure/voucher"}, "did:key, for go-ucan"},
 	"github.com/tyler-smith/go-bip39":        {[]string{"pure/identity"}, "the words of the recovery phrase"},
 	"github.com/libp2p/go-libp2p":            {[]string{"edge/p2p"}, "connections to other agents"},
 	"github.com/libp2p/go-yamux/v5":          {[]string{"edge/p2p"}, "libp2p's muxer, for its windows"},
