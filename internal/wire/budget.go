@@ -9,7 +9,7 @@ import (
 
 // Limits of what is in hand at once (SPEC §7).
 const (
-	RequestsPartnerMax   = 64       // from one partner's machine, or one of our own
+	RequestsPartnerMax   = 64       // from one machine of a partner, a guest, or our own
 	RequestsOtherMax     = 8        // from another
 	RequestsHouseholdMax = 128      // from all machines of one household, which says itself how many it has
 	InboundSizeMax       = 64 << 20 // bytes of bodies, of all
@@ -35,7 +35,7 @@ type use struct {
 // take reserves one request of a caller with size bytes of body; free gives it back.
 func (b *budget) take(c Caller, size int64) error {
 	most := RequestsOtherMax
-	if c.Class&(Partner|Own) != 0 {
+	if c.Class&(Partner|Own|Guest) != 0 {
 		most = RequestsPartnerMax
 	}
 	b.mu.Lock()

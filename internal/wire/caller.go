@@ -23,6 +23,8 @@ const (
 	Own
 	// Bearer is an agent that a ticket has let in to pieces of the household that gave it.
 	Bearer
+	// Guest is an agent of a household without a pact, that a voucher of a partner's has let in.
+	Guest
 )
 
 // Caller is who sent a request.

@@ -76,11 +76,25 @@ func (r Rules) policyFor(ask core.Ask, facts Facts) Policy {
 	return nil
 }
 
+// ReasonLapsed is the denial to a guest whose voucher has ended.
+const ReasonLapsed = "your voucher has ended; show a newer one"
+
+// names tells whether a reference is to a voucher that was shown.
+func (v *Via) names(ref []byte) bool {
+	return slices.ContainsFunc(v.Refs, func(shown core.Score) bool { return string(shown[:]) == string(ref) })
+}
+
 // inBooks refuses what the books stand against.
 func inBooks(ask core.Ask, facts Facts) (Decision, bool) {
-	switch {
+	switch via := facts.Via; {
 	case facts.Ends != 0:
 		return Decision{Policy: "pact", Reason: "the pact ends on " + date(facts.Ends)}, true
+	case via == nil && ask.Why.Kind == core.WhyVoucher && !facts.Pact.IsZero():
+		return Decision{Policy: "voucher", Reason: "you need no voucher here, for you have a pact"}, true
+	case via != nil && via.Until <= facts.Now:
+		return Decision{Policy: "voucher", Reason: ReasonLapsed}, true
+	case via != nil && len(via.Refs) > 0 && (ask.Why.Kind != core.WhyVoucher || !via.names(ask.Why.Ref)):
+		return Decision{Policy: "voucher", Reason: "you are a guest here, and the ask does not name a voucher that you have shown"}, true
 	case ask.Why.Kind == core.WhyPact && !facts.Pact.IsZero() && string(ask.Why.Ref) != string(facts.Pact[:]):
 		return Decision{Policy: "pact", Reason: "the pact that the ask names is not ours"}, true
 	case facts.Overdue:

@@ -86,6 +86,8 @@ type Via struct {
 	Share int64 `json:"share"`
 	// Until is when the voucher ends, in Unix seconds.
 	Until int64 `json:"until"`
+	// Refs are the vouchers that the member has shown, one of which its ask must name.
+	Refs []core.Score `json:"refs,omitempty"`
 }
 
 // The states of an account.

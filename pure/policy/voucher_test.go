@@ -45,8 +45,16 @@ func TestVoucher(t *testing.T) {
 			Decision{Policy: "voucher", Reason: "0 B left for all members of your grid, of its 9 GB; 2 GB needed", Counter: most(0)},
 		},
 		"it has ended": {
-			func(_ *core.Ask, f *Facts) { f.Via.Until = f.Now - 1 },
-			Decision{Policy: "voucher", Reason: "the voucher ended on 2027-01-15"},
+			func(_ *core.Ask, f *Facts) { f.Via.Until = f.Now },
+			Decision{Policy: "voucher", Reason: ReasonLapsed},
+		},
+		"another than was shown": {
+			func(a *core.Ask, f *Facts) { a.Why.Ref, f.Via.Refs = make([]byte, core.ScoreSize), []core.Score{{1}, {2}} },
+			Decision{Policy: "voucher", Reason: "you are a guest here, and the ask does not name a voucher that you have shown"},
+		},
+		"the one that was shown": {
+			func(a *core.Ask, f *Facts) { a.Why.Ref, f.Via.Refs = make([]byte, core.ScoreSize), []core.Score{{1}, {}} },
+			Decision{Grant: true, Policy: "voucher", Reason: "carl of clubhouse; 2 GB left of its share of 6 GB after this, and 3 GB of the grid's 20 GB"},
 		},
 		"of another grid": {
 			func(_ *core.Ask, f *Facts) { f.Via.Name, f.Partner = "other", "clubhouse" },

@@ -98,7 +98,7 @@ func (b *Barter) dayOf(owner core.DID, a *account, ran int64) (dayRecord, error)
 
 // setAside sets pieces of an owner aside that it released; without a release it only tells how things stand.
 func (b *Barter) setAside(ctx context.Context, owner, agent core.DID, s *identity.Signed) (releaseAnswer, error) {
-	p, ok := b.c.Partners.Of(owner)
+	p, ok := b.owner(owner)
 	if !ok {
 		return releaseAnswer{}, fmt.Errorf("release of %s: %w", owner, core.ErrForbidden)
 	}
@@ -295,7 +295,7 @@ func (b *Barter) reclaimSome(owner core.DID, a *account) (more bool, err error) 
 		return false, err
 	}
 	days := int64(pact.AsideDays)
-	if p, ok := b.c.Partners.Of(owner); ok {
+	if p, ok := b.owner(owner); ok {
 		days = p.AsideDays
 	}
 	if day.alarmed(ran) {

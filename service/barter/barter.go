@@ -3,6 +3,7 @@ package barter
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/grange-grid/grange/core"
@@ -28,6 +29,36 @@ type Partner struct {
 	Leaving bool
 	// Agents are the machines that their newest charter lists.
 	Agents []core.DID
+	// Why is what our asks there cite; the zero Why is the pact. A household where a voucher lets us in has one,
+	// and is given nothing.
+	Why core.Why
+	// Via is on whose behalf a guest is let in; nil of all others.
+	Via *Via
+}
+
+// Via is the grid on whose pact a guest draws, by a voucher.
+type Via struct {
+	Grid core.DID
+	// Pact is the pact's id, Name what the grid is called here.
+	Pact core.Score
+	Name string
+	// Offered is what the pact gives the grid, and so all of its guests and itself together, Share the most that this
+	// guest may have of it, in bytes.
+	Offered, Share int64
+	// Until is when the voucher ends, in Unix seconds: from then on nothing is granted or renewed.
+	Until int64
+	// Chain are the issuers of the voucher, from the grid's machine on.
+	Chain []core.DID
+	// Refs name the vouchers that an ask may cite.
+	Refs []core.Score
+}
+
+// why is what an ask of the household's cites.
+func (p Partner) why() core.Why {
+	if p.Why.Kind != "" {
+		return p.Why
+	}
+	return core.Why{Kind: core.WhyPact, Ref: p.Pact[:]}
 }
 
 // leaseSeconds is how long a lease of the pact runs.
@@ -44,10 +75,28 @@ func (p Partner) leaseMost(now int64) int64 {
 // Partners tells who our partners are; federation knows. Our own household is among them, with all its
 // machines. Its methods are called at once.
 type Partners interface {
-	// All returns every partner, in a stable order.
+	// All returns every partner, in a stable order, those among them where only a voucher lets us in.
 	All() []Partner
 	// Of returns one partner.
 	Of(grid core.DID) (Partner, bool)
+	// Guests returns the households that a voucher has let in here, whether it still counts or not; who is a guest may be among All too.
+	Guests() []Partner
+	// Guest returns one of them.
+	Guest(grid core.DID) (Partner, bool)
+}
+
+// owner returns a household as one whose pieces may lie here: a partner, or a guest.
+func (b *Barter) owner(grid core.DID) (Partner, bool) {
+	if p, ok := b.c.Partners.Of(grid); ok && p.Why.Kind == "" {
+		return p, true
+	}
+	return b.c.Partners.Guest(grid)
+}
+
+// owners returns all of them.
+func (b *Barter) owners() []Partner {
+	out := slices.DeleteFunc(b.c.Partners.All(), func(p Partner) bool { return p.Why.Kind != "" })
+	return append(out, b.c.Partners.Guests()...)
 }
 
 // Wire calls a partner's machine; *wire.Client is one, but for Fresh's context.

@@ -129,7 +129,7 @@ func (b *Barter) senderOf(r *seed.Reader) (p Partner, agent core.DID, err error)
 	if h.Holder != b.c.Key.DID() {
 		return p, agent, fmt.Errorf("%w: %w", errOtherHolder, core.ErrInvalid)
 	}
-	p, ok := b.c.Partners.Of(h.Owner)
+	p, ok := b.owner(h.Owner)
 	switch {
 	case !ok || b.isHome(p): // what is kept for our own is kept without an end
 		return p, agent, fmt.Errorf("it is of a household that is no partner: %w", core.ErrForbidden)

@@ -176,7 +176,7 @@ func TestRulesInForce(t *testing.T) {
 	if err != nil || len(all) != 5 {
 		t.Fatalf("%d decisions, %v", len(all), err)
 	}
-	for i, want := range []string{"pact open\nnone deny\n", "", "", "", "pact open\nnone deny\n"} {
+	for i, want := range []string{openRules().String(), "", "", "", openRules().String()} {
 		if want == "" {
 			want = "pact from \"home 0\" deny reason=\"not today\"\npact even\n"
 		}

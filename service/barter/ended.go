@@ -15,7 +15,7 @@ func (b *Barter) expireEnded(ctx context.Context) error {
 		return nil
 	}
 	now := b.c.Clock.Now().Unix()
-	for _, p := range b.c.Partners.All() {
+	for _, p := range b.owners() {
 		if p.Ends == 0 || p.Ends >= now {
 			continue
 		}

@@ -125,5 +125,8 @@ func (b *Barter) nameOf(grid core.DID) string {
 	if p, ok := b.c.Partners.Of(grid); ok {
 		return p.Name
 	}
+	if p, ok := b.c.Partners.Guest(grid); ok {
+		return p.Name
+	}
 	return grid.String()
 }

@@ -35,6 +35,7 @@ type account struct {
 
 	// Guarded by Barter.mu; used is changed only by who holds commit besides.
 	used   usedRecord
+	via    core.DID // the grid on whose behalf the household is a guest; zero of all others
 	grants map[[grantIDSize]byte]*grant
 }
 
@@ -91,7 +92,7 @@ func (b *Barter) account(owner core.DID) *account {
 // ask answers an ask for storage by capacity, then by policy, and opens a grant. Each
 // decision is written down. A denial is a *core.Denial.
 func (b *Barter) ask(owner, agent core.DID, ask core.Ask) (grantAnswer, error) {
-	p, ok := b.c.Partners.Of(owner)
+	p, ok := b.owner(owner)
 	if !ok {
 		return grantAnswer{}, fmt.Errorf("ask of %s: %w", owner, core.ErrForbidden)
 	}
@@ -114,10 +115,12 @@ func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (g
 	}
 	ask = clipped(ask)
 	now := b.c.Clock.Now()
-	asks, others := b.asks(now.Unix()), b.c.Partners.All()
+	asks, others := b.asks(now.Unix()), b.owners()
 
 	b.mu.Lock()
 	b.endIdle(now)
+	b.attribute(others...)
+	b.attribute(p)
 	facts := b.facts(p, free, total, landed)
 	facts.Others, facts.Overdue = b.others(p, others, asks), overdue
 	if ask.Resource != core.Storage {

@@ -266,7 +266,7 @@ func (l *lane) askOnce(ctx context.Context, amount int64) error {
 	err := l.persist(ctx, func() error {
 		return l.b.c.Wire.Call(late, l.agent, "POST", "/ask", core.Ask{
 			Resource: core.Storage, Amount: amount, Seconds: l.partner.leaseSeconds(), Quality: core.Normal,
-			Why: core.Why{Kind: core.WhyPact, Ref: l.partner.Pact[:]},
+			Why: l.partner.why(),
 		}, &out)
 	})
 	if err != nil {

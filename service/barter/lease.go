@@ -12,6 +12,7 @@ import (
 	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/pact"
+	"github.com/grange-grid/grange/pure/policy"
 )
 
 // Limits of the leases that are kept for a household: their bytes are not counted as
@@ -51,7 +52,7 @@ type leasing struct {
 // lease promises to keep those of the pieces that are here, for the seconds asked for
 // or as long as the pact allows, and tells which are not. in was checked.
 func (b *Barter) lease(ctx context.Context, owner, agent core.DID, in leaseRequest) (leaseAnswer, error) {
-	p, ok := b.c.Partners.Of(owner)
+	p, ok := b.owner(owner)
 	if !ok {
 		return leaseAnswer{}, fmt.Errorf("lease for %s: %w", owner, core.ErrForbidden)
 	}
@@ -67,6 +68,9 @@ func (b *Barter) lease(ctx context.Context, owner, agent core.DID, in leaseReque
 	most := p.leaseMost(now)
 	if most == 0 {
 		return leaseAnswer{}, &core.Denial{Reason: "the pact has ended"}
+	}
+	if p.Via.over(now) {
+		return leaseAnswer{}, &core.Denial{Reason: policy.ReasonLapsed}
 	}
 	l := &leasing{
 		owner: owner, agent: agent, agents: p.Agents, lines: b.heldLines(owner), asked: in.ID,

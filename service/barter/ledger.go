@@ -12,6 +12,8 @@ type Ledger struct {
 	Grid core.DID
 	Name string
 	Pact core.Score
+	// Via is on whose behalf they are a guest here, and by which chain; nil where there is a pact.
+	Via *Via
 	// Gives is what they promised us, Given what we promised them, in bytes.
 	Gives, Given int64
 	// Used is what their pieces here come to, of which Aside is set aside, Pieces how many they are.
@@ -58,10 +60,17 @@ const ledgerDecisions = 100
 // Ledger returns the books on one partner. Used and Placed are kept as they change: asking costs
 // nothing by the number of pieces, but for those that are to be given back. Errors: core.ErrNotExist if there is no such partner.
 func (b *Barter) Ledger(grid core.DID) (Ledger, error) {
-	p, ok := b.c.Partners.Of(grid)
-	if !ok {
+	there, placing := b.c.Partners.Of(grid)
+	p, keeping := b.owner(grid)
+	switch {
+	case !keeping && !placing:
 		return Ledger{}, fmt.Errorf("ledger of %s: %w", grid, core.ErrNotExist)
+	case !placing:
+		there = Partner{Grid: grid, Pact: p.Pact}
+	case !keeping:
+		p = Partner{Grid: grid, Name: there.Name, Pact: there.Pact}
 	}
+	owners := b.owners()
 	b.mu.Lock()
 	landed := b.landed
 	b.mu.Unlock()
@@ -71,21 +80,22 @@ func (b *Barter) Ledger(grid core.DID) (Ledger, error) {
 	}
 	b.mu.Lock()
 	b.endIdle(b.c.Clock.Now())
+	b.attribute(owners...)
 	facts := b.facts(p, free, total, landed)
 	used, placed := b.account(grid).used, b.out[grid]
 	b.mu.Unlock()
 	out := Ledger{
-		Grid: grid, Name: p.Name, Pact: p.Pact, Gives: p.Gives, Given: p.Given,
-		Used: used.Bytes, Aside: used.Aside, Pieces: used.Pieces, Room: max(0, min(facts.Room, p.Given-facts.Used)),
+		Grid: grid, Name: p.Name, Pact: p.Pact, Gives: there.Gives, Given: p.Given, Via: p.Via,
+		Used: used.Bytes, Aside: used.Aside, Pieces: used.Pieces, Room: max(0, min(facts.Room, facts.Offered-facts.Used)),
 		Placed: placed.Bytes, PlacedPieces: placed.Pieces,
 	}
 	if out.Gave, err = b.ledgerLines(asHolder, p, true); err != nil {
 		return Ledger{}, err
 	}
-	if out.Had, err = b.ledgerLines(asOwner, p, false); err != nil {
+	if out.Had, err = b.ledgerLines(asOwner, there, false); err != nil {
 		return Ledger{}, err
 	}
-	if out.Returns, err = b.returns(p); err != nil {
+	if out.Returns, err = b.returns(there); err != nil {
 		return Ledger{}, err
 	}
 	out.Decisions, err = b.Decisions(grid, ledgerDecisions)

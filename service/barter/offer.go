@@ -101,7 +101,7 @@ func (b *Barter) facts(p Partner, free, total, landed int64) policy.Facts {
 	if b.isHome(p) {
 		offered = pact.AmountMax // the room alone bounds it
 	}
-	return policy.Facts{
+	out := policy.Facts{
 		Now:     b.c.Clock.Now().Unix(),
 		Grid:    p.Grid,
 		Home:    b.isHome(p),
@@ -109,21 +109,22 @@ func (b *Barter) facts(p Partner, free, total, landed int64) policy.Facts {
 		Ends:    p.Ends,
 		Room:    max(0, min(b.offer-used, free-Reserve(total)-promised)),
 		Offered: offered,
-		Used:    mine.used.Bytes + mine.granted(),
+		Used:    mine.taken() + b.guestsOf(p.Grid),
 		Partner: p.Name,
 		Total:   b.offer,
 	}
+	b.factsVia(p.Via, &out)
+	return out
 }
 
 // others gathers what a policy may know of the partners beside one. The caller holds b.mu.
 func (b *Barter) others(p Partner, all []Partner, asks map[core.DID]bool) []policy.Other {
 	var out []policy.Other
 	for _, o := range all {
-		if o.Grid == p.Grid || len(b.away(o)) == 0 {
+		if o.Grid == p.Grid || len(b.away(o)) == 0 || o.Via != nil { // what a guest has is its grid's
 			continue
 		}
-		theirs := b.account(o.Grid)
-		out = append(out, policy.Other{Offered: b.given(o), Used: theirs.used.Bytes + theirs.granted(), Asks: asks[o.Grid]})
+		out = append(out, policy.Other{Offered: b.given(o), Used: b.account(o.Grid).taken() + b.guestsOf(o.Grid), Asks: asks[o.Grid]})
 	}
 	return out
 }

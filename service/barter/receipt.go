@@ -254,7 +254,7 @@ func (b *Barter) adoptReceipt(p Partner, agent core.DID, s identity.Signed) erro
 
 // takeReceipt takes the receipt of a partner's machine for what it has had of this one.
 func (b *Barter) takeReceipt(owner, agent core.DID, s identity.Signed) (receiptAnswer, error) {
-	p, ok := b.c.Partners.Of(owner)
+	p, ok := b.owner(owner)
 	if !ok {
 		return receiptAnswer{}, fmt.Errorf("receipt of %s: %w", owner, core.ErrForbidden)
 	}

@@ -53,7 +53,7 @@ type seeded struct {
 func (b *Barter) Seed(disk Carried, waiting map[core.DID]int64) (*Seeding, error) {
 	s := &Seeding{b: b, disk: disk, lanes: map[core.DID]*seedLane{}, turn: int(randomBelow(1 << 16)), given: map[string]map[core.DID][]int{}}
 	for _, p := range b.c.Partners.All() {
-		if len(p.Agents) > 0 && !p.Leaving && !b.isHome(p) {
+		if len(p.Agents) > 0 && !p.Leaving && !b.isHome(p) && p.Why.Kind == "" {
 			s.lanes[p.Grid] = &seedLane{partner: p, agent: b.likely(p.Agents), room: p.Gives - b.Placed(p.Grid) - waiting[p.Grid]}
 		}
 	}

@@ -115,7 +115,7 @@ type proveAnswer struct {
 // Routes returns barter's piece of the peer protocol.
 func (b *Barter) Routes() []wire.Route {
 	const (
-		owner = wire.Partner | wire.Own
+		owner = wire.Partner | wire.Own | wire.Guest
 		own   = owner | wire.Admitted
 	)
 	return []wire.Route{
@@ -124,7 +124,7 @@ func (b *Barter) Routes() []wire.Route {
 		{Method: "GET", Path: "/pieces/{score}", Who: own | wire.Bearer, Handler: http.HandlerFunc(b.handleGet)},
 		{Method: "POST", Path: "/leases", Who: owner, Limit: leaseLimit, Handler: wire.Handle(b.handleLease)},
 		{Method: "POST", Path: "/release", Who: owner, Limit: releaseLimit, Handler: wire.Handle(b.handleRelease)},
-		{Method: "POST", Path: "/receipt", Who: wire.Partner, Limit: receiptLimit, Handler: wire.Handle(b.handleReceipt)},
+		{Method: "POST", Path: "/receipt", Who: wire.Partner | wire.Guest, Limit: receiptLimit, Handler: wire.Handle(b.handleReceipt)},
 		{Method: "GET", Path: "/leases", Who: own, Handler: http.HandlerFunc(b.handleLeases)},
 		{Method: "POST", Path: "/prove", Who: owner, Limit: proveLimit, Handler: wire.Handle(b.handleProve)},
 	}

@@ -105,7 +105,9 @@ type home struct {
 	without  map[core.DID]bool // households that are no partners
 	agents   []core.DID        // instead of the one machine, in the eyes of the others
 	freshes  int
-	ends     int64 // when all its pacts end, after notice
+	ends     int64                 // when all its pacts end, after notice
+	vias     map[core.DID]*Via     // by guest's household, on whose behalf
+	whys     map[core.DID]core.Why // by household where it is a guest
 }
 
 func (h *home) agent() core.DID { return h.key.DID() }
@@ -116,6 +118,7 @@ func (h *home) start() {
 	h.disk = sim.NewDisk(0)
 	h.books, h.blobs = h.disk.Books(), h.disk.Blobs()
 	h.given, h.override, h.without = 10_000_000_000, map[string]http.Handler{}, map[core.DID]bool{}
+	h.vias, h.whys = map[core.DID]*Via{}, map[core.DID]core.Why{}
 	h.peers = h.w.net.Join(h.agent())
 	h.client = wire.NewClient(dialer{h.peers}, h.w.clock, func(to core.DID) []string {
 		for _, o := range h.w.homes {
@@ -154,14 +157,14 @@ func (d dialer) Dial(ctx context.Context, to core.DID, addrs []string) (core.Con
 // table is as package grange composes it.
 func table() policy.Table {
 	return policy.Table{
-		Whys:      map[core.WhyKind]string{core.WhyPact: "Partners", core.WhyNone: "Those who give no reason"},
+		Whys:      map[core.WhyKind]string{core.WhyPact: "Partners", core.WhyVoucher: "Members", core.WhyNone: "Those who give no reason"},
 		Policies:  map[string]func(*policy.Options) policy.Policy{"open": policy.Open, "even": policy.Even, "deny": policy.Deny},
 		Resources: map[core.Resource]string{core.Storage: ""},
 	}
 }
 
 func openRules() policy.Rules {
-	rules, err := table().Parse("pact open\nnone deny")
+	rules, err := table().Parse("pact open\nvoucher open\nnone deny")
 	if err != nil {
 		panic(err) // it is a constant
 	}
@@ -263,6 +266,8 @@ func (h *home) Classify(_ context.Context, agent core.DID) (wire.Caller, error) 
 			return wire.Caller{}, &wire.Error{Code: wire.CodeRevoked, Message: "gone"}
 		case o.grid == h.grid:
 			return wire.Caller{Grid: o.grid, Class: wire.Own}, nil
+		case h.viaOf(o.grid) != nil:
+			return wire.Caller{Grid: o.grid, Class: wire.Guest}, nil
 		default:
 			return wire.Caller{Grid: o.grid, Class: wire.Partner}, nil
 		}
@@ -296,6 +301,9 @@ func (h *home) Of(grid core.DID) (Partner, bool) {
 	h.mu.Unlock()
 	if grid == h.grid {
 		return h.own()
+	}
+	if p, ok := h.errand(grid); ok {
+		return p, true
 	}
 	for i, o := range h.w.homes {
 		if o.grid != grid || o == h || without {
