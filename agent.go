@@ -100,6 +100,7 @@ func assemble(c Config, store store) (*Agent, error) {
 	fc := machine.federation(c, store, a.network)
 	fc.Needed = a.needed
 	fc.Told = a.told
+	fc.Keeps = func(grid core.DID) bool { return a.barter.Keeps(grid) }
 	a.federation, err = federation.New(fc)
 	if errors.Is(err, core.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w: %w", c.Dir, ErrNoHousehold, err)
@@ -112,7 +113,7 @@ func assemble(c Config, store store) (*Agent, error) {
 			return true
 		}
 		_, ok := a.federation.ByAgent(agent)
-		return ok || a.federation.IsOurs(agent)
+		return ok || a.federation.IsOurs(agent) || a.federation.IsGuest(agent)
 	}
 	a.network.saw = func(agent core.DID) {
 		a.federation.Saw(agent)

@@ -1,14 +1,21 @@
 package grange
 
 import (
+	"context"
 	"slices"
 
 	"github.com/grange-grid/grange/internal/wire"
+	"github.com/grange-grid/grange/service/federation"
 )
 
 // Routes returns everything that a partner's machine can ask of this one.
 func (a *Agent) Routes() []wire.Route {
 	return slices.Concat(a.federation.Routes(), a.barter.Routes())
+}
+
+// UseVoucher shows a voucher, as what hands them out does.
+func (a *Agent) UseVoucher(ctx context.Context, home federation.AgentAddrs, chain []byte) (federation.Errand, error) {
+	return a.federation.UseVoucher(ctx, home, chain)
 }
 
 // Store and Disks are what takes the place of a machine's disk.

@@ -2,11 +2,13 @@ package grange
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/edge/files"
 	"github.com/grange-grid/grange/pure/manifest"
+	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/service/barter"
 	"github.com/grange-grid/grange/service/federation"
 	"github.com/grange-grid/grange/service/vault"
@@ -22,6 +24,9 @@ func (p partners) All() []barter.Partner {
 	for _, partner := range p.f.Partners() {
 		out = append(out, partnerOf(partner))
 	}
+	for _, e := range p.f.Errands() {
+		out = append(out, errandOf(e))
+	}
 	return append(out, p.home())
 }
 
@@ -36,15 +41,25 @@ func (p partners) Of(grid core.DID) (barter.Partner, bool) {
 	if grid == p.f.Self().Grid {
 		return p.home(), true
 	}
-	partner, ok := p.f.Partner(grid)
-	return partnerOf(partner), ok
+	if partner, ok := p.f.Partner(grid); ok {
+		return partnerOf(partner), true
+	}
+	e, ok := p.f.Errand(grid)
+	return errandOf(e), ok
 }
 
-// Guests is empty as long as federation lets nobody in by a voucher.
-func (partners) Guests() []barter.Partner { return nil }
+func (p partners) Guests() []barter.Partner {
+	var out []barter.Partner
+	for _, g := range p.f.Guests() {
+		out = append(out, guestOf(g))
+	}
+	return out
+}
 
-// Guest knows nobody.
-func (partners) Guest(core.DID) (barter.Partner, bool) { return barter.Partner{}, false }
+func (p partners) Guest(grid core.DID) (barter.Partner, bool) {
+	g, ok := p.f.Guest(grid)
+	return guestOf(g), ok
+}
 
 func partnerOf(p federation.Partner) barter.Partner {
 	out := barter.Partner{
@@ -57,6 +72,25 @@ func partnerOf(p federation.Partner) barter.Partner {
 	return out
 }
 
+// guestOf is a guest as barter sees it: the terms are those of the pact on which it draws.
+func guestOf(g federation.Guest) barter.Partner {
+	return barter.Partner{
+		Grid: g.Grid, Name: g.Name + " of " + g.Via.Name, Pact: pact.Home(g.Via.Grid), Given: g.Share, Agents: g.Agents,
+		LeaseDays: int64(g.Via.Terms.LeaseDays), AsideDays: int64(g.Via.Terms.AsideDays), Ends: g.Via.Ends, Leaving: g.Via.Leaving(),
+		Via: &barter.Via{
+			Grid: g.Via.Grid, Pact: g.Via.Pact, Name: g.Via.Name, Offered: g.Via.Given[core.Storage], Share: g.Share, Until: g.Until, Chain: g.Chain, Refs: g.Refs,
+		},
+	}
+}
+
+// errandOf is a household where a voucher lets us in.
+func errandOf(e federation.Errand) barter.Partner {
+	return barter.Partner{
+		Grid: e.Grid, Name: e.Name, Pact: pact.Home(e.Subject), Gives: e.Amount, Agents: e.Agents, LeaseDays: e.LeaseDays, AsideDays: e.AsideDays,
+		Ends: e.Ends, Leaving: e.Leaving, Why: core.Why{Kind: core.WhyVoucher, Ref: e.Ref[:]},
+	}
+}
+
 // heedful is the network as barter sees it: what a partner says of our own
 // household's newer charter is looked at by federation, and believed only with the evidence.
 type heedful struct {
@@ -64,7 +98,13 @@ type heedful struct {
 	f *federation.Federation
 }
 
-func (h heedful) heed(ctx context.Context, err error) error {
+// at makes a call. Where we are let in by a voucher, that has been shown before; and once more if it seems to be forgotten.
+func (h heedful) at(ctx context.Context, to core.DID, call func() error) error {
+	h.f.Enter(ctx, to, false)
+	err := call()
+	if errors.Is(err, core.ErrForbidden) && h.f.Enter(ctx, to, true) {
+		err = call()
+	}
 	if err == nil {
 		return nil
 	}
@@ -72,20 +112,23 @@ func (h heedful) heed(ctx context.Context, err error) error {
 }
 
 func (h heedful) Call(ctx context.Context, to core.DID, method, path string, in, out any) error {
-	return h.heed(ctx, h.network.Call(ctx, to, method, path, in, out))
+	return h.at(ctx, to, func() error { return h.network.Call(ctx, to, method, path, in, out) })
 }
 
 func (h heedful) CallLimit(ctx context.Context, to core.DID, method, path string, in, out any, limit int64) error {
-	return h.heed(ctx, h.network.CallLimit(ctx, to, method, path, in, out, limit))
+	return h.at(ctx, to, func() error { return h.network.CallLimit(ctx, to, method, path, in, out, limit) })
 }
 
 func (h heedful) Send(ctx context.Context, to core.DID, path string, body []byte) error {
-	return h.heed(ctx, h.network.Send(ctx, to, path, body))
+	return h.at(ctx, to, func() error { return h.network.Send(ctx, to, path, body) })
 }
 
-func (h heedful) Fetch(ctx context.Context, to core.DID, path string, buf []byte, limit int64) ([]byte, error) {
-	data, err := h.network.Fetch(ctx, to, path, buf, limit)
-	return data, h.heed(ctx, err)
+func (h heedful) Fetch(ctx context.Context, to core.DID, path string, buf []byte, limit int64) (data []byte, err error) {
+	err = h.at(ctx, to, func() error {
+		data, err = h.network.Fetch(ctx, to, path, buf, limit)
+		return err
+	})
+	return data, err
 }
 
 // placer is barter as the vault sees it.

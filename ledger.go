@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/grange-grid/grange/core"
@@ -16,6 +17,8 @@ import (
 type Ledger struct {
 	Partner DID    `json:"partner"`
 	Name    string `json:"name"`
+	// Via is on whose behalf a guest's bytes are here; nil where there is a pact.
+	Via *LedgerVia `json:"via,omitempty"`
 	// Gives is what they promised us, Has what of it our pieces use; Given what we promised
 	// them, Keeps what of it theirs use here, and Aside what of that is released and set aside; in
 	// bytes.
@@ -34,6 +37,20 @@ type Ledger struct {
 	Had  []LedgerLine `json:"had"`
 	// Decisions are the newest on what they asked for, the newest first.
 	Decisions []Decision `json:"decisions"`
+}
+
+// LedgerVia is the grid whose pact a guest draws on.
+type LedgerVia struct {
+	Grid DID    `json:"grid"`
+	Name string `json:"name"`
+	Pact string `json:"pact"`
+	// Chain are the machines that issued its voucher, from the grid's on; none when it has ended.
+	Chain []DID `json:"chain"`
+	// Offered is what the pact gives the grid and all of its guests, Share the most that this guest may have of it, in bytes.
+	Offered int64 `json:"offered"`
+	Share   int64 `json:"share"`
+	// Until is when the voucher ends.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // LedgerLine is what one machine has had of another.
@@ -93,7 +110,7 @@ type Replay struct {
 // Errors: fs.ErrNotExist.
 func (a *Agent) Ledgers(_ context.Context, who string) ([]Ledger, error) {
 	out := []Ledger{}
-	for _, p := range a.federation.Partners() {
+	for _, p := range a.counterparts() {
 		if who != "" && who != p.Name && who != p.Grid.String() {
 			continue
 		}
@@ -107,6 +124,18 @@ func (a *Agent) Ledgers(_ context.Context, who string) ([]Ledger, error) {
 		return nil, fmt.Errorf("partner %q: %w", who, fs.ErrNotExist)
 	}
 	return out, nil
+}
+
+// counterparts are the partners, by name, then those with whom there is no pact but a voucher, on either side.
+func (a *Agent) counterparts() (out []barter.Partner) {
+	p := partners{a.federation}
+	home := a.federation.Self().Grid
+	for _, c := range slices.Concat(p.All(), p.Guests()) {
+		if c.Grid != home && !slices.ContainsFunc(out, func(o barter.Partner) bool { return o.Grid == c.Grid }) {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // Decision returns one answer to what a partner has asked for, and replays it. Errors: fs.ErrNotExist.
@@ -135,6 +164,12 @@ func (a *Agent) ledgerOf(l barter.Ledger) Ledger {
 	out := Ledger{
 		Partner: l.Grid, Name: l.Name, Gives: l.Gives, Has: l.Placed, Given: l.Given, Keeps: l.Used, Aside: l.Aside, Returns: l.Returns, More: l.Room,
 		Gave: linesOf(l.Gave), Had: linesOf(l.Had), Decisions: []Decision{},
+	}
+	if v := l.Via; v != nil {
+		out.Via = &LedgerVia{Grid: v.Grid, Name: v.Name, Pact: v.Pact.String(), Chain: append([]DID{}, v.Chain...), Offered: v.Offered, Share: v.Share}
+		if v.Until > 0 {
+			out.Via.Until = time.Unix(v.Until, 0)
+		}
 	}
 	for _, d := range l.Decisions {
 		out.Decisions = append(out.Decisions, a.decisionOf(d))

@@ -80,6 +80,8 @@ type routeRow struct {
 	stranger, partner, other, admitted string
 	// own is another machine of the household that is asked; empty is unknown.
 	own string
+	// guest says that guests may call: one who has nothing here gets what another partner does.
+	guest bool
 	// bearer is one who has a ticket of bo's household; empty is what a stranger gets.
 	bearer string
 	// bo and cleo look into what the partner and the other one got.
@@ -122,6 +124,12 @@ func routeTable() []routeRow {
 			stranger: ok, partner: invalid, other: invalid, admitted: invalid,
 		},
 		{
+			method: "POST", path: "/credential", limit: 64 << 10,
+			body:     func(*kept) any { return fields{} },
+			own:      invalid,
+			stranger: invalid, partner: invalid, other: invalid, admitted: invalid,
+		},
+		{
 			method: "POST", path: "/greet", limit: 1 << 20,
 			body: func(k *kept) any {
 				return fields{"charters": k.charter, "addrs": []string{}, "name": "bo", "heads": []fields{}}
@@ -141,12 +149,14 @@ func routeTable() []routeRow {
 		},
 		{
 			method: "POST", path: "/charter", limit: 1 << 20,
+			guest:    true,
 			body:     func(k *kept) any { return fields{"charters": k.charter} },
 			own:      invalid,
 			stranger: unknown, partner: ok, other: invalid, admitted: ok,
 		},
 		{
 			method: "PUT", path: "/state/{score}", limit: 64 << 10,
+			guest:    true,
 			body:     func(*kept) any { return page },
 			query:    func(*kept) string { return core.ScoreOf(page).String() },
 			own:      "201",
@@ -154,6 +164,7 @@ func routeTable() []routeRow {
 		},
 		{
 			method: "GET", path: "/state/{score}",
+			guest:    true,
 			query:    func(k *kept) string { return k.page.String() },
 			own:      notFound,
 			stranger: unknown, partner: ok, other: notFound, admitted: ok,
@@ -165,6 +176,7 @@ func routeTable() []routeRow {
 		},
 		{
 			method: "POST", path: "/head", limit: 4 << 20,
+			guest: true,
 			body: func(k *kept) any {
 				return fields{"head": k.heads.Heads[0].Head, "base": 0, "add": k.heads.Heads[0].Pages, "drop": []core.Score{}}
 			},
@@ -173,6 +185,7 @@ func routeTable() []routeRow {
 		},
 		{
 			method: "GET", path: "/heads",
+			guest:    true,
 			own:      ok,
 			stranger: unknown, partner: ok, other: ok, admitted: ok,
 			bo: func(t tester, a answer) {
@@ -191,12 +204,14 @@ func routeTable() []routeRow {
 		},
 		{
 			method: "POST", path: "/ask", limit: 16 << 10,
+			guest:    true,
 			body:     func(k *kept) any { return k.ask() },
 			own:      "403 " + wire.CodeRefused,
 			stranger: unknown, partner: ok, other: "403 " + wire.CodeRefused, admitted: unknown,
 		},
 		{
 			method: "PUT", path: "/pieces/{score}", limit: 1 << 20,
+			guest:    true,
 			body:     func(*kept) any { return spare },
 			query:    func(k *kept) string { return core.ScoreOf(spare).String() + k.under() },
 			own:      notFound,
@@ -204,6 +219,7 @@ func routeTable() []routeRow {
 		},
 		{
 			method: "POST", path: "/leases", limit: 1 << 20,
+			guest: true,
 			body: func(k *kept) any {
 				return fields{"pieces": []fields{{"score": k.piece, "size": 0}}, "seconds": 1000}
 			},
@@ -222,6 +238,7 @@ func routeTable() []routeRow {
 		},
 		{ // cleo's release is by another than the caller, and so is bo's of a machine that is not bo's
 			method: "POST", path: "/release", limit: 256 << 10,
+			guest:    true,
 			body:     func(k *kept) any { return fields{"release": k.release} },
 			own:      invalid,
 			stranger: unknown, partner: ok, other: invalid, admitted: unknown,
@@ -233,6 +250,7 @@ func routeTable() []routeRow {
 		},
 		{ // likewise
 			method: "POST", path: "/receipt", limit: 4 << 10,
+			guest:    true,
 			body:     func(k *kept) any { return fields{"receipt": k.receipt} },
 			stranger: unknown, partner: ok, other: invalid, admitted: unknown,
 			bo: func(t tester, a answer) {
@@ -243,6 +261,7 @@ func routeTable() []routeRow {
 		},
 		{
 			method: "GET", path: "/leases",
+			guest:    true,
 			own:      ok,
 			stranger: unknown, partner: ok, other: ok, admitted: ok,
 			bo: func(t tester, a answer) {
@@ -258,6 +277,7 @@ func routeTable() []routeRow {
 		},
 		{
 			method: "GET", path: "/pieces/{score}",
+			guest:    true,
 			query:    (*kept).score,
 			own:      notFound,
 			bearer:   ok,
@@ -270,6 +290,7 @@ func routeTable() []routeRow {
 		},
 		{
 			method: "POST", path: "/prove", limit: 64 << 10,
+			guest:    true,
 			body:     func(k *kept) any { return fields{"challenges": []fields{{"score": k.piece, "block": 0}}} },
 			own:      ok,
 			stranger: unknown, partner: ok, other: ok, admitted: unknown,

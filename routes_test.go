@@ -28,6 +28,7 @@ import (
 type peerWorld struct {
 	*world
 	anna, lost *machine // lost is bo's
+	friend     *machine // cleo's
 	to         target
 	bo, cleo   *raw
 	own        *raw         // anna's second machine
@@ -46,7 +47,7 @@ func newPeerWorld(w *world) *peerWorld {
 	bo.stop()
 	cleo.stop()
 	p := &peerWorld{
-		world: w, anna: anna, lost: bo, to: anna.target(), bo: w.raw("bo", bo.did), cleo: w.raw("cleo", cleo.did),
+		world: w, anna: anna, lost: bo, friend: cleo, to: anna.target(), bo: w.raw("bo", bo.did), cleo: w.raw("cleo", cleo.did),
 		own: w.raw("own", second.did), k: &kept{},
 	}
 	var err error
@@ -132,15 +133,21 @@ func TestRoutesByCaller(t *testing.T) {
 		t := w.t
 		p := newPeerWorld(w)
 		stranger, admitted := w.raw("stranger", identity.KeyOf([32]byte{8}).DID()), p.admit()
-		bearer := p.bear()
+		bearer, guest := p.bear(), p.guest()
 		table := routeTable()
 		checkTable(t, p.anna, table)
 		for _, row := range table {
+			fromGuest := row.stranger
+			if row.guest {
+				fromGuest = row.other
+			} else if row.path == "/ticket" { // for it is somebody here
+				fromGuest = invalid
+			}
 			for _, c := range []struct {
 				who  *raw
 				want string
 				look func(tester, answer)
-			}{{stranger, row.stranger, nil}, {bearer, cmp.Or(row.bearer, row.stranger), row.bo}, {p.cleo, row.other, row.cleo}, {p.own, cmp.Or(row.own, unknown), nil}, {admitted, row.admitted, row.bo}, {p.bo, row.partner, row.bo}} {
+			}{{stranger, row.stranger, nil}, {bearer, cmp.Or(row.bearer, row.stranger), row.bo}, {guest, fromGuest, row.cleo}, {p.cleo, row.other, row.cleo}, {p.own, cmp.Or(row.own, unknown), nil}, {admitted, row.admitted, row.bo}, {p.bo, row.partner, row.bo}} {
 				got := row.send(c.who, p.to, p.k)
 				if got.String() != c.want {
 					t.Errorf("%s %s by %s: %v (%s), want %s", row.method, row.path, c.who.name, got, got.err.Message, c.want)
@@ -169,13 +176,26 @@ func TestRoutesByCaller(t *testing.T) {
 
 var specRoute = regexp.MustCompile("(?m)^\\| `([A-Z]+) (/[^?` ]*)[^`]*` \\| ([a-z, ]+) \\|")
 
+// classNames is how SPEC writes who may call.
+func classNames(who wire.Class) string {
+	var names []string
+	for _, c := range []struct {
+		class wire.Class
+		name  string
+	}{{wire.Stranger, "stranger"}, {wire.Partner, "partner"}, {wire.Admitted, "admitted"}, {wire.Own, "own"}, {wire.Guest, "guest"}, {wire.Bearer, "bearer"}} {
+		if who&c.class != 0 {
+			names = append(names, c.name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
 // checkTable fails unless the table, the agent and SPEC have the same routes.
 func checkTable(t tester, m *machine, table []routeRow) {
 	t.Helper()
-	classes := map[wire.Class]string{wire.Stranger: "stranger", wire.Partner: "partner", wire.Partner | wire.Own: "partner, own", wire.Partner | wire.Admitted: "partner, admitted", wire.Partner | wire.Admitted | wire.Own: "partner, admitted, own", wire.Partner | wire.Admitted | wire.Own | wire.Bearer: "partner, admitted, own, bearer"}
 	var have, want, spec []string
 	for _, r := range m.Routes() {
-		have = append(have, fmt.Sprintf("%s %s, %s", r.Method, r.Path, classes[r.Who]))
+		have = append(have, fmt.Sprintf("%s %s, %s", r.Method, r.Path, classNames(r.Who)))
 		i := slices.IndexFunc(table, func(row routeRow) bool { return row.method == r.Method && row.path == r.Path })
 		if i >= 0 && table[i].limit != r.Limit {
 			t.Errorf("%s %s: the limit is %d, the table has %d", r.Method, r.Path, r.Limit, table[i].limit)
@@ -191,6 +211,9 @@ func checkTable(t tester, m *machine, table []routeRow) {
 		}
 		if row.stranger == unknown && row.own != "" {
 			who += ", own"
+		}
+		if row.guest {
+			who += ", guest"
 		}
 		if row.bearer != "" {
 			who += ", bearer"

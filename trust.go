@@ -225,8 +225,12 @@ func (a *Agent) nameOf(grid core.DID) string {
 	if grid == a.federation.Self().Grid {
 		return homeName
 	}
-	if p, ok := a.federation.Partner(grid); ok {
-		return p.Name
+	p := partners{a.federation}
+	if known, ok := p.Of(grid); ok {
+		return known.Name
+	}
+	if guest, ok := p.Guest(grid); ok {
+		return guest.Name
 	}
 	return grid.String()
 }

@@ -74,6 +74,9 @@ func (a *app) ledger(l grange.Ledger) {
 		text += fmt.Sprintf("; you could have %s more", amount(more))
 	}
 	a.say("%s.", text)
+	if l.Via != nil {
+		a.say("A guest: what you keep for %s counts for %s, to whom you give %s.", name, clean(l.Via.Name), amount(l.Via.Offered))
+	}
 	wide := max(len(name), len("you"))
 	a.say("  %-*s  %s  %s of %s", wide, name, shareBar(l.Has, l.Gives), amount(l.Has), amount(l.Gives))
 	a.say("  %-*s  %s  %s of %s", wide, "you", shareBar(l.Keeps, l.Given), amount(l.Keeps), amount(l.Given))

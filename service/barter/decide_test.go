@@ -169,8 +169,8 @@ func TestRulesInForce(t *testing.T) {
 		t.Errorf("%s, since %d", rules, since)
 	}
 	clock.Advance(time.Hour)
-	holder.setRules(t, "pact open\nnone deny") // as at first
-	holder.setRules(t, "pact open\nnone deny")
+	holder.setRules(t, openRules().String()) // as at first
+	holder.setRules(t, openRules().String())
 	ask(owner, 400, "")
 	all, err := holder.now().Newest(100)
 	if err != nil || len(all) != 5 {

@@ -101,13 +101,16 @@ func newestOf(list []opened) (opened, bool) {
 	return slices.MaxFunc(list, func(a, b opened) int { return charter.Compare(a.Charter, a.score, b.Charter, b.score) }), true
 }
 
-// householdOf returns our household or a partner's, nil of any other. The caller holds f.mu.
+// householdOf returns our household, a partner's or a guest's, nil of any other. The caller holds f.mu.
 func (f *Federation) householdOf(grid core.DID) *household {
 	if grid == f.self.Grid {
 		return &f.own
 	}
 	if p := f.partners[grid]; p != nil {
 		return &p.household
+	}
+	if g := f.guests[grid]; g != nil {
+		return &g.household
 	}
 	return nil
 }
@@ -131,6 +134,10 @@ func (f *Federation) learn(ctx context.Context, grid core.DID, given []identity.
 	defer f.records.give()
 	f.mu.Lock()
 	h := f.householdOf(grid)
+	if h == nil { // a guest that has just been forgotten
+		f.mu.Unlock()
+		return core.ErrForbidden
+	}
 	for _, o := range all {
 		if _, bad := h.chain.Add(o.signed); bad != nil {
 			err = errors.Join(err, bad)

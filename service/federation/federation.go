@@ -16,6 +16,7 @@ import (
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/pure/seal"
+	"github.com/grange-grid/grange/pure/voucher"
 )
 
 // Errors of invitations that callers branch on.
@@ -55,6 +56,11 @@ type Config struct {
 	// Needed tells whether another service needs a blob; such are not deleted
 	// here. Nil: none does.
 	Needed func(core.Score) bool
+	// Keeps tells whether anything of a household's is kept here: if not, it can be forgotten when
+	// its voucher has ended. Nil: of everybody's there is.
+	Keeps func(grid core.DID) bool
+	// Revoked returns the ids of links of vouchers that a grid has revoked; it is not changed. Nil: there are none.
+	Revoked func(grid core.DID) map[core.Score]bool
 	// Told is told of what became of the pact with a partner. It must not block. Nil: nobody listens.
 	Told func(partner core.DID, what PactNews)
 	// Log may be nil.
@@ -78,6 +84,12 @@ func (c Config) withDefaults() Config {
 	if c.Needed == nil {
 		c.Needed = func(core.Score) bool { return false }
 	}
+	if c.Keeps == nil {
+		c.Keeps = func(core.DID) bool { return true }
+	}
+	if c.Revoked == nil {
+		c.Revoked = func(core.DID) map[core.Score]bool { return nil }
+	}
 	if c.Told == nil {
 		c.Told = func(core.DID, PactNews) {}
 	}
@@ -93,6 +105,8 @@ type Federation struct {
 	c      Config
 	self   selfRecord
 	packer *chunk.Packer
+	// vouchers are those that were verified.
+	vouchers voucher.Cache
 	// lastHead is our newest head, as last opened.
 	lastHead atomic.Pointer[openedHead]
 
@@ -120,6 +134,9 @@ type Federation struct {
 	nonces     []nonce
 	admissions []admission
 	bearers    []admission
+	guests     map[core.DID]*guest
+	knocks     map[core.DID]knock
+	errands    map[core.DID]*errand
 	shelves    map[core.DID]*shelf // what partners keep here, by grid
 	lanes      map[core.DID]turn   // one push at a time to an agent
 	refs       refCache
@@ -200,6 +217,7 @@ func New(c Config) (*Federation, error) {
 		revocation: make(chan struct{}), dirty: make(chan struct{}, 1), brought: make(chan struct{}, 1), merged: make(chan struct{}, 1), news: make(chan struct{}),
 		partners: map[core.DID]*partner{}, siblings: map[core.DID]*sibling{}, seen: map[core.DID]seen{},
 		shelves: map[core.DID]*shelf{}, lanes: map[core.DID]turn{}, clocks: map[core.DID]heardClock{},
+		guests: map[core.DID]*guest{}, knocks: map[core.DID]knock{}, errands: map[core.DID]*errand{},
 	}
 	switch ok, err := get(c.Books, []byte(keySelf), &f.self, recordSizeMax); {
 	case err != nil:
@@ -241,6 +259,9 @@ func (f *Federation) load() error {
 		for _, a := range e.value.Agents {
 			f.c.Known.Learn(a.DID, a.Addrs)
 		}
+	}
+	if err := errors.Join(f.loadGuests(), f.loadErrands()); err != nil {
+		return err
 	}
 	for e, err := range scan[signedRecord](f.c.Books, []byte(keyCharter), len(core.DID{})+core.ScoreSize, signedSizeMax) {
 		if err != nil {

@@ -37,7 +37,7 @@ type admission struct {
 }
 
 // Classify tells who an agent is: another machine of ours, a partner's machine, one
-// that was admitted after a recovery, the bearer of a ticket, or a stranger. One that a newer charter of its household no
+// that was admitted after a recovery, the bearer of a ticket, a guest by a voucher, or a stranger. One that a newer charter of its household no
 // longer lists gets a *wire.Error with that charter. It is cheap, and asked anew
 // for every request.
 func (f *Federation) Classify(_ context.Context, agent core.DID) (wire.Caller, error) {
@@ -54,6 +54,12 @@ func (f *Federation) Classify(_ context.Context, agent core.DID) (wire.Caller, e
 	case left != nil:
 		return caller, revokedError(left)
 	default:
+		if g, lists := f.guestOf(agent); lists {
+			caller.Grid, caller.Class = g.grid, wire.Guest
+			return caller, nil
+		} else if g != nil {
+			return caller, revokedError(&g.household)
+		}
 		if i := f.admissionOf(agent, now); i >= 0 {
 			caller.Grid, caller.Class = f.admissions[i].grid, wire.Admitted
 		} else if a, ok := f.bearerOf(agent, now); ok {

@@ -65,6 +65,7 @@ var routes = []struct {
 	{"POST", "/accept", wire.CodeNotFound},
 	{"POST", "/recover", ""},
 	{"POST", "/ticket", ""},
+	{"POST", "/credential", wire.CodeInvalid},
 	{"POST", "/amend", wire.CodeUnknown},
 	{"POST", "/greet", wire.CodeUnknown},
 	{"POST", "/charter", wire.CodeUnknown},

@@ -20,6 +20,8 @@ const (
 	pagesMax     = 65_536
 	pageBytesMin = 64 << 20
 	pageShare    = 64
+	// guestPageBytes takes the place of pageBytesMin for guests, of whom there may be many.
+	guestPageBytes = 4 << 20
 	// asideFactor is how many times as many may be set aside.
 	asideFactor = 4
 	// sentTime is how long pages wait for the head that names them, after the last came.
@@ -81,8 +83,11 @@ func (f *Federation) pageBytesOf(grid core.DID) int64 {
 	if grid == f.self.Grid {
 		return stateSizeMax
 	}
-	p, _ := f.Partner(grid)
-	return pageBytesMin + p.Given[core.Storage]/pageShare
+	if p, ok := f.Partner(grid); ok {
+		return pageBytesMin + p.Given[core.Storage]/pageShare
+	}
+	g, _ := f.Guest(grid)
+	return guestPageBytes + g.Share/pageShare
 }
 
 // full says why a partner may not have another size bytes of pages, or aside pages, if so.

@@ -31,6 +31,8 @@ const (
 	keyRival    = "f/rival/"   // + grid + agent + head: signedRecord, evidence of two heads with one seq
 	keySibling  = "f/sibling/" // + agent: siblingRecord, where another machine of ours can be dialled
 	keyMerged   = "f/merged/"  // + agent: mergedRecord, the state of another machine of ours that is in ours
+	keyGuest    = "f/guest/"   // + grid: guestRecord, a household that a voucher has let in
+	keyErrand   = "f/errand/"  // + grid: errandRecord, a household where a voucher lets us in
 	keyState    = "state/"     // + a state record's key (SPEC §4)
 	keyPartner  = "state/p/"   // + grid: partnerRecord
 )

@@ -134,7 +134,7 @@ func (f *Federation) named(score core.Score, but []byte) (bool, error) {
 // sweep drops the pages that were sent and that no head named: all of them if
 // starting, because whoever sent them has to begin again; else those that have
 // waited for sentTime after the last one came. And those that were set aside long
-// enough ago.
+// enough ago. It forgets guests too.
 func (f *Federation) sweep(ctx context.Context, starting bool) error {
 	f.mu.Lock()
 	grids := make([]core.DID, 0, len(f.shelves))
@@ -147,7 +147,7 @@ func (f *Federation) sweep(ctx context.Context, starting bool) error {
 			return fmt.Errorf("drop pages of %s: %w", grid.Short(), err)
 		}
 	}
-	return nil
+	return f.forgetGuests(ctx)
 }
 
 func (f *Federation) sweepShelf(ctx context.Context, grid core.DID, starting bool) error {

@@ -259,15 +259,16 @@ func (f *Federation) Saw(agent core.DID) {
 	}
 }
 
-// machines returns a partner's machines, the one seen last first: the order in which to try them.
+// machines returns the machines of a partner, or of a household where a voucher lets us in, the one seen last first: the order in which to try them.
 func (f *Federation) machines(grid core.DID) []core.DID {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := f.partners[grid]
-	if p == nil {
-		return nil
+	var out []core.DID
+	if p := f.partners[grid]; p != nil {
+		out = p.agents()
+	} else if e := f.errands[grid]; e != nil {
+		out = e.agents()
 	}
-	out := p.agents()
 	slices.SortStableFunc(out, func(a, b core.DID) int { return cmp.Compare(f.seen[b].at, f.seen[a].at) })
 	return out
 }

@@ -40,7 +40,7 @@ type Saved struct {
 }
 
 // SaveHead makes a head of the state as it stands now, if our newest is none of it,
-// and brings it with its pages to all partners, and machines of ours, that do not have it. It returns
+// and brings it with its pages to all partners, households where a voucher lets us in, and machines of ours, that do not have it. It returns
 // when each has acknowledged or failed. Concurrent calls share heads and never cross.
 // Errors: core.ErrRevoked, those of the disk. A partner's are in Saved alone.
 func (f *Federation) SaveHead(ctx context.Context) (Saved, error) {
@@ -70,6 +70,9 @@ func (f *Federation) SaveHead(ctx context.Context) (Saved, error) {
 	}
 	for _, p := range f.Partners() {
 		push(p.Grid, f.PushHead)
+	}
+	for _, e := range f.Errands() {
+		push(e.Grid, f.PushHead)
 	}
 	if len(f.others()) > 0 {
 		push(f.self.Grid, f.pushOwn)
@@ -190,6 +193,10 @@ func (f *Federation) another(ctx context.Context, grid, agent core.DID, h charte
 		return w.base != 0, way{met: w.met}
 	case e != nil && (e.Code == wire.CodeUnknown || e.Code == wire.CodeInvalid) && !w.met:
 		// It may not have our newest charter, which the head cites.
+		if f.errandAt(agent) != nil {
+			w.met = true
+			return f.Enter(ctx, agent, true), w
+		}
 		_, bad := f.greet(ctx, grid, agent)
 		w.met = true
 		return bad == nil, w

@@ -41,7 +41,7 @@ func (f *Federation) Run(ctx context.Context) error {
 	group.Go(func() { f.keepMerging(ctx) })
 	group.Go(func() { f.keepSweeping(ctx) })
 	group.Go(func() { f.keepRunning(ctx) })
-	tended, tendedOwn := map[*partner]bool{}, map[*sibling]bool{}
+	tended, tendedOwn, tendedErrands := map[*partner]bool{}, map[*sibling]bool{}, map[core.DID]bool{}
 	for {
 		f.mu.Lock()
 		news := f.news
@@ -55,6 +55,12 @@ func (f *Federation) Run(ctx context.Context) error {
 			if !tendedOwn[s] {
 				tendedOwn[s] = true
 				group.Go(func() { f.tendOwn(ctx, s) })
+			}
+		}
+		for grid := range f.errands {
+			if !tendedErrands[grid] {
+				tendedErrands[grid] = true
+				group.Go(func() { f.tendErrand(ctx, grid) })
 			}
 		}
 		f.mu.Unlock()
@@ -285,7 +291,7 @@ func (f *Federation) keepSaving(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if len(f.Partners()) == 0 && len(f.others()) == 0 {
+		if len(f.Partners()) == 0 && len(f.others()) == 0 && len(f.Errands()) == 0 {
 			continue
 		}
 		if _, err := f.SaveHead(ctx); err != nil && ctx.Err() == nil {

@@ -122,6 +122,9 @@ func (f *Federation) asideSeconds(grid core.DID) int64 {
 	if p, ok := f.Partner(grid); ok {
 		return int64(p.Terms.AsideDays) * daySeconds
 	}
+	if g, ok := f.Guest(grid); ok {
+		return int64(g.Via.Terms.AsideDays) * daySeconds
+	}
 	return pact.AsideDays * daySeconds
 }
 

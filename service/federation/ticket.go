@@ -107,7 +107,7 @@ func (f *Federation) handleTicket(ctx context.Context, in ticketRequest) (ticket
 	return ticketAnswer{Until: a.expires}, nil
 }
 
-// lists tells whether an agent is one of a partner's, or of ours.
+// lists tells whether an agent is one of a partner's, a guest's, or of ours.
 func (f *Federation) lists(grid, agent core.DID) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -117,6 +117,9 @@ func (f *Federation) lists(grid, agent core.DID) bool {
 func (f *Federation) listsLocked(grid, agent core.DID) bool {
 	if grid == f.self.Grid {
 		return f.own.chain.Lists(agent)
+	}
+	if g := f.guests[grid]; g != nil && f.partners[grid] == nil {
+		return g.chain.Lists(agent)
 	}
 	p := f.partners[grid]
 	return p != nil && p.lists(agent)

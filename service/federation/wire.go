@@ -27,6 +27,8 @@ const (
 	headsLimit   = 8 << 20 // of the answer
 	amendLimit   = 16 << 10
 	ticketLimit  = 4 << 10
+	// credentialLimit is one charter's of a household of ten machines, and a chain's.
+	credentialLimit = 64 << 10
 )
 
 // How much of those charters may take, in bytes.
@@ -115,18 +117,20 @@ type heldHead struct {
 func (f *Federation) routes() []wire.Route {
 	const (
 		greeted = wire.Partner | wire.Own
-		own     = wire.Partner | wire.Admitted | wire.Own
+		bring   = greeted | wire.Guest
+		own     = bring | wire.Admitted
 	)
 	return []wire.Route{
 		{Method: "POST", Path: "/accept", Who: wire.Stranger, Limit: acceptLimit, Handler: wire.Handle(f.handleAccept)},
 		{Method: "POST", Path: "/recover", Who: wire.Stranger, Limit: recoverLimit, Handler: wire.Handle(f.handleRecover)},
 		{Method: "POST", Path: "/ticket", Who: wire.Stranger, Limit: ticketLimit, Handler: wire.Handle(f.handleTicket)},
+		{Method: "POST", Path: "/credential", Who: wire.Stranger, Limit: credentialLimit, Handler: wire.Handle(f.handleCredential)},
 		{Method: "POST", Path: "/greet", Who: greeted, Limit: greetLimit, Handler: wire.Handle(f.handleGreet)},
 		{Method: "POST", Path: "/amend", Who: wire.Partner, Limit: amendLimit, Handler: wire.Handle(f.handleAmend)},
 		{Method: "POST", Path: "/charter", Who: own, Limit: charterLimit, Handler: wire.Handle(f.handleCharter)},
-		{Method: "PUT", Path: "/state/{score}", Who: greeted, Limit: pageLimit, Handler: http.HandlerFunc(f.handlePutPage)},
+		{Method: "PUT", Path: "/state/{score}", Who: bring, Limit: pageLimit, Handler: http.HandlerFunc(f.handlePutPage)},
 		{Method: "GET", Path: "/state/{score}", Who: own, Handler: http.HandlerFunc(f.handleGetPage)},
-		{Method: "POST", Path: "/head", Who: greeted, Limit: headLimit, Handler: wire.Handle(f.handleHead)},
+		{Method: "POST", Path: "/head", Who: bring, Limit: headLimit, Handler: wire.Handle(f.handleHead)},
 		{Method: "GET", Path: "/heads", Who: own, Handler: wire.Handle(f.handleHeads)},
 	}
 }
@@ -234,11 +238,21 @@ func (f *Federation) takeCharters(ctx context.Context, grid core.DID, given []id
 		return err
 	}
 	f.mu.Lock()
-	newest := f.householdOf(grid).newest()
+	h := f.householdOf(grid)
+	if h == nil { // a guest that has just been forgotten
+		f.mu.Unlock()
+		return core.ErrForbidden
+	}
+	newest := h.newest()
 	f.mu.Unlock()
 	if slices.ContainsFunc(given, func(s identity.Signed) bool { return bytes.Equal(s.Sig, newest.Sig) }) {
 		return nil
 	}
+	return staleError(newest)
+}
+
+// staleError shows who came with an older charter the one that stands.
+func staleError(newest identity.Signed) error {
 	evidence, err := newest.Marshal()
 	if err != nil {
 		return err

@@ -1,0 +1,273 @@
+package federation
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/wire"
+	"github.com/grange-grid/grange/pure/charter"
+	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/voucher"
+)
+
+// A machine may show credentialTries credentials in credentialTime seconds, one at a time; knocksMax machines are
+// counted, and more have to wait.
+const (
+	credentialTries = 4
+	credentialTime  = 60
+	knocksMax       = 256
+)
+
+type credentialRequest struct {
+	// Charter is the newest of the caller's household, Chain a voucher.Chain with an invocation.
+	Charter identity.Signed `json:"charter"`
+	Chain   []byte          `json:"chain"`
+	Name    string          `json:"name"`
+}
+
+type credentialAnswer struct {
+	// Charter is the newest of the holder's household.
+	Charter identity.Signed `json:"charter"`
+	Name    string          `json:"name"`
+	Addrs   []string        `json:"addrs"`
+	Amount  int64           `json:"amount"`
+	Until   int64           `json:"until"`
+	// Ends is when the pact that is drawn on ends, 0 for never; its terms bound what lies here.
+	Ends      int64 `json:"ends"`
+	LeaseDays uint  `json:"lease_days"`
+	AsideDays uint  `json:"aside_days"`
+}
+
+// knock counts what a machine shows.
+type knock struct {
+	since int64
+	tries int
+	busy  bool
+}
+
+// handleCredential lets a household in, by a voucher of a partner's that its machine shows.
+func (f *Federation) handleCredential(ctx context.Context, in credentialRequest) (credentialAnswer, error) {
+	caller := wire.CallerOf(ctx)
+	if caller.Class&(wire.Partner|wire.Own) != 0 {
+		return credentialAnswer{}, &wire.Error{Code: wire.CodeInvalid, Message: "a household that has a pact here needs no voucher"}
+	}
+	if err := f.knock(caller.Agent); err != nil {
+		return credentialAnswer{}, err
+	}
+	defer f.knocked(caller.Agent)
+	chain, right, err := f.vouchers.Verify(in.Chain, voucher.Facts{
+		Now: f.now(), Caller: caller.Agent, Holder: f.self.Agent, Grid: f.self.Grid, Lists: f.listsPartner,
+	})
+	if err != nil {
+		return credentialAnswer{}, denied(err)
+	}
+	if err := errors.Join(f.honours(chain, right), CheckName(in.Name)); err != nil {
+		return credentialAnswer{}, denied(err)
+	}
+	c, err := charter.Open(in.Charter)
+	if err != nil {
+		return credentialAnswer{}, denied(err)
+	}
+	switch {
+	case !c.Lists(caller.Agent):
+		return credentialAnswer{}, &core.Denial{Reason: "the charter does not list the machine that shows it"}
+	case c.Grid == f.self.Grid || c.Grid == right.Subject:
+		return credentialAnswer{}, &core.Denial{Reason: "a household is no guest of its own"}
+	}
+	if err := f.letIn(ctx, caller.Agent, in, chain, right, c.Grid); err != nil {
+		return credentialAnswer{}, err
+	}
+	return f.welcome(right)
+}
+
+// listsPartner tells whether a partner's newest charter lists a machine.
+func (f *Federation) listsPartner(grid, agent core.DID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.partners[grid]
+	return p != nil && p.lists(agent)
+}
+
+// honours tells whether a voucher is one that counts here.
+func (f *Federation) honours(c voucher.Chain, r voucher.Right) error {
+	f.mu.Lock()
+	p := f.partners[r.Subject]
+	ended := p != nil && p.notice.Until != 0 && p.notice.Until <= f.now()
+	f.mu.Unlock()
+	revoked := f.c.Revoked(r.Subject)
+	switch {
+	case p == nil:
+		return &core.Denial{Reason: "the voucher draws on a pact with " + r.Subject.Short() + ", which there is not"}
+	case ended:
+		return &core.Denial{Reason: "the pact on which the voucher draws has ended"}
+	case r.Resource != core.Storage:
+		return &core.Denial{Reason: fmt.Sprintf("a voucher for %s; only %s is given to guests", r.Resource, core.Storage)}
+	}
+	for i, id := range c.IDs() {
+		if revoked[id] {
+			return &core.Denial{Reason: fmt.Sprintf("voucher: link %d: it was revoked", i+1)}
+		}
+	}
+	return nil
+}
+
+// denied makes what is wrong with a voucher an answer with its reason.
+func denied(err error) error {
+	if errors.Is(err, core.ErrRefused) {
+		if _, ok := errors.AsType[*core.Denial](err); !ok {
+			return &core.Denial{Reason: err.Error()}
+		}
+		return err
+	}
+	return invalid(err)
+}
+
+// knock counts that a machine shows a credential, which costs work, and tells it to wait where it does so too often.
+func (f *Federation) knock(agent core.DID) error {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for a, k := range f.knocks {
+		if !k.busy && (now < k.since || now-k.since >= credentialTime) {
+			delete(f.knocks, a)
+		}
+	}
+	k := f.knocks[agent]
+	if k.busy || k.tries >= credentialTries || k.tries == 0 && len(f.knocks) >= knocksMax {
+		return &wire.Error{Code: wire.CodeBusy, Message: "too many credentials are being shown", RetrySeconds: credentialTime}
+	}
+	if k.tries == 0 {
+		k.since = now
+	}
+	k.tries, k.busy = k.tries+1, true
+	f.knocks[agent] = k
+	return nil
+}
+
+func (f *Federation) knocked(agent core.DID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k := f.knocks[agent]
+	k.busy = false
+	f.knocks[agent] = k
+}
+
+// letIn makes a guest of a household, or takes in what its machine shows anew.
+func (f *Federation) letIn(ctx context.Context, agent core.DID, in credentialRequest, chain voucher.Chain, right voucher.Right, grid core.DID) error {
+	if err := f.forgetGuests(ctx); err != nil {
+		return err
+	}
+	if err := f.records.take(ctx); err != nil {
+		return err
+	}
+	defer f.records.give()
+	next, fresh, err := f.nextGuest(agent, right.Subject, grid)
+	if err != nil {
+		return err
+	}
+	links, err := voucher.Chain{Links: chain.Links}.Marshal()
+	if err != nil {
+		return err
+	}
+	next.Name = in.Name
+	next.Shown = slices.DeleteFunc(slices.Clone(next.Shown), func(s shownRecord) bool { return s.Agent == agent })
+	if len(next.Shown) == shownMax { // the one that lapses first may be of a machine that is no more
+		oldest := slices.MinFunc(next.Shown, func(a, b shownRecord) int { return cmp.Compare(a.Until, b.Until) })
+		next.Shown = slices.DeleteFunc(next.Shown, func(s shownRecord) bool { return s.Agent == oldest.Agent })
+	}
+	next.Shown = append(next.Shown, shownRecord{Agent: agent, Chain: links, Amount: right.Amount, Until: right.Until})
+	g, err := newGuest(next)
+	if err != nil {
+		return err
+	}
+	if !fresh {
+		f.mu.Lock()
+		g.household = f.guests[grid].household
+		f.mu.Unlock()
+	}
+	return f.keepGuest(g, in.Charter)
+}
+
+// nextGuest returns the record of a guest, new or as it is. The caller has f.records.
+func (f *Federation) nextGuest(agent, via, grid core.DID) (r guestRecord, fresh bool, err error) {
+	keeps := f.c.Keeps(grid)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g := f.guests[grid]
+	other, _ := f.guestOf(agent)
+	switch {
+	case f.partners[grid] != nil:
+		err = &core.Denial{Reason: "there is a pact with this household"}
+	case other != nil && other != g:
+		err = &core.Denial{Reason: "this machine is a guest here for another household"}
+	case g == nil && len(f.guests) >= guestsMax:
+		err = &wire.Error{Code: wire.CodeBusy, Message: "there are too many guests", RetrySeconds: credentialTime}
+	case g == nil:
+		return guestRecord{V: codec.Version, Grid: grid, Via: via}, true, nil
+	case g.record.Via != via && keeps:
+		err = &core.Denial{Reason: "what is kept here for you counts for " + g.record.Via.Short() + "; when that has ended, or you have given it up, you can be the guest of another"}
+	default:
+		r = g.record
+		if r.Via != via {
+			r.Via, r.Shown = via, nil
+		}
+	}
+	return r, false, err
+}
+
+// keepGuest writes a guest down, with a charter that it has shown, unless a newer one is known. The caller has f.records.
+func (f *Federation) keepGuest(g *guest, signed identity.Signed) error {
+	f.mu.Lock()
+	if _, err := g.chain.Add(signed); err != nil {
+		f.mu.Unlock()
+		return denied(err)
+	}
+	set, drop := g.unkept()
+	newest := g.newest()
+	f.mu.Unlock()
+	if !bytes.Equal(newest.Sig, signed.Sig) {
+		return staleError(newest)
+	}
+	var c changes
+	for _, s := range set {
+		c.charter(g.grid, s)
+	}
+	for _, score := range drop {
+		c.drop(key(keyCharter, g.grid[:], score[:]))
+	}
+	c.set(key(keyGuest, g.grid[:]), g.record)
+	if err := c.apply(f.c.Books); err != nil {
+		return fmt.Errorf("keep guest %s: %w", g.grid.Short(), err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range set {
+		g.kept[s.Score()] = struct{}{}
+	}
+	for _, score := range drop {
+		delete(g.kept, score)
+	}
+	f.guests[g.grid] = g
+	return nil
+}
+
+// welcome is what a guest is answered.
+func (f *Federation) welcome(r voucher.Right) (credentialAnswer, error) {
+	p, ok := f.Partner(r.Subject)
+	if !ok {
+		return credentialAnswer{}, fmt.Errorf("partner %s: %w", r.Subject.Short(), core.ErrNotExist)
+	}
+	f.mu.Lock()
+	own := f.own.newest()
+	f.mu.Unlock()
+	return credentialAnswer{
+		Charter: own, Name: f.self.Name, Addrs: tidyAddrs(f.c.Addrs()), Amount: r.Amount, Until: r.Until, Ends: p.Ends,
+		LeaseDays: uint(p.Terms.LeaseDays), AsideDays: uint(p.Terms.AsideDays),
+	}, nil
+}

@@ -1,0 +1,246 @@
+package federation
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/voucher"
+)
+
+// Limits of guests.
+const (
+	guestsMax = 1024
+	// shownMax is how many machines of one household are let in.
+	shownMax = 8
+	// guestSizeMax bounds a guest's record, in bytes.
+	guestSizeMax = 64 << 10
+)
+
+// Guest is a household without a pact, that a voucher has let in on behalf of a partner.
+type Guest struct {
+	Grid core.DID
+	Name string
+	// Agents are those of its machines that have shown a voucher, and that its newest charter lists.
+	Agents []core.DID
+	// Via is the grid whose pact it draws on.
+	Via Partner
+	// Share is the most that it may have, in bytes, Until when the last of its vouchers ends, in Unix seconds; 0 of both if none
+	// counts any more. Refs name those that count, Chain are the issuers of the one with the greatest share.
+	Share, Until int64
+	Refs         []core.Score
+	Chain        []core.DID
+}
+
+// guestRecord is a guest in the books.
+type guestRecord struct {
+	V    uint     `json:"v"`
+	Grid core.DID `json:"grid"`
+	Name string   `json:"name"`
+	// Via is the partner on whose behalf.
+	Via   core.DID      `json:"via"`
+	Shown []shownRecord `json:"shown"`
+}
+
+// shownRecord is what one machine has shown: the chain without its invocation.
+type shownRecord struct {
+	Agent  core.DID `json:"agent"`
+	Chain  []byte   `json:"chain"`
+	Amount int64    `json:"amount"`
+	Until  int64    `json:"until"`
+}
+
+// guest is what is known of a guest. Its household is guarded by Federation.mu; another takes its place when something else changes.
+type guest struct {
+	household
+	record guestRecord
+	// shown are the chains of record.Shown, opened.
+	shown []shown
+}
+
+// shown is a chain that was verified, and what it allows.
+type shown struct {
+	right voucher.Right
+	ids   []core.Score
+}
+
+func newGuest(r guestRecord) (*guest, error) {
+	g := &guest{household: newHousehold(r.Grid), record: r}
+	for _, s := range r.Shown {
+		c, err := voucher.Parse(s.Chain)
+		if err != nil {
+			return nil, fmt.Errorf("guest %s: %w", r.Grid.Short(), err)
+		}
+		right, err := voucher.Open(c)
+		if err != nil {
+			return nil, fmt.Errorf("guest %s: %w", r.Grid.Short(), err)
+		}
+		g.shown = append(g.shown, shown{right, c.IDs()})
+	}
+	return g, nil
+}
+
+// loadGuests reads the guests. Nothing else runs yet.
+func (f *Federation) loadGuests() error {
+	for e, err := range scan[guestRecord](f.c.Books, []byte(keyGuest), didSize, guestSizeMax) {
+		if err != nil {
+			return err
+		}
+		g, err := newGuest(e.value)
+		if err != nil {
+			return err
+		}
+		f.guests[g.grid] = g
+	}
+	return nil
+}
+
+// guestOf returns the guest whose machine an agent is, and whether its newest charter lists it. The caller holds f.mu.
+func (f *Federation) guestOf(agent core.DID) (g *guest, lists bool) {
+	for _, g := range f.guests {
+		if g.has(agent) {
+			return g, g.chain.Lists(agent)
+		}
+	}
+	return nil, false
+}
+
+func (g *guest) has(agent core.DID) bool {
+	return slices.ContainsFunc(g.record.Shown, func(s shownRecord) bool { return s.Agent == agent })
+}
+
+// publicGuest returns what others may know; false of a household that is a partner now. revoked are ids of the grid on whose
+// behalf it is a guest. The caller holds f.mu.
+func (f *Federation) publicGuest(g *guest, revoked map[core.Score]bool) (Guest, bool) {
+	via := f.partners[g.record.Via]
+	if via == nil || f.partners[g.grid] != nil {
+		return Guest{}, false
+	}
+	out := Guest{Grid: g.grid, Name: g.record.Name, Via: f.public(via)}
+	now := f.now()
+	for i, s := range g.shown {
+		r := g.record.Shown[i]
+		if !g.chain.Lists(r.Agent) {
+			continue
+		}
+		out.Agents = append(out.Agents, r.Agent)
+		bad := slices.ContainsFunc(s.ids, func(id core.Score) bool { return revoked[id] })
+		if bad || now >= r.Until || s.right.Via[0] != via.grid && !via.lists(s.right.Via[0]) {
+			continue
+		}
+		out.Refs, out.Until = append(out.Refs, s.right.ID), max(out.Until, r.Until)
+		if r.Amount > out.Share {
+			out.Share, out.Chain = r.Amount, slices.Clone(s.right.Via)
+		}
+	}
+	return out, true
+}
+
+// Guests returns all guests, by DID.
+func (f *Federation) Guests() []Guest {
+	var out []Guest
+	for _, grid := range f.guestGrids() {
+		if g, ok := f.Guest(grid); ok {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+func (f *Federation) guestGrids() []core.DID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(f.guests), core.DID.Compare)
+}
+
+// Guest returns one guest.
+func (f *Federation) Guest(grid core.DID) (Guest, bool) {
+	f.mu.Lock()
+	g := f.guests[grid]
+	f.mu.Unlock()
+	if g == nil {
+		return Guest{}, false
+	}
+	revoked := f.c.Revoked(g.record.Via) // whose it is may want f.mu
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.publicGuest(g, revoked)
+}
+
+// IsGuest tells whether a machine is one of a guest's.
+func (f *Federation) IsGuest(agent core.DID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, lists := f.guestOf(agent)
+	return lists
+}
+
+// forgetGuests forgets guests whose vouchers have ended, and of whom nothing is kept.
+func (f *Federation) forgetGuests(ctx context.Context) error {
+	if err := f.records.take(ctx); err != nil {
+		return err
+	}
+	defer f.records.give()
+	now := f.now()
+	var lapsed []core.DID
+	f.mu.Lock()
+	for grid, g := range f.guests {
+		if !slices.ContainsFunc(g.record.Shown, func(s shownRecord) bool { return now < s.Until+voucher.ClockSlack }) {
+			lapsed = append(lapsed, grid)
+		}
+	}
+	f.mu.Unlock()
+	lapsed = slices.DeleteFunc(lapsed, f.c.Keeps)
+	for _, grid := range lapsed {
+		if err := f.forgetState(ctx, grid); err != nil {
+			return err
+		}
+	}
+	var c changes
+	f.mu.Lock()
+	for _, grid := range lapsed {
+		c.drop(key(keyGuest, grid[:]))
+		if f.partners[grid] != nil { // its charters are the partner's
+			continue
+		}
+		for score := range f.guests[grid].kept {
+			c.drop(key(keyCharter, grid[:], score[:]))
+		}
+	}
+	f.mu.Unlock()
+	if err := c.apply(f.c.Books); err != nil {
+		return fmt.Errorf("forget guests: %w", err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, grid := range lapsed {
+		delete(f.guests, grid)
+	}
+	return nil
+}
+
+// forgetState drops the heads and pages of a guest, unless it is a partner by now.
+func (f *Federation) forgetState(ctx context.Context, grid core.DID) error {
+	if _, partner := f.Partner(grid); partner {
+		return nil
+	}
+	s := f.shelfOf(grid)
+	if err := s.turn.take(ctx); err != nil {
+		return err
+	}
+	defer s.turn.give()
+	var c changes
+	for e, err := range scan[heldRecord](f.c.Books, key(keyHeld, grid[:]), didSize, headSizeMax) {
+		if err != nil {
+			return err
+		}
+		c.drop(e.key)
+	}
+	if err := c.apply(f.c.Books); err != nil {
+		return fmt.Errorf("forget the heads of guest %s: %w", grid.Short(), err)
+	}
+	return f.shed(ctx, s, grid, math.MaxInt, func(pageRecord) bool { return true })
+}
