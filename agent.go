@@ -273,7 +273,7 @@ func (a *Agent) serve(ctx context.Context) error {
 func (a *Agent) watch(ctx context.Context) error {
 	for path := range a.network.Paths(ctx) {
 		p, ok := a.federation.ByAgent(path.Peer)
-		if !ok && !a.federation.IsOurs(path.Peer) {
+		if !ok && !a.federation.IsOurs(path.Peer) && !a.federation.Opens(path.Peer) {
 			continue
 		}
 		a.network.note(path.Peer, path.Up)
@@ -284,7 +284,7 @@ func (a *Agent) watch(ctx context.Context) error {
 			a.arrivals.gone(path.Peer)
 		}
 		if !ok {
-			continue // another machine of ours
+			continue // another machine of ours, or one where a voucher lets us in
 		}
 		if path.Up {
 			a.events.send(Event{Time: a.c.Clock.Now(), Kind: "seen", Partner: p.Name, Text: p.Name + " is here"})

@@ -2,9 +2,11 @@ package grange
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/service/barter"
 	"github.com/grange-grid/grange/service/federation"
 	"github.com/grange-grid/grange/service/vault"
 )
@@ -65,6 +67,13 @@ func (a *Agent) standings() (out, machines map[core.DID]vault.Standing) {
 		}
 		out[p.Grid] = s
 	}
+	for _, e := range a.federation.Errands() {
+		s := vault.Standing{Leaving: e.Leaving}
+		if !slices.ContainsFunc(e.Agents, func(agent core.DID) bool { return !a.network.lost(agent) }) {
+			s.Away = max(e.Quiet, 1)
+		}
+		out[e.Grid] = s
+	}
 	list, _, err := a.federation.Machines()
 	if err != nil {
 		a.c.Log.Warn("look at the machines of this household", "err", err)
@@ -103,6 +112,13 @@ func (a *Agent) holders() []federation.Partner {
 		out = append(out, home)
 	}
 	return out
+}
+
+// places returns where pieces of ours may lie: the holders, and where a voucher lets us in.
+func (a *Agent) places() []barter.Partner {
+	return slices.DeleteFunc(partners{a.federation}.All(), func(p barter.Partner) bool {
+		return p.Grid == a.federation.Self().Grid && len(p.Agents) < 2
+	})
 }
 
 // lost tells whether no machine of a partner is within reach, as far as is known.

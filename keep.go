@@ -155,7 +155,7 @@ func keptOf(r keep.Report) Kept {
 
 // keepNow stores what is kept, as Keeper's Put.
 func (a *Agent) keepNow(ctx context.Context, t keep.Task) (keep.Result, error) {
-	if len(a.holders()) == 0 {
+	if len(a.places()) == 0 {
 		return keep.Result{}, ErrNoPartner
 	}
 	if err := a.present(ctx, t); err != nil {

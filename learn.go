@@ -14,7 +14,7 @@ const learnEvery = time.Minute
 // this machine was recovered. Until all have answered, pieces may seem to have no holder.
 func (a *Agent) learn(ctx context.Context) error {
 	for {
-		for _, p := range a.holders() {
+		for _, p := range a.places() {
 			learned, err := a.barter.Learned(p.Grid)
 			if err == nil && !learned {
 				err = a.learnFrom(ctx, p.Grid)

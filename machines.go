@@ -168,7 +168,7 @@ func (a *Agent) together(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		for _, p := range a.holders() {
+		for _, p := range a.places() {
 			if err := a.learnFrom(ctx, p.Grid); err != nil && ctx.Err() == nil {
 				a.c.Log.Info("what a partner holds of our other machines' is not known yet", "partner", p.Name, "err", err)
 			}

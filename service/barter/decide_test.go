@@ -191,7 +191,7 @@ func TestRulesInForce(t *testing.T) {
 	if some, err := holder.now().Newest(2); err != nil || len(some) != 2 || some[1].ID != 4 {
 		t.Errorf("%+v, %v", some, err)
 	}
-	if rules, since := holder.now().Rules(); since != clock.Now().Unix() || len(rules.All()) != 2 {
+	if rules, since := holder.now().Rules(); since != clock.Now().Unix() || len(rules.All()) != 3 {
 		t.Errorf("%s, since %d", rules, since)
 	}
 	// What cannot be written down is not in force; what is not kept is not replayed.

@@ -185,6 +185,11 @@ func TestGuestsAreBounded(t *testing.T) {
 	if !reflect.DeepEqual(*d.Facts.Via, want) || d.Facts.Offered != 650 || d.Facts.Used != 600 {
 		t.Errorf("facts %+v, via %+v", d.Facts, *d.Facts.Via)
 	}
+	if _, err := c.asks(t, anna, 50); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.asks(t, anna, 1)
+	wantDenial(t, err, 0, "nothing is left of your share, or of what the pact gives to all for whom it is")
 	// To the others of the holder's partners it is the grid that has all of it.
 	if others := d.Facts.Others; len(others) != 1 || others[0].Used != 950 || others[0].Offered != 1_000 {
 		t.Errorf("others %+v", others)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/charter"
@@ -39,6 +40,8 @@ type Errand struct {
 	// Ends is when that pact ends, 0 for never.
 	Ends                 int64
 	LeaseDays, AsideDays int64
+	// Quiet is for how long none of its machines was within reach, of the time that this machine ran.
+	Quiet time.Duration
 	// Leaving says that what lies there should lie elsewhere: the pact ends, or there is no newer voucher.
 	Leaving bool
 }
@@ -66,6 +69,8 @@ type errand struct {
 	score   core.Score // the charter's
 	chain   voucher.Chain
 	right   voucher.Right
+	// met is how long this machine had run when it was let in, or has started since.
+	met int64
 	// shown are the machines that have seen the chain since this machine started. Guarded by Federation.mu.
 	shown map[core.DID]bool
 	turn  turn // whoever shows it
@@ -97,19 +102,25 @@ func (f *Federation) loadErrands() error {
 			return fmt.Errorf("record %.16q: %w", r.key, err)
 		}
 		f.c.Known.Learn(r.value.At.DID, r.value.At.Addrs)
+		e.met = f.ran
 		f.errands[e.record.Grid] = e
 	}
 	return nil
 }
 
-// public returns what others may know.
-func (e *errand) public(now int64) Errand {
+// publicErrand returns what others may know. The caller holds f.mu.
+func (f *Federation) publicErrand(e *errand, now int64) Errand {
 	out := Errand{
 		Grid: e.record.Grid, Name: e.record.Name, Subject: e.right.Subject, Ref: e.right.ID, Amount: e.right.Amount, Until: e.right.Until,
 		Ends: e.record.Ends, LeaseDays: int64(e.record.LeaseDays), AsideDays: int64(e.record.AsideDays),
 	}
 	out.Leaving = out.Ends != 0 || now >= out.Until+errandPatience
 	out.Agents = e.agents()
+	last := e.met
+	for _, agent := range out.Agents {
+		last = max(last, f.seen[agent].ran)
+	}
+	out.Quiet = time.Duration(max(f.ran-last, 0)) * time.Second
 	return out
 }
 
@@ -129,7 +140,7 @@ func (f *Federation) Errands() []Errand {
 	var out []Errand
 	for grid, e := range f.errands {
 		if f.partners[grid] == nil {
-			out = append(out, e.public(now))
+			out = append(out, f.publicErrand(e, now))
 		}
 	}
 	slices.SortFunc(out, func(a, b Errand) int { return a.Grid.Compare(b.Grid) })
@@ -145,7 +156,7 @@ func (f *Federation) Errand(grid core.DID) (Errand, bool) {
 	if e == nil || f.partners[grid] != nil {
 		return Errand{}, false
 	}
-	return e.public(now), true
+	return f.publicErrand(e, now), true
 }
 
 // UseVoucher shows a voucher, a voucher.Chain without an invocation that ends with this machine, to a machine of a household with
@@ -268,12 +279,12 @@ func (f *Federation) keepErrand(ctx context.Context, r errandRecord) (Errand, er
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	e.shown[r.At.DID] = true
+	e.shown[r.At.DID], e.met = true, f.ran
 	f.errands[r.Grid] = e
 	close(f.news)
 	f.news = make(chan struct{})
 	wake(f.dirty)
-	return e.public(f.now()), nil
+	return f.publicErrand(e, f.now()), nil
 }
 
 // tendErrand brings our newest head where a voucher lets us in, for as long as there is no pact.
@@ -312,10 +323,17 @@ func (f *Federation) Enter(ctx context.Context, agent core.DID, again bool) (sho
 	return true
 }
 
+// Opens tells whether a machine is of a household where a voucher lets us in.
+func (f *Federation) Opens(agent core.DID) bool { return f.errandAt(agent) != nil }
+
 // errandAt returns the errand to whose household a machine belongs, unless there is a pact with it.
 func (f *Federation) errandAt(agent core.DID) *errand {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.errandAtLocked(agent)
+}
+
+func (f *Federation) errandAtLocked(agent core.DID) *errand {
 	for grid, e := range f.errands {
 		if f.partners[grid] == nil && e.charter.Lists(agent) {
 			return e

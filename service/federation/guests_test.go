@@ -385,3 +385,33 @@ func TestEnter(t *testing.T) {
 	anna.restart()
 	want(t, "after a start", anna.f.Enter(t.Context(), bo.did(), false), true)
 }
+
+// Each machine of a guest's household shows a voucher of its own, and the greatest share of those that count is the household's.
+func TestTwoMachinesOfAGuest(t *testing.T) {
+	w, club, anna, bo := clubhouse(t)
+	w.befriend(anna, w.household("dan"))
+	pc := w.machine("pc", "anna")
+	pc.add(anna)
+	first := voucherOf(club, anna, 5_000)
+	anna.mustUse(bo, first)
+	want(t, "the other machine", bo.classOf(pc), "stranger false")
+	w.clock.Advance(24 * time.Hour)
+	second := voucherOf(club, pc, 7_000)
+	pc.mustUse(bo, second)
+	want(t, "the other machine, with a voucher", bo.classOf(pc), "guest true")
+	want(t, "the first", bo.classOf(anna), "guest true")
+	g, _ := bo.f.Guest(anna.grid())
+	if g.Share != 7_000 || g.Until != w.clock.Now().Unix()+week || !slices.Equal(g.Refs, []core.Score{first.ID(), second.ID()}) {
+		t.Errorf("%+v", g)
+	}
+	w.clock.Advance(6 * 24 * time.Hour)
+	if g, _ := bo.f.Guest(anna.grid()); g.Share != 7_000 || !slices.Equal(g.Refs, []core.Score{second.ID()}) {
+		t.Errorf("when the first has ended: %+v", g)
+	}
+	if a, b := len(anna.f.Errands()), len(pc.f.Errands()); a != 1 || b != 1 {
+		t.Errorf("errands %d and %d", a, b)
+	}
+	// What is shown with an older charter than the other machine has shown is stale, and heals by itself.
+	anna.restart()
+	anna.mustUse(bo, voucherOf(club, anna, 5_000))
+}

@@ -237,7 +237,7 @@ func (f *Federation) AddrsOf(agent core.DID) []string { return f.c.Known.Of(agen
 func (f *Federation) Saw(agent core.DID) {
 	now := f.now()
 	f.mu.Lock()
-	if p, _ := f.belongs(agent); p == nil && f.siblings[agent] == nil {
+	if p, _ := f.belongs(agent); p == nil && f.siblings[agent] == nil && f.errandAtLocked(agent) == nil {
 		f.mu.Unlock()
 		return
 	}

@@ -113,6 +113,8 @@ func (x fixture) messages() map[string]any {
 	return map[string]any{
 		"accept request":              &acceptRequest{Invitation: make([]byte, 16), Proof: make([]byte, 32), Pact: x.record.Pact.Body, Sig: sig, Charters: list, Name: "bo", Addrs: []string{"/a"}},
 		"accept answer":               &acceptAnswer{Pact: x.record.Pact, Charters: list, Name: "anna", Addrs: []string{}},
+		"credential request":          &credentialRequest{Charter: x.signed, Chain: []byte{1}, Name: "cleo"},
+		"credential answer":           &credentialAnswer{Charter: x.signed, Name: "bo", Addrs: []string{"/a"}, Amount: 1, Until: 1_800_000_000, LeaseDays: 180, AsideDays: 14},
 		"recover request, begin":      &recoverRequest{},
 		"recover answer, begun":       &recoverAnswer{Nonce: make([]byte, 32)},
 		"recover request, proof":      &recoverRequest{Admission: &x.signed},

@@ -1,0 +1,69 @@
+package federation
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/voucher"
+)
+
+// aChain is a voucher of anna's machine for bo's.
+func aChain(f testing.TB) []byte {
+	anna, bo := identity.KeyOf(seedOf("anna's machine")), identity.KeyOf(seedOf("bo's machine"))
+	c, err := voucher.Issue(anna, identity.KeyOf(seedOf("club")).DID(), voucher.Terms{Audience: bo.DID(), Resource: core.Storage, Amount: 1, From: 1, Until: 2})
+	if err != nil {
+		f.Fatal(err)
+	}
+	raw, err := c.Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	return raw
+}
+
+// What a guest's record is read as, it is written as, and no record breaks anything.
+func FuzzGuestRecord(f *testing.F) {
+	bo := identity.KeyOf(seedOf("bo's machine")).DID()
+	good, err := codec.Marshal(guestRecord{V: 1, Grid: core.DID{1}, Name: "bo", Via: core.DID{2}, Shown: []shownRecord{{Agent: bo, Chain: aChain(f), Amount: 1, Until: 2}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(good[:len(good)/2])
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var r guestRecord
+		if codec.Unmarshal(raw, &r, guestSizeMax) != nil {
+			return
+		}
+		g, err := newGuest(r)
+		if err != nil {
+			return
+		}
+		if again, err := codec.Marshal(g.record); err != nil || !bytes.Equal(again, raw) || len(g.shown) != len(r.Shown) {
+			t.Fatalf("two encodings of one record: %v", err)
+		}
+	})
+}
+
+// What a holder answers to a credential is bounded before it is written down.
+func FuzzWelcome(f *testing.F) {
+	x := credentialAnswer{Name: "bo", Addrs: []string{"/a"}, Amount: 1, Until: 2, LeaseDays: 180, AsideDays: 14}
+	good, err := codec.Marshal(x)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var out credentialAnswer
+		if codec.UnmarshalMessage(raw, &out, credentialLimit) != nil || checkWelcome(out) != nil {
+			return
+		}
+		r := errandRecord{V: 1, Charter: out.Charter, Chain: aChain(t), Ends: out.Ends, LeaseDays: out.LeaseDays, AsideDays: out.AsideDays}
+		if e, err := newErrand(r); err == nil && (e.record.LeaseDays > 3650 || e.record.Ends < 0) {
+			t.Fatalf("%+v", e.record)
+		}
+	})
+}
