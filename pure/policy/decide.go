@@ -132,6 +132,8 @@ func capacity(ask core.Ask, facts Facts, unit Unit) (Decision, bool) {
 	switch {
 	case ask.Amount > promised && facts.Offered <= 0:
 		d.Reason = fmt.Sprintf("%s gives you nothing; %s needed", source(facts), unit.atLeast(ask.Amount))
+	case facts.Via != nil && promised == 0:
+		d.Reason = "nothing is left of your share, or of what the pact gives to all for whom it is"
 	case ask.Amount > promised && promised <= room:
 		d.Reason = fmt.Sprintf("%s left of your %s; %s needed", unit.atMost(promised), unit.Text(facts.Offered), unit.atLeast(ask.Amount))
 	case ask.Amount > room && room == 0:

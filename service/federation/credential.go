@@ -206,7 +206,7 @@ func (f *Federation) nextGuest(agent, via, grid core.DID) (r guestRecord, fresh 
 		err = &core.Denial{Reason: "there is a pact with this household"}
 	case other != nil && other != g:
 		err = &core.Denial{Reason: "this machine is a guest here for another household"}
-	case g == nil && len(f.guests) >= guestsMax:
+	case g == nil && (len(f.guests) >= guestsMax || f.guestsVia(via) >= guestsOfOneMax):
 		err = &wire.Error{Code: wire.CodeBusy, Message: "there are too many guests", RetrySeconds: credentialTime}
 	case g == nil:
 		return guestRecord{V: codec.Version, Grid: grid, Via: via}, true, nil
@@ -219,6 +219,16 @@ func (f *Federation) nextGuest(agent, via, grid core.DID) (r guestRecord, fresh 
 		}
 	}
 	return r, false, err
+}
+
+// guestsVia counts the guests on behalf of a grid. The caller holds f.mu.
+func (f *Federation) guestsVia(via core.DID) (n int) {
+	for _, g := range f.guests {
+		if g.record.Via == via {
+			n++
+		}
+	}
+	return n
 }
 
 // keepGuest writes a guest down, with a charter that it has shown, unless a newer one is known. The caller has f.records.

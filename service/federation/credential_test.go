@@ -2,6 +2,7 @@ package federation
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/grange-grid/grange/core"
@@ -66,4 +67,23 @@ func FuzzWelcome(f *testing.F) {
 			t.Fatalf("%+v", e.record)
 		}
 	})
+}
+
+// One grid's guests leave room for those of others.
+func TestOneGridsGuestsAreBounded(t *testing.T) {
+	f := &Federation{c: Config{Keeps: func(core.DID) bool { return false }}, guests: map[core.DID]*guest{}}
+	full, other := core.DID{0xff}, core.DID{0xfe}
+	for i := range guestsOfOneMax {
+		grid := core.DID{1, byte(i), byte(i >> 8)}
+		f.guests[grid] = &guest{household: newHousehold(grid), record: guestRecord{Grid: grid, Via: full}}
+	}
+	if _, _, err := f.nextGuest(core.DID{2}, full, core.DID{3}); !errors.Is(err, core.ErrBusy) {
+		t.Errorf("one more: %v", err)
+	}
+	if _, fresh, err := f.nextGuest(core.DID{2}, other, core.DID{3}); err != nil || !fresh {
+		t.Errorf("another's: %v", err)
+	}
+	if _, fresh, err := f.nextGuest(core.DID{2}, full, core.DID{1}); err != nil || fresh {
+		t.Errorf("one that is there: %v", err)
+	}
 }

@@ -14,6 +14,8 @@ import (
 // Limits of guests.
 const (
 	guestsMax = 1024
+	// guestsOfOneMax is how many of them are on behalf of one grid, which says itself how many members it has.
+	guestsOfOneMax = 256
 	// shownMax is how many machines of one household are let in.
 	shownMax = 8
 	// guestSizeMax bounds a guest's record, in bytes.
