@@ -49,11 +49,15 @@ func TestVoucher(t *testing.T) {
 			Decision{Policy: "voucher", Reason: ReasonLapsed},
 		},
 		"another than was shown": {
-			func(a *core.Ask, f *Facts) { a.Why.Ref, f.Via.Refs = make([]byte, core.ScoreSize), []core.Score{{1}, {2}} },
+			func(a *core.Ask, f *Facts) {
+				a.Why.Ref, f.Via.Refs = make([]byte, core.ScoreSize), []core.Score{{1}, {2}}
+			},
 			Decision{Policy: "voucher", Reason: "you are a guest here, and the ask does not name a voucher that you have shown"},
 		},
 		"the one that was shown": {
-			func(a *core.Ask, f *Facts) { a.Why.Ref, f.Via.Refs = make([]byte, core.ScoreSize), []core.Score{{1}, {}} },
+			func(a *core.Ask, f *Facts) {
+				a.Why.Ref, f.Via.Refs = make([]byte, core.ScoreSize), []core.Score{{1}, {}}
+			},
 			Decision{Grant: true, Policy: "voucher", Reason: "carl of clubhouse; 2 GB left of its share of 6 GB after this, and 3 GB of the grid's 20 GB"},
 		},
 		"of another grid": {
