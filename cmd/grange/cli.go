@@ -193,8 +193,6 @@ func (checkCommand) detail() string {
 	return `Every holder proves that it has each piece, by a random part of it. A machine that is away for a while has lost nothing: --now is for one that will not come back.`
 }
 
-type pactsCommand struct{}
-
 // phraseFlag is of commands that need the words.
 type phraseFlag struct {
 	PhraseFile string `placeholder:"F" help:"A file with the 24 words; - is stdin. Else they are asked for."`

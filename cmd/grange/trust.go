@@ -260,22 +260,6 @@ func (c *acceptCommand) run(ctx context.Context, a *app) error {
 	})
 }
 
-func (c *pactsCommand) run(ctx context.Context, a *app) error {
-	return a.with(ctx, func(s *session) error {
-		pacts, err := s.Pacts(ctx)
-		if err != nil {
-			return err
-		}
-		a.value(pacts)
-		if len(pacts) == 0 {
-			a.say("No partner yet. Next: grange invite")
-			return nil
-		}
-		a.pacts(pacts, true)
-		return nil
-	})
-}
-
 // pacts shows what there is with each partner.
 func (a *app) pacts(pacts []grange.Pact, since bool) {
 	head := []string{"PARTNER", "KEEPS FOR YOU", "YOU KEEP"}
