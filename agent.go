@@ -42,6 +42,7 @@ type Agent struct {
 	events   *feed
 	works    works
 	accounts accountRoom
+	hosted   hosted
 	arrivals *arrivals
 	removed  chan struct{} // holds a token when versions were removed
 	came     chan struct{} // holds one when a partner's machine came within reach
@@ -94,6 +95,7 @@ func assemble(c Config, store store) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{c: c, store: store, key: machine.key, settings: set, events: newFeed(), removed: make(chan struct{}, 1), came: make(chan struct{}, 1)}
+	a.hosted.news = make(chan struct{}, 1)
 	a.life, a.end = context.WithCancel(context.Background())
 	a.network = newNetwork(c, machine.key)
 	a.network.up, a.network.down = int64(set.Limits.Up), int64(set.Limits.Down)
@@ -200,6 +202,9 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	if err := a.network.listen(a.c.Listen, a.c.MDNS); err != nil {
 		return err
 	}
+	if err := a.openClubs(ctx); err != nil {
+		return err
+	}
 	g, inner := errgroup.WithContext(ctx)
 	if command := cmp.Or(a.c.OnAlarm, a.settings.Alarms.Command); command != "" {
 		events, end := a.events.listen()
@@ -224,6 +229,12 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	g.Go(func() error { return a.learn(inner) })
 	g.Go(func() error { return a.recall(inner) })
 	g.Go(func() error { return a.together(inner) })
+	g.Go(func() error { return a.host(inner) })
+	for h := range a.waiting() {
+		if err := a.clubReady(inner, h); err != nil {
+			break // Wait tells why
+		}
+	}
 	if ready != nil {
 		ready(a.network.Addrs())
 	}
@@ -324,7 +335,7 @@ func (a *Agent) Close() (err error) {
 		a.mu.Unlock()
 		a.runs.Wait()
 		a.events.close()
-		err = errors.Join(a.network.Close(), a.store.Close())
+		err = errors.Join(a.hosted.close(), a.network.Close(), a.store.Close())
 	})
 	return err
 }

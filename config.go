@@ -41,6 +41,7 @@ type Config struct {
 	// settings is where config.toml is; real says that the network is the machine's own.
 	settings string
 	real     bool
+	within   bool  // the agent is a club's, within another's directory
 	disks    disks // nil is the real one
 }
 

@@ -35,6 +35,9 @@ func (a *Agent) Invite(ctx context.Context, t Terms) (Invitation, error) {
 	if t.Give == 0 && t.Want == 0 {
 		t.Give, t.Want = DefaultAmount, DefaultAmount
 	}
+	if t.Uses == 1 {
+		t.Uses = 0
+	}
 	if t.Give < 0 || t.Want < 0 || t.Expires < 0 {
 		return Invitation{}, fmt.Errorf("an invitation with amounts or a time below zero: %w", ErrInvalid)
 	}
@@ -44,7 +47,7 @@ func (a *Agent) Invite(ctx context.Context, t Terms) (Invitation, error) {
 	if a.network.listens() && len(a.network.Addrs()) == 0 {
 		return Invitation{}, ErrNoNetwork
 	}
-	inv, err := a.federation.Invite(ctx, terms, cmp.Or(t.Expires, DefaultExpiry))
+	inv, err := a.federation.InviteSeveral(ctx, terms, cmp.Or(t.Expires, DefaultExpiry), max(t.Uses, 1))
 	if err != nil {
 		return Invitation{}, err
 	}

@@ -66,6 +66,8 @@ type Terms struct {
 	Want int64 `json:"want"`
 	// Expires is how long an invitation is valid; zero means 7 days.
 	Expires time.Duration `json:"-"`
+	// Uses is how many households can accept an invitation; zero is one.
+	Uses int `json:"uses,omitempty"`
 	// From names the household that invites, in terms that are accepted.
 	From string `json:"from,omitempty"`
 	// NoticeDays, AsideDays and LeaseDays are the pact's: how long before it can end, how

@@ -38,6 +38,7 @@ type cli struct {
 	Ledger ledgerCommand `cmd:"" group:"Trust" help:"given and had, and each decision"`
 	Pacts  pactsCommand  `cmd:"" group:"Trust" help:"what there is with each partner"`
 	Pact   pactCommand   `cmd:"" group:"Trust" help:"change or end a pact"`
+	Grid   gridCommand   `cmd:"" group:"Trust" help:"clubs: grids whose members are grids"`
 
 	Policy policyCommand `cmd:"" group:"Trust" help:"who is answered how"`
 
@@ -122,21 +123,29 @@ func (offerCommand) detail() string {
 Sizes are decimal (1 GB is 1,000,000,000 bytes); GiB and the like are understood.`
 }
 
+// gridFlag is of commands that can be about a club that this machine hosts.
+type gridFlag struct {
+	Grid string `aside:"" placeholder:"NAME" help:"Of the club of that name, which this machine hosts; else of your household."`
+}
+
 type inviteCommand struct {
-	Give    size `placeholder:"10GB" default:"10GB" help:"What you keep for them."`
-	Want    size `placeholder:"10GB" default:"10GB" help:"What they keep for you."`
-	Expires span `placeholder:"7d" default:"7d" help:"How long the code is good: 30m, 12h, 7d, 2w."`
-	QR      bool `name:"qr" help:"Draw the code as well."`
-	Wait    bool `aside:"" help:"Wait until somebody has joined, as is done on a terminal."`
+	gridFlag
+	Give    optional `placeholder:"10GB" help:"What you keep for them; else 10 GB, and nothing of a club's own."`
+	Want    size     `placeholder:"10GB" default:"10GB" help:"What they keep for you, or for the club's members."`
+	Uses    int      `aside:"" placeholder:"N" default:"1" help:"How many households can accept it."`
+	Expires span     `placeholder:"7d" default:"7d" help:"How long the code is good: 30m, 12h, 7d, 2w."`
+	QR      bool     `name:"qr" help:"Draw the code as well."`
+	Wait    bool     `aside:"" help:"Wait until somebody has joined, as is done on a terminal."`
 }
 
 func (inviteCommand) detail() string {
-	return `The code is for one household, the first that accepts it; send it in private. Both machines must be on at that moment, and this one must be reachable: it needs a 'grange run'.
+	return `The code is for one household, the first that accepts it, or with --uses for the first few; send it in private. Both machines must be on at that moment, and this one must be reachable: it needs a 'grange run'.
 
 On a terminal it then waits to say who joined; Ctrl-C leaves the code valid. Elsewhere stdout is the code alone.`
 }
 
 type acceptCommand struct {
+	gridFlag
 	Code string `arg:"" name:"CODE" placeholder:"CODE" help:"What your friend sent, from GRANGE: on; - reads it from stdin."`
 }
 
@@ -179,6 +188,7 @@ func (getCommand) detail() string {
 }
 
 type statusCommand struct {
+	gridFlag
 	Name  string `arg:"" name:"NAME" optional:"" placeholder:"NAME" help:"Without it, all names."`
 	Watch bool   `help:"Show it again whenever it has changed, until Ctrl-C; with --json a line each time."`
 }

@@ -12,6 +12,7 @@ import (
 )
 
 type pactsCommand struct {
+	gridFlag
 	Graph bool `help:"Draw who keeps what for whom."`
 	Dot   bool `help:"The same as a graph for Graphviz: grange pacts --dot | dot -Tsvg"`
 }
@@ -24,7 +25,7 @@ func (c *pactsCommand) run(ctx context.Context, a *app) error {
 	if c.Graph && c.Dot {
 		return usage("--graph or --dot, not both", "")
 	}
-	return a.with(ctx, func(s *session) error {
+	return a.withGrid(ctx, c.Grid, func(s *session) error {
 		if c.Graph || c.Dot {
 			all, err := s.Ledger(ctx, "")
 			if err != nil {

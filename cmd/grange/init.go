@@ -28,30 +28,14 @@ func (c *initCommand) run(ctx context.Context, a *app) error {
 	if name == "" {
 		name = userName()
 	}
-	if c.PhraseFile == "-" {
-		return usage("--phrase-file is a file to write, and - is none", "without it the words are shown, on stdout")
-	}
-	if c.inside(a.dir) {
-		return usage("--phrase-file is in the directory that the words are to outlive", "name a file elsewhere")
+	phrase, written := "", false
+	save, err := c.saver(a, &phrase, &written)
+	if err != nil {
+		return err
 	}
 	conf := a.config()
 	if err := a.vacant(ctx, conf); err != nil {
 		return err
-	}
-	phrase, written := "", false
-	save := func(words string) error {
-		phrase = words
-		switch {
-		case c.PhraseFile != "":
-			err := writeSecret(c.PhraseFile, words+"\n")
-			written = !errors.Is(err, fs.ErrExist)
-			return err
-		case a.json:
-			return nil // it is in the value at the end
-		}
-		fmt.Fprintln(a.out, "Write these 24 words on paper; without them a lost machine stays lost:")
-		fmt.Fprint(a.out, columns(strings.Fields(words)))
-		return a.out.err
 	}
 	if err := grange.Create(ctx, conf, name, save); err != nil {
 		return c.undo(err, phrase, written)
@@ -62,6 +46,30 @@ func (c *initCommand) run(ctx context.Context, a *app) error {
 	}
 	err = c.welcome(ctx, a, agent, phrase)
 	return errors.Join(err, agent.Close())
+}
+
+// saver returns what shows or writes the words of something new, and tells what became of them.
+func (c *initCommand) saver(a *app, phrase *string, written *bool) (func(string) error, error) {
+	if c.PhraseFile == "-" {
+		return nil, usage("--phrase-file is a file to write, and - is none", "without it the words are shown, on stdout")
+	}
+	if c.inside(a.dir) {
+		return nil, usage("--phrase-file is in the directory that the words are to outlive", "name a file elsewhere")
+	}
+	return func(words string) error {
+		*phrase = words
+		switch {
+		case c.PhraseFile != "":
+			err := writeSecret(c.PhraseFile, words+"\n")
+			*written = !errors.Is(err, fs.ErrExist)
+			return err
+		case a.json:
+			return nil // it is in the value at the end
+		}
+		fmt.Fprintln(a.out, "Write these 24 words on paper; without them a lost machine stays lost:")
+		fmt.Fprint(a.out, columns(strings.Fields(words)))
+		return a.out.err
+	}, nil
 }
 
 // vacant refuses a directory that has a household.

@@ -10,6 +10,7 @@ import (
 )
 
 type ledgerCommand struct {
+	gridFlag
 	Who string     `arg:"" name:"WHO" optional:"" placeholder:"WHO" help:"A partner, with the newest decisions; else all in short."`
 	Why decisionID `placeholder:"ID" help:"Why that decision was as it was."`
 }
@@ -35,7 +36,7 @@ func (c *ledgerCommand) run(ctx context.Context, a *app) error {
 	if c.Why > 0 && c.Who != "" {
 		return usage("--why needs no WHO", "")
 	}
-	return a.with(ctx, func(s *session) error {
+	return a.withGrid(ctx, c.Grid, func(s *session) error {
 		if c.Why > 0 {
 			d, err := s.Decision(ctx, uint64(c.Why))
 			if err != nil {

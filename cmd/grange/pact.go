@@ -16,6 +16,7 @@ type pactCommand struct {
 }
 
 type pactAmendCommand struct {
+	gridFlag
 	Who   string   `arg:"" name:"WHO" placeholder:"WHO" help:"The partner."`
 	Give  optional `placeholder:"10GB" help:"What you keep for them, from now on."`
 	Want  optional `placeholder:"10GB" help:"What they keep for you."`
@@ -29,6 +30,7 @@ Nothing that is kept already is dropped by it.`
 }
 
 type pactEndCommand struct {
+	gridFlag
 	Who string `arg:"" name:"WHO" placeholder:"WHO" help:"The partner."`
 }
 
@@ -65,7 +67,7 @@ func (c *pactAmendCommand) run(ctx context.Context, a *app) error {
 	case !c.Agree && !some:
 		return usage("nothing would change", "--give SIZE, --want SIZE or --agree")
 	}
-	return a.with(ctx, func(s *session) error {
+	return a.withGrid(ctx, c.Grid, func(s *session) error {
 		p, err := s.Amend(ctx, api.AmendRequest{Partner: c.Who, Give: c.Give.bytes(), Want: c.Want.bytes(), Agree: c.Agree})
 		if err != nil && !errors.Is(err, grange.ErrPartly) {
 			return err
@@ -87,7 +89,7 @@ func (c *pactAmendCommand) run(ctx context.Context, a *app) error {
 }
 
 func (c *pactEndCommand) run(ctx context.Context, a *app) error {
-	return a.with(ctx, func(s *session) error {
+	return a.withGrid(ctx, c.Grid, func(s *session) error {
 		pacts, err := s.Pacts(ctx)
 		if err != nil {
 			return err

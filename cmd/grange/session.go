@@ -115,3 +115,15 @@ func (a *app) with(ctx context.Context, do func(*session) error) error {
 	}
 	return err
 }
+
+// withGrid is with, for the club of that name which the machine hosts; "" is the household.
+func (a *app) withGrid(ctx context.Context, name string, do func(*session) error) error {
+	return a.with(ctx, func(s *session) error {
+		if name == "" {
+			return do(s)
+		}
+		of := *s
+		of.Client = s.Grid(name)
+		return do(&of)
+	})
+}

@@ -52,7 +52,7 @@ func (c *statusCommand) watch(ctx context.Context, a *app) error {
 }
 
 func (c *statusCommand) once(ctx context.Context, a *app) error {
-	return a.with(ctx, func(s *session) error {
+	return a.withGrid(ctx, c.Grid, func(s *session) error {
 		out, err := s.Status(ctx, c.Name)
 		if err != nil {
 			return err

@@ -74,20 +74,24 @@ type invited struct {
 }
 
 func (c *inviteCommand) run(ctx context.Context, a *app) error {
-	if c.Give == 0 && c.Want == 0 {
+	give := int64(c.Give.size)
+	if !c.Give.set && c.Grid == "" {
+		give = grange.DefaultAmount
+	}
+	if give == 0 && c.Want == 0 {
 		return usage("--give and --want are both 0: there would be nothing to agree on", "")
 	}
-	return a.with(ctx, func(s *session) error {
+	return a.withGrid(ctx, c.Grid, func(s *session) error {
 		if !s.running {
 			return &api.Error{Code: api.CodeNotRunning, Message: "no agent is running", Hint: "grange run"}
 		}
 		inv, err := s.Invite(ctx, api.InviteRequest{
-			Give: int64(c.Give), Want: int64(c.Want), ExpiresSeconds: int64(time.Duration(c.Expires) / time.Second),
+			Give: give, Want: int64(c.Want), Uses: c.Uses, ExpiresSeconds: int64(time.Duration(c.Expires) / time.Second),
 		})
 		if err != nil {
 			return err
 		}
-		wait := c.Wait || a.outTerminal && !a.json
+		wait := c.Wait || a.outTerminal && !a.json && c.Uses == 1
 		if err := c.show(a, inv, wait); err != nil {
 			return err
 		}
@@ -107,7 +111,11 @@ func (c *inviteCommand) show(a *app, inv grange.Invitation, wait bool) error {
 		a.value(invited{Invitation: inv})
 	}
 	if !a.quiet {
-		a.warn("Send this to one friend (once, within %s, while this machine is on):", every(int64(time.Duration(c.Expires)/time.Second)))
+		whom := "one friend (once"
+		if c.Uses > 1 {
+			whom = fmt.Sprintf("friends (good for %d of them", c.Uses)
+		}
+		a.warn("Send this to %s, within %s, while this machine is on):", whom, every(int64(time.Duration(c.Expires)/time.Second)))
 	}
 	indent := ""
 	if a.outTerminal {
@@ -230,7 +238,7 @@ func (c *acceptCommand) run(ctx context.Context, a *app) error {
 			return fmt.Errorf("read the code: %w", err)
 		}
 	}
-	return a.with(ctx, func(s *session) error {
+	return a.withGrid(ctx, c.Grid, func(s *session) error {
 		t, err := s.Terms(ctx, code)
 		if err != nil {
 			return err

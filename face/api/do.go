@@ -311,7 +311,7 @@ func (o *owner) invite(r *http.Request) answer {
 		return failure(nil, err)
 	}
 	return value(o.agent.Invite(r.Context(), grange.Terms{
-		Give: in.Give, Want: in.Want, Expires: time.Duration(in.ExpiresSeconds) * time.Second,
+		Give: in.Give, Want: in.Want, Expires: time.Duration(in.ExpiresSeconds) * time.Second, Uses: in.Uses,
 	}))
 }
 

@@ -67,6 +67,7 @@ func Handler(a *grange.Agent) http.Handler {
 		{"GET", "/v1/ledger", []string{"who"}, "what was given to a partner and had, or of all", (*owner).ledger},
 		{"GET", "/v1/decision", []string{"id"}, "one answer to what a partner has asked for, and its facts", (*owner).decision},
 		{"GET", "/v1/policy", nil, "who is answered how", (*owner).policy},
+		{"GET", "/v1/grids", nil, "the clubs that this machine hosts", (*owner).grids},
 		{"GET", "/v1/doctor", nil, "what may be wrong with this machine, and what helps", (*owner).doctor},
 		{"GET", "/v1/offer", nil, "what this machine gives", (*owner).offer},
 		{"GET", "/v1/joined", []string{"id"}, "wait until an invitation is accepted", (*owner).joined},
@@ -93,6 +94,7 @@ func Handler(a *grange.Agent) http.Handler {
 		{"POST", "/v1/end", nil, "give a partner notice", (*owner).end},
 		{"POST", "/v1/policy-trial", nil, "what a policy means, and what it would have answered lately", (*owner).tryPolicy},
 		{"POST", "/v1/policy", nil, "put a policy in force", (*owner).setPolicy},
+		{"POST", "/v1/grids", nil, "host a club whose directory is there", (*owner).host},
 		{"POST", "/v1/revoke", nil, "shut a machine out of this household", (*owner).revoke},
 	}}
 }
@@ -103,6 +105,11 @@ func (o *owner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	r.Body = http.MaxBytesReader(w, r.Body, bodySizeMax)
+	o, r, err := o.of(r)
+	if err != nil {
+		failure(nil, err)(w)
+		return
+	}
 	o.route(r)(w)
 }
 

@@ -49,6 +49,8 @@ type InviteRequest struct {
 	Give           int64 `json:"give,omitempty"`
 	Want           int64 `json:"want,omitempty"`
 	ExpiresSeconds int64 `json:"expires_seconds,omitempty"`
+	// Uses is how many households can accept it; 0 is one.
+	Uses int `json:"uses,omitempty"`
 }
 
 // CodeRequest is the body of POST /v1/terms and /v1/accept.

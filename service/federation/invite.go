@@ -18,6 +18,8 @@ import (
 const (
 	// ExpiresMax is the longest that an invitation can wait to be accepted.
 	ExpiresMax = 90 * 24 * time.Hour
+	// UsesMax is how many households can accept one invitation.
+	UsesMax = partnersMax
 	// invitesMax bounds the invitations that wait to be accepted.
 	invitesMax = 256
 	// inviteKeep is how long an invitation or a proposal that came to nothing is
@@ -38,7 +40,15 @@ const (
 // Errors: core.ErrNotHere where this machine does not listen, core.ErrInvalid of the
 // terms, core.ErrRevoked.
 func (f *Federation) Invite(ctx context.Context, t pact.Terms, expires time.Duration) (pact.Invitation, error) {
+	return f.InviteSeveral(ctx, t, expires, 1)
+}
+
+// InviteSeveral is Invite for so many households, 1 to UsesMax, each of which gets a pact of its own on those terms.
+func (f *Federation) InviteSeveral(ctx context.Context, t pact.Terms, expires time.Duration, uses int) (pact.Invitation, error) {
 	none := pact.Invitation{}
+	if uses < 1 || uses > UsesMax {
+		return none, fmt.Errorf("an invitation is for 1 to %d households: %w", UsesMax, core.ErrInvalid)
+	}
 	if err := f.Revoked(); err != nil {
 		return none, err
 	}
@@ -74,7 +84,7 @@ func (f *Federation) Invite(ctx context.Context, t pact.Terms, expires time.Dura
 		return none, fmt.Errorf("invite: %w", err)
 	}
 	id := inv.ID()
-	c.set(key(keyInvite, id[:]), inviteRecord{V: codec.Version, Invitation: inv})
+	c.set(key(keyInvite, id[:]), inviteRecord{V: codec.Version, Invitation: inv, Uses: uses})
 	if err := c.apply(f.c.Books); err != nil {
 		return none, fmt.Errorf("invite: %w", err)
 	}
@@ -90,7 +100,7 @@ func (f *Federation) forgetInvites(c *changes, now int64) error {
 			return err
 		}
 		switch {
-		case len(e.value.Pact.Body) > 0: // kept: the acceptor may ask again
+		case e.value.Used > 0: // kept: who accepted may ask again
 		case e.value.Invitation.Expires+inviteKeep < now:
 			c.drop(e.key)
 		case e.value.Invitation.Expires > now:
@@ -153,9 +163,9 @@ func (f *Federation) joined(ctx context.Context, id [16]byte) (Partner, time.Dur
 		return fail(err)
 	case !ok:
 		return fail(fmt.Errorf("no invitation %x: %w", id, core.ErrNotExist))
-	case len(r.Pact.Body) == 0 && left <= 0:
+	case r.Used == 0 && left <= 0:
 		return fail(ErrExpired)
-	case len(r.Pact.Body) == 0:
+	case r.Used == 0:
 		return Partner{}, time.Duration(left) * time.Second, nil
 	}
 	p, err := pact.OpenPact(r.Pact.Body)
@@ -187,7 +197,7 @@ func (f *Federation) proven(agent core.DID, in acceptRequest) (r inviteRecord, e
 }
 
 // handleAccept is the inviter's side: it binds the invitation to the first
-// acceptor who proves it, and answers that one the same for ever.
+// acceptors who prove it, as many as it is for, and answers each of them the same for ever.
 func (f *Federation) handleAccept(ctx context.Context, in acceptRequest) (acceptAnswer, error) {
 	caller := wire.CallerOf(ctx)
 	if _, err := f.proven(caller.Agent, in); err != nil { // a stranger who has none waits for no turn
@@ -201,11 +211,15 @@ func (f *Federation) handleAccept(ctx context.Context, in acceptRequest) (accept
 	if err != nil {
 		return acceptAnswer{}, err
 	}
-	if len(r.Pact.Body) > 0 {
-		if r.Pact.Acceptor.By != caller.Agent || !bytes.Equal(r.Pact.Body, in.Pact) {
-			return acceptAnswer{}, &wire.Error{Code: wire.CodeInvitationUsed, Message: "the invitation was already used"}
-		}
-		return f.accepted(r.Pact), nil
+	usedKey := key(keyUsed, in.Invitation, caller.Agent[:])
+	var used usedRecord
+	switch done, err := get(f.c.Books, usedKey, &used, inviteSizeMax); {
+	case err != nil:
+		return acceptAnswer{}, err
+	case done && bytes.Equal(used.Pact.Body, in.Pact):
+		return f.accepted(used.Pact), nil
+	case done || r.Used >= r.Uses:
+		return acceptAnswer{}, &wire.Error{Code: wire.CodeInvitationUsed, Message: "the invitation was already used"}
 	}
 	now := f.now()
 	if now >= r.Invitation.Expires {
@@ -221,9 +235,11 @@ func (f *Federation) handleAccept(ctx context.Context, in acceptRequest) (accept
 	if r.Pact, err = pact.Countersign(f.c.Key, in.Pact, in.Sig); err != nil {
 		return acceptAnswer{}, invalid(err)
 	}
+	r.Used++
 	f.c.Known.Learn(caller.Agent, in.Addrs)
 	var c changes
 	c.set(key(keyInvite, in.Invitation), r)
+	c.set(usedKey, usedRecord{V: codec.Version, Pact: r.Pact})
 	partner, err := f.join(&c, in.Name, r.Pact, p.Acceptor, charters)
 	if err != nil {
 		return acceptAnswer{}, err

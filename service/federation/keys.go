@@ -22,6 +22,7 @@ const (
 	keyAck      = "f/ack/"     // + agent: ackRecord, our head that a partner's machine has
 	keyCharter  = "f/charter/" // + grid + charter: signedRecord
 	keyInvite   = "f/invite/"  // + invitation id: inviteRecord, one that we made
+	keyUsed     = "f/used/"    // + invitation id + agent: usedRecord, who has accepted one
 	keyProposal = "f/propose/" // + invitation id: proposalRecord, one that we are accepting
 	keyTerms    = "f/terms/"   // + grid: termsRecord, what about a pact waits for an answer
 	keySeen     = "f/seen/"    // + agent: seenRecord
@@ -70,7 +71,15 @@ type heldRecord struct {
 type inviteRecord struct {
 	V          uint            `json:"v"`
 	Invitation pact.Invitation `json:"invitation"`
-	// Pact is the zero value until somebody accepted; its acceptor's agent is who.
+	// Used of Uses households have accepted; Pact is that of the last.
+	Uses int             `json:"uses"`
+	Used int             `json:"used"`
+	Pact pact.SignedPact `json:"pact"`
+}
+
+// usedRecord is what one machine has accepted.
+type usedRecord struct {
+	V    uint            `json:"v"`
 	Pact pact.SignedPact `json:"pact"`
 }
 
