@@ -25,6 +25,7 @@ const (
 	KindAccount    = "account"
 	KindRevocation = "revocation"
 	KindUsage      = "usage"
+	KindRoll       = "roll"
 )
 
 // signaturePrefix is what every signed string starts with, before kind and zero byte.
