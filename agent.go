@@ -110,6 +110,11 @@ func assemble(c Config, store store) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.within {
+		if err := a.federation.BeginRoll(a.life); err != nil {
+			return nil, err
+		}
+	}
 	a.network.known = func(agent core.DID) bool {
 		if a.servesAccount(agent) {
 			return true

@@ -86,6 +86,8 @@ func (a *Agent) told(grid core.DID, news federation.PactNews) {
 	case federation.PactEnds:
 		e.Text = "the pact with " + p.Name + " ends on " + time.Unix(p.Ends, 0).UTC().Format(time.DateOnly)
 		leave(a.came) // our pieces are to lie elsewhere
+	case federation.ClubTwofaced:
+		e.Kind, e.Text = "alarm", p.Name+" has signed two lists of its members under one number: ask them why"
 	}
 	a.events.send(e)
 }

@@ -143,6 +143,10 @@ func routeTable() []routeRow {
 			},
 		},
 		{
+			method: "GET", path: "/club",
+			stranger: unknown, partner: notFound, other: notFound, admitted: unknown,
+		},
+		{
 			method: "POST", path: "/amend", limit: 16 << 10,
 			body:     func(*kept) any { return fields{} },
 			stranger: unknown, partner: ok, other: ok, admitted: unknown,

@@ -112,6 +112,11 @@ func (r Roll) Member(did core.DID) (Member, bool) {
 	return r.Members[i], true
 }
 
+// Equal tells whether two say the same.
+func (m Member) Equal(o Member) bool {
+	return m.DID == o.DID && m.Kind == o.Kind && m.Name == o.Name && m.Share == o.Share && slices.Equal(m.May, o.May)
+}
+
 // Can tells whether a member may do something.
 func (m Member) Can(do string) bool { return slices.Contains(m.May, do) }
 

@@ -21,6 +21,8 @@ const (
 	PactAsked   PactNews = "asked"   // they propose an amendment, and wait
 	PactAmended PactNews = "amended" // there is another amendment
 	PactEnds    PactNews = "ending"  // a notice was given, by whichever side
+	// ClubTwofaced says that they are a club, which has signed two rolls of one number.
+	ClubTwofaced PactNews = "twofaced"
 )
 
 // termsMessage is what two partners tell each other of their pact, as question and as answer.

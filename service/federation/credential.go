@@ -61,6 +61,9 @@ func (f *Federation) handleCredential(ctx context.Context, in credentialRequest)
 		return credentialAnswer{}, err
 	}
 	defer f.knocked(caller.Agent)
+	if _, club := f.Roll(); club {
+		return credentialAnswer{}, &core.Denial{Reason: "this is a club, which keeps nothing itself"}
+	}
 	chain, right, err := f.vouchers.Verify(in.Chain, voucher.Facts{
 		Now: f.now(), Caller: caller.Agent, Holder: f.self.Agent, Grid: f.self.Grid, Lists: f.listsPartner,
 	})
@@ -100,7 +103,7 @@ func (f *Federation) honours(c voucher.Chain, r voucher.Right) error {
 	p := f.partners[r.Subject]
 	ended := p != nil && p.notice.Until != 0 && p.notice.Until <= f.now()
 	f.mu.Unlock()
-	revoked := f.c.Revoked(r.Subject)
+	revoked := f.revokedBy(r.Subject)
 	switch {
 	case p == nil:
 		return &core.Denial{Reason: "the voucher draws on a pact with " + r.Subject.Short() + ", which there is not"}

@@ -42,7 +42,7 @@ type Errand struct {
 	LeaseDays, AsideDays int64
 	// Quiet is for how long none of its machines was within reach, of the time that this machine ran.
 	Quiet time.Duration
-	// Leaving says that what lies there should lie elsewhere: the pact ends, or there is no newer voucher.
+	// Leaving says that what lies there should lie elsewhere: the pact ends, there is no newer voucher, or we leave the club.
 	Leaving bool
 }
 
@@ -114,7 +114,7 @@ func (f *Federation) publicErrand(e *errand, now int64) Errand {
 		Grid: e.record.Grid, Name: e.record.Name, Subject: e.right.Subject, Ref: e.right.ID, Amount: e.right.Amount, Until: e.right.Until,
 		Ends: e.record.Ends, LeaseDays: int64(e.record.LeaseDays), AsideDays: int64(e.record.AsideDays),
 	}
-	out.Leaving = out.Ends != 0 || now >= out.Until+errandPatience
+	out.Leaving = out.Ends != 0 || now >= out.Until+errandPatience || f.left(e)
 	out.Agents = e.agents()
 	last := e.met
 	for _, agent := range out.Agents {

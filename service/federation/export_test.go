@@ -8,7 +8,9 @@ import (
 	"github.com/grange-grid/grange/pure/manifest"
 	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/pure/page"
+	"github.com/grange-grid/grange/pure/roll"
 	"github.com/grange-grid/grange/pure/seal"
+	"github.com/grange-grid/grange/pure/voucher"
 )
 
 // Charters returns our charters.
@@ -98,4 +100,28 @@ func (f *Federation) AddRan(seconds int64) {
 // VisitOwn greets another machine of our household as Run does.
 func (f *Federation) VisitOwn(ctx context.Context, agent core.DID) error {
 	return f.visitOwn(ctx, agent)
+}
+
+// TakeRoll takes in a club's roll as a visit does.
+func (f *Federation) TakeRoll(ctx context.Context, grid core.DID, signed identity.Signed) error {
+	return f.takeClub(ctx, grid, clubAnswer{Roll: signed}, 0)
+}
+
+// TendRoll keeps the roll to what the pacts say, as Run does.
+func (f *Federation) TendRoll(ctx context.Context) error {
+	return f.changeRoll(ctx, false, func(*roll.Roll) error { return nil })
+}
+
+// UseVouchers shows what clubs have given, as Run does.
+func (f *Federation) UseVouchers(ctx context.Context) { f.useVouchers(ctx) }
+
+// Vouchers returns the chains that a club has given for homes.
+func (f *Federation) Vouchers(club core.DID) map[core.DID]voucher.Chain {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := map[core.DID]voucher.Chain{}
+	for _, h := range f.clubs[club].homes {
+		out[h.Grid] = h.chain
+	}
+	return out
 }

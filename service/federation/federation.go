@@ -59,8 +59,6 @@ type Config struct {
 	// Keeps tells whether anything of a household's is kept here: if not, it can be forgotten when
 	// its voucher has ended. Nil: of everybody's there is.
 	Keeps func(grid core.DID) bool
-	// Revoked returns the ids of links of vouchers that a grid has revoked; it is not changed. Nil: there are none.
-	Revoked func(grid core.DID) map[core.Score]bool
 	// Told is told of what became of the pact with a partner. It must not block. Nil: nobody listens.
 	Told func(partner core.DID, what PactNews)
 	// Log may be nil.
@@ -86,9 +84,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Keeps == nil {
 		c.Keeps = func(core.DID) bool { return true }
-	}
-	if c.Revoked == nil {
-		c.Revoked = func(core.DID) map[core.Score]bool { return nil }
 	}
 	if c.Told == nil {
 		c.Told = func(core.DID, PactNews) {}
@@ -120,6 +115,8 @@ type Federation struct {
 	dirty chan struct{}
 	// brought holds a token when another machine of ours has brought its head.
 	brought chan struct{}
+	// enrol holds a token when the roll may have to change, visits when a club has something new for us.
+	enrol, visits chan struct{}
 	// merged holds a token when another machine's records have come into the state.
 	merged chan struct{}
 
@@ -137,6 +134,9 @@ type Federation struct {
 	guests     map[core.DID]*guest
 	knocks     map[core.DID]knock
 	errands    map[core.DID]*errand
+	roll       *ownRoll            // nil where our grid is no club
+	serial     uint64              // see clubSerial
+	clubs      map[core.DID]*club  // those among the partners, by grid
 	shelves    map[core.DID]*shelf // what partners keep here, by grid
 	lanes      map[core.DID]turn   // one push at a time to an agent
 	refs       refCache
@@ -214,10 +214,10 @@ func New(c Config) (*Federation, error) {
 	f := &Federation{
 		c: c, packer: chunk.NewPacker(),
 		records: newTurn(), heading: newTurn(), pulling: newTurn(),
-		revocation: make(chan struct{}), dirty: make(chan struct{}, 1), brought: make(chan struct{}, 1), merged: make(chan struct{}, 1), news: make(chan struct{}),
+		revocation: make(chan struct{}), dirty: make(chan struct{}, 1), brought: make(chan struct{}, 1), merged: make(chan struct{}, 1), enrol: make(chan struct{}, 1), visits: make(chan struct{}, 1), news: make(chan struct{}),
 		partners: map[core.DID]*partner{}, siblings: map[core.DID]*sibling{}, seen: map[core.DID]seen{},
 		shelves: map[core.DID]*shelf{}, lanes: map[core.DID]turn{}, clocks: map[core.DID]heardClock{},
-		guests: map[core.DID]*guest{}, knocks: map[core.DID]knock{}, errands: map[core.DID]*errand{},
+		guests: map[core.DID]*guest{}, knocks: map[core.DID]knock{}, errands: map[core.DID]*errand{}, clubs: map[core.DID]*club{},
 	}
 	switch ok, err := get(c.Books, []byte(keySelf), &f.self, recordSizeMax); {
 	case err != nil:
@@ -260,7 +260,7 @@ func (f *Federation) load() error {
 			f.c.Known.Learn(a.DID, a.Addrs)
 		}
 	}
-	if err := errors.Join(f.loadGuests(), f.loadErrands()); err != nil {
+	if err := errors.Join(f.loadGuests(), f.loadErrands(), f.loadRoll(), f.loadClubs()); err != nil {
 		return err
 	}
 	for e, err := range scan[signedRecord](f.c.Books, []byte(keyCharter), len(core.DID{})+core.ScoreSize, signedSizeMax) {

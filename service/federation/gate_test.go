@@ -66,6 +66,7 @@ var routes = []struct {
 	{"POST", "/recover", ""},
 	{"POST", "/ticket", ""},
 	{"POST", "/credential", wire.CodeInvalid},
+	{"GET", "/club", wire.CodeUnknown},
 	{"POST", "/amend", wire.CodeUnknown},
 	{"POST", "/greet", wire.CodeUnknown},
 	{"POST", "/charter", wire.CodeUnknown},

@@ -166,7 +166,7 @@ func (f *Federation) Guest(grid core.DID) (Guest, bool) {
 	if g == nil {
 		return Guest{}, false
 	}
-	revoked := f.c.Revoked(g.record.Via) // whose it is may want f.mu
+	revoked := f.revokedBy(g.record.Via) // whose it is may want f.mu
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.publicGuest(g, revoked)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
+	"github.com/grange-grid/grange/pure/roll"
 	"github.com/grange-grid/grange/pure/voucher"
 	"github.com/grange-grid/grange/service/federation"
 )
@@ -230,12 +231,12 @@ func TestARevokedVoucher(t *testing.T) {
 	w, club, anna, bo := clubhouse(t)
 	chain := voucherOf(club, anna, 5_000)
 	anna.mustUse(bo, chain)
-	revoked := map[core.Score]bool{chain.IDs()[0]: true}
-	bo.revoked = func(grid core.DID) map[core.Score]bool {
-		if grid != club.grid() {
-			return nil
-		}
-		return revoked
+	signed, err := roll.Sign(club.key, roll.Roll{Grid: club.grid(), N: 1, Revoked: []roll.Revoked{{ID: chain.IDs()[0], Until: w.clock.Now().Unix() + week}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bo.f.TakeRoll(t.Context(), club.grid(), signed); err != nil {
+		t.Fatal(err)
 	}
 	bo.restart()
 	if g, ok := bo.f.Guest(anna.grid()); !ok || g.Until != 0 || g.Share != 0 || len(g.Refs) != 0 {
@@ -243,7 +244,7 @@ func TestARevokedVoucher(t *testing.T) {
 	}
 	want(t, "anna", bo.classOf(anna), "guest true")
 	w.clock.Advance(time.Minute)
-	_, err := anna.uses(bo, chain)
+	_, err = anna.uses(bo, chain)
 	wantError(t, "shown again", err, core.ErrRefused)
 	anna.mustUse(bo, voucherOf(club, anna, 4_000))
 	if g, _ := bo.f.Guest(anna.grid()); g.Share != 4_000 {

@@ -34,6 +34,9 @@ const (
 	keyMerged   = "f/merged/"  // + agent: mergedRecord, the state of another machine of ours that is in ours
 	keyGuest    = "f/guest/"   // + grid: guestRecord, a household that a voucher has let in
 	keyErrand   = "f/errand/"  // + grid: errandRecord, a household where a voucher lets us in
+	keyRoll     = "f/roll"     // rollRecord: who belongs to our club; its presence makes our grid one
+	keyIssued   = "f/issued/"  // + grid + agent + home: issuedRecord, the voucher that a member has of us
+	keyClub     = "f/club/"    // + grid: clubRecord, a club among our partners
 	keyState    = "state/"     // + a state record's key (SPEC §4)
 	keyPartner  = "state/p/"   // + grid: partnerRecord
 )

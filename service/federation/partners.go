@@ -308,6 +308,7 @@ func (f *Federation) join(c *changes, name string, signed pact.SignedPact, grid 
 	f.partners[grid] = p
 	close(f.news)
 	f.news = make(chan struct{})
+	wake(f.enrol)
 	wake(f.dirty)
 	return p, nil
 }

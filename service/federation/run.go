@@ -41,6 +41,8 @@ func (f *Federation) Run(ctx context.Context) error {
 	group.Go(func() { f.keepMerging(ctx) })
 	group.Go(func() { f.keepSweeping(ctx) })
 	group.Go(func() { f.keepRunning(ctx) })
+	group.Go(func() { f.keepRoll(ctx) })
+	group.Go(func() { f.keepClubs(ctx) })
 	tended, tendedOwn, tendedErrands := map[*partner]bool{}, map[*sibling]bool{}, map[core.DID]bool{}
 	for {
 		f.mu.Lock()
@@ -234,6 +236,7 @@ func (f *Federation) heard(ctx context.Context, grid, agent core.DID, in greetin
 	}
 	f.hearClock(grid, in.Time)
 	f.hear(in.Machines)
+	f.hearClub(grid, in.Club)
 	f.Saw(agent)
 	return nil
 }

@@ -153,6 +153,8 @@ func (f *Federation) keepTerms(p *partner, r partnerRecord, w termsRecord, settl
 		p.answered = 0
 	}
 	f.mu.Unlock()
+	wake(f.enrol)
+	wake(f.visits)
 	wake(f.dirty)
 	return nil
 }

@@ -76,6 +76,8 @@ type greeting struct {
 	Time int64 `json:"time"`
 	// Machines are the receiver's household's others, where the sender has found them last.
 	Machines []AgentAddrs `json:"machines,omitempty"`
+	// Club changes with what the sender, a club, has for its members; 0 of any other.
+	Club uint64 `json:"club,omitempty"`
 }
 
 type headSeq struct {
@@ -126,6 +128,7 @@ func (f *Federation) routes() []wire.Route {
 		{Method: "POST", Path: "/ticket", Who: wire.Stranger, Limit: ticketLimit, Handler: wire.Handle(f.handleTicket)},
 		{Method: "POST", Path: "/credential", Who: wire.Stranger, Limit: credentialLimit, Handler: wire.Handle(f.handleCredential)},
 		{Method: "POST", Path: "/greet", Who: greeted, Limit: greetLimit, Handler: wire.Handle(f.handleGreet)},
+		{Method: "GET", Path: "/club", Who: wire.Partner, Handler: wire.Handle(f.handleClub)},
 		{Method: "POST", Path: "/amend", Who: wire.Partner, Limit: amendLimit, Handler: wire.Handle(f.handleAmend)},
 		{Method: "POST", Path: "/charter", Who: own, Limit: charterLimit, Handler: wire.Handle(f.handleCharter)},
 		{Method: "PUT", Path: "/state/{score}", Who: bring, Limit: pageLimit, Handler: http.HandlerFunc(f.handlePutPage)},
@@ -286,6 +289,7 @@ func (f *Federation) handleGreet(ctx context.Context, in greeting) (greeting, er
 	}
 	f.hearClock(caller.Grid, in.Time)
 	f.hear(in.Machines)
+	f.hearClub(caller.Grid, in.Club)
 	f.Saw(caller.Agent)
 	switch ahead := f.ahead(in.Heads); {
 	case caller.Class == wire.Own && ahead:
@@ -304,7 +308,7 @@ func (f *Federation) greeting(grid, agent core.DID) (greeting, error) {
 	}
 	return greeting{
 		Charters: f.ownCharters(greetChartersMax), Addrs: tidyAddrs(f.c.Addrs()), Name: f.self.Name, Heads: heads,
-		Time: f.now(), Machines: f.machinesOf(grid, agent),
+		Time: f.now(), Machines: f.machinesOf(grid, agent), Club: f.clubSerial(),
 	}, nil
 }
 

@@ -47,9 +47,8 @@ type machine struct {
 	f      *federation.Federation
 	// wrap, if set, stands before the handlers.
 	wrap func(http.Handler) http.Handler
-	// keeps and revoked are those of the configuration.
-	keeps   func(core.DID) bool
-	revoked func(core.DID) map[core.Score]bool
+	// keeps is that of the configuration.
+	keeps func(core.DID) bool
 	// called, if set, is told before and after each call that the machine makes.
 	called func()
 }
@@ -91,7 +90,7 @@ func (m *machine) config() federation.Config {
 	c := federation.Config{
 		Key: m.key, Seal: m.seal, Books: m.disk.Books(), Blobs: m.disk.Blobs(), Clock: m.w.clock,
 		Wire: m.client, Known: m.known, Addrs: m.peers.Addrs, Policy: "open", Machine: m.name,
-		Keeps: m.keeps, Revoked: m.revoked,
+		Keeps: m.keeps,
 	}
 	if m.called != nil {
 		c.Wire = toldWire{m.client, m.called}
