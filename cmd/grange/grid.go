@@ -2,14 +2,22 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/face/api"
 )
 
 // gridCommand is the commands that begin with grid.
 type gridCommand struct {
-	New  gridNewCommand  `cmd:"" help:"found a club, whose agent this machine hosts"`
-	Show gridShowCommand `cmd:"" help:"the clubs that this machine hosts"`
+	New   gridNewCommand   `cmd:"" help:"found a club, whose agent this machine hosts"`
+	Show  gridShowCommand  `cmd:"" help:"who belongs to a club, and what it has for you"`
+	Admit gridAdmitCommand `cmd:"" help:"say what a member may have; admit a person"`
+	Expel gridExpelCommand `cmd:"" help:"strike a member off, at once"`
+	Leave gridLeaveCommand `cmd:"" help:"leave a club"`
 }
 
 type gridNewCommand struct {
@@ -23,7 +31,38 @@ func (gridNewCommand) detail() string {
 Lost with the disk, it comes back as a household does: 'grange recover --dir DIR/grids/NAME'.`
 }
 
-type gridShowCommand struct{}
+type gridShowCommand struct {
+	Name string `arg:"" name:"NAME" optional:"" placeholder:"NAME" help:"The club, as 'grange pacts' has it, or one that this machine hosts; without it, all."`
+}
+
+type gridAdmitCommand struct {
+	Who     string `arg:"" name:"WHO" placeholder:"WHO" help:"A member; or the DID of a person's machine."`
+	Grid    string `required:"" placeholder:"NAME" help:"The club, which this machine hosts."`
+	Name    string `placeholder:"N" help:"What a person is called."`
+	Share   share  `placeholder:"20%" help:"How much of what each of the others offers; else an even part of what is left."`
+	Nothing bool   `help:"It may keep nothing at the others'."`
+}
+
+func (gridAdmitCommand) detail() string {
+	return `A household becomes a member by a code of 'grange invite --grid NAME', and has an even part of what the others offer until this says otherwise.`
+}
+
+type gridExpelCommand struct {
+	Who  string `arg:"" name:"WHO" placeholder:"WHO" help:"A member."`
+	Grid string `required:"" placeholder:"NAME" help:"The club, which this machine hosts."`
+}
+
+func (gridExpelCommand) detail() string {
+	return `Nothing new is kept for it by the others once they have heard of it, and its pact with the club ends with notice. What it has at the others' can be read, and runs to the end of its leases.`
+}
+
+type gridLeaveCommand struct {
+	Name string `arg:"" name:"NAME" placeholder:"NAME" help:"The club, as 'grange pacts' has it."`
+}
+
+func (gridLeaveCommand) detail() string {
+	return `From now on nothing new goes to its members, and nothing new of theirs comes here. What lies there can be read, and runs to the end of its leases; a running agent makes it again elsewhere, where there is room.`
+}
 
 func (c *gridNewCommand) run(ctx context.Context, a *app) error {
 	words := initCommand{PhraseFile: c.PhraseFile}
@@ -53,19 +92,167 @@ func (c *gridNewCommand) run(ctx context.Context, a *app) error {
 	})
 }
 
+// shownClubs is what grid show prints with --json.
+type shownClubs struct {
+	Hosted []string            `json:"hosted"`
+	Clubs  []grange.Membership `json:"clubs"`
+}
+
 func (c *gridShowCommand) run(ctx context.Context, a *app) error {
 	return a.with(ctx, func(s *session) error {
-		names, err := s.Grids(ctx)
+		hosted, err := s.Grids(ctx)
 		if err != nil {
 			return err
 		}
-		a.value(names)
-		if len(names) == 0 {
-			a.say("No club is on this machine. Next: grange grid new NAME")
+		clubs, err := s.Clubs(ctx)
+		if err != nil {
+			return err
 		}
-		for _, name := range names {
-			a.say("%s", name)
+		if c.Name == "" {
+			a.value(shownClubs{hosted, clubs})
+			a.clubs(hosted, clubs)
+			return nil
 		}
+		i := slices.IndexFunc(clubs, func(m grange.Membership) bool { return m.Name == c.Name || m.Club.String() == c.Name })
+		if i < 0 && slices.Contains(hosted, c.Name) {
+			if clubs, err = s.Grid(c.Name).Clubs(ctx); err != nil {
+				return err
+			}
+			i = 0 // its own
+		} else {
+			visited, err := s.VisitClub(ctx, c.Name)
+			if err != nil && (i < 0 || !errors.Is(err, grange.ErrUnreachable)) {
+				return err
+			}
+			if err != nil && !a.quiet {
+				a.warn("%s could not be reached: this is as of %s.", clean(c.Name), moment(clubs[i].Asked, a.now()))
+			}
+			if err == nil {
+				clubs = visited
+				i = slices.IndexFunc(clubs, func(m grange.Membership) bool { return m.Name == c.Name || m.Club.String() == c.Name })
+			}
+		}
+		if i < 0 || i >= len(clubs) {
+			return &api.Error{Code: api.CodeNotFound, Message: "no club " + clean(c.Name), Hint: "grange grid show"}
+		}
+		a.value(clubs[i])
+		a.club(clubs[i])
 		return nil
+	})
+}
+
+// clubs lists clubs, hosted ones and those among the partners.
+func (a *app) clubs(hosted []string, clubs []grange.Membership) {
+	if len(hosted)+len(clubs) == 0 {
+		a.say("No club yet. Next: grange grid new NAME, or grange accept CODE")
+		return
+	}
+	for _, name := range hosted {
+		a.say("This machine hosts %s.", clean(name))
+	}
+	rows := [][]string{{"CLUB", "MEMBERS", "ITS HOMES GIVE YOU"}}
+	for _, m := range clubs {
+		rows = append(rows, []string{clean(m.Name), strconv.Itoa(len(m.Members)), amount(promised(m))})
+	}
+	if len(clubs) > 0 {
+		a.table(rows...)
+	}
+}
+
+func promised(m grange.Membership) (sum int64) {
+	for _, h := range m.Homes {
+		sum += h.Amount
+	}
+	return sum
+}
+
+// club shows one.
+func (a *app) club(m grange.Membership) {
+	rows := [][]string{{"MEMBER", "KIND", "MAY HAVE OF EACH"}}
+	for _, one := range m.Members {
+		part := "an even part"
+		switch {
+		case !one.Store:
+			part = "nothing"
+		case one.Share > 0:
+			part = fmt.Sprintf("%d %%", one.Share)
+		}
+		rows = append(rows, []string{clean(one.Name), one.Kind, part})
+	}
+	a.table(rows...)
+	for _, h := range m.Homes {
+		a.say("%s keeps up to %s for you, by a voucher until %s.", clean(h.Name), amount(h.Amount), date(h.Until, a.now()))
+	}
+	if m.Twofaced {
+		a.say("It has signed two lists of members under one number: do not trust it before you know why.")
+	}
+	if m.Leaving {
+		a.say("The pact with it ends.")
+	}
+}
+
+func (c *gridAdmitCommand) run(ctx context.Context, a *app) error {
+	if c.Share.set && (c.Share.percent < 1 || c.Share.percent > 100) {
+		return usage("--share is a part of what each offers, 1% to 100%", "")
+	}
+	if c.Share.set && c.Nothing {
+		return usage("--share and --nothing say two things", "")
+	}
+	return a.withGrid(ctx, c.Grid, func(s *session) error {
+		in := api.AdmitRequest{Member: c.Who, Name: c.Name, Nothing: c.Nothing}
+		if c.Share.set {
+			in.Share = uint(c.Share.percent)
+		}
+		m, err := s.Admit(ctx, in)
+		if err != nil {
+			return err
+		}
+		a.value(m)
+		a.tell("%s is a member of %s.", clean(m.Name), clean(c.Grid))
+		return nil
+	})
+}
+
+func (c *gridExpelCommand) run(ctx context.Context, a *app) error {
+	return a.withGrid(ctx, c.Grid, func(s *session) error {
+		yes, err := a.confirm(ctx, fmt.Sprintf("Expel %s from %s?", clean(c.Who), clean(c.Grid)), "a member is expelled on a terminal")
+		if err != nil {
+			return err
+		}
+		if !yes {
+			return &api.Error{Code: api.CodeFailed, Message: "nothing was done"}
+		}
+		err = s.Expel(ctx, c.Who)
+		if err == nil || errors.Is(err, grange.ErrPartly) {
+			a.say("%s is no member of %s any more.", clean(c.Who), clean(c.Grid))
+		}
+		return err
+	})
+}
+
+func (c *gridLeaveCommand) run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(s *session) error {
+		clubs, err := s.Clubs(ctx)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(clubs, func(m grange.Membership) bool { return m.Name == c.Name })
+		if i < 0 {
+			return &api.Error{Code: api.CodeNotFound, Message: "no club " + clean(c.Name), Hint: "grange grid show; a pact with a household is ended by: grange pact end"}
+		}
+		yes, err := a.confirm(ctx, fmt.Sprintf("Leave %s?", clean(c.Name)), "a club is left on a terminal")
+		if err != nil {
+			return err
+		}
+		if !yes {
+			return &api.Error{Code: api.CodeFailed, Message: "nothing was done"}
+		}
+		p, err := s.End(ctx, clubs[i].Club.String())
+		if err != nil && !errors.Is(err, grange.ErrPartly) {
+			return err
+		}
+		a.value(p)
+		a.say("You have left %s.", clean(p.Name))
+		return err
 	})
 }

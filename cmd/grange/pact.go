@@ -18,7 +18,7 @@ type pactCommand struct {
 type pactAmendCommand struct {
 	gridFlag
 	Who   string   `arg:"" name:"WHO" placeholder:"WHO" help:"The partner."`
-	Give  optional `placeholder:"10GB" help:"What you keep for them, from now on."`
+	Give  share    `placeholder:"10GB" help:"What you keep for them, from now on: a size, or 20% of what this machine gives in all."`
 	Want  optional `placeholder:"10GB" help:"What they keep for you."`
 	Agree bool     `help:"Agree to what they have proposed; 'grange pacts' shows it."`
 }
@@ -68,7 +68,11 @@ func (c *pactAmendCommand) run(ctx context.Context, a *app) error {
 		return usage("nothing would change", "--give SIZE, --want SIZE or --agree")
 	}
 	return a.withGrid(ctx, c.Grid, func(s *session) error {
-		p, err := s.Amend(ctx, api.AmendRequest{Partner: c.Who, Give: c.Give.bytes(), Want: c.Want.bytes(), Agree: c.Agree})
+		give, err := c.give(ctx, s)
+		if err != nil {
+			return err
+		}
+		p, err := s.Amend(ctx, api.AmendRequest{Partner: c.Who, Give: give, Want: c.Want.bytes(), Agree: c.Agree})
 		if err != nil && !errors.Is(err, grange.ErrPartly) {
 			return err
 		}
@@ -86,6 +90,19 @@ func (c *pactAmendCommand) run(ctx context.Context, a *app) error {
 		}
 		return err
 	})
+}
+
+// give returns what is to be given in bytes, nil for what there is.
+func (c *pactAmendCommand) give(ctx context.Context, s *session) (*int64, error) {
+	if !c.Give.set {
+		return nil, nil
+	}
+	if c.Give.percent < 0 {
+		return &c.Give.bytes, nil
+	}
+	offer, err := s.Offer(ctx)
+	part := offer.Total / 100 * c.Give.percent
+	return &part, err
 }
 
 func (c *pactEndCommand) run(ctx context.Context, a *app) error {

@@ -68,6 +68,7 @@ func Handler(a *grange.Agent) http.Handler {
 		{"GET", "/v1/decision", []string{"id"}, "one answer to what a partner has asked for, and its facts", (*owner).decision},
 		{"GET", "/v1/policy", nil, "who is answered how", (*owner).policy},
 		{"GET", "/v1/grids", nil, "the clubs that this machine hosts", (*owner).grids},
+		{"GET", "/v1/clubs", nil, "the clubs among the partners, who belongs to them and what they have for this machine", (*owner).clubs},
 		{"GET", "/v1/doctor", nil, "what may be wrong with this machine, and what helps", (*owner).doctor},
 		{"GET", "/v1/offer", nil, "what this machine gives", (*owner).offer},
 		{"GET", "/v1/joined", []string{"id"}, "wait until an invitation is accepted", (*owner).joined},
@@ -95,6 +96,9 @@ func Handler(a *grange.Agent) http.Handler {
 		{"POST", "/v1/policy-trial", nil, "what a policy means, and what it would have answered lately", (*owner).tryPolicy},
 		{"POST", "/v1/policy", nil, "put a policy in force", (*owner).setPolicy},
 		{"POST", "/v1/grids", nil, "host a club whose directory is there", (*owner).host},
+		{"POST", "/v1/clubs", nil, "ask a club now for what it has for this machine", (*owner).visitClub},
+		{"POST", "/v1/admit", nil, "say what a member of a club may do; admit a person", (*owner).admit},
+		{"POST", "/v1/expel", nil, "strike a member off a club's roll", (*owner).expel},
 		{"POST", "/v1/revoke", nil, "shut a machine out of this household", (*owner).revoke},
 	}}
 }

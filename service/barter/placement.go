@@ -33,7 +33,7 @@ type Placement struct {
 func (b *Barter) Place(ctx context.Context, expect int64) (*Placement, error) {
 	var partners []Partner
 	for _, partner := range b.c.Partners.All() {
-		if len(b.away(partner)) > 0 && !partner.Leaving {
+		if len(b.away(partner)) > 0 && !partner.Leaving && (partner.Gives > 0 || b.isHome(partner)) {
 			partners = append(partners, partner)
 		}
 	}

@@ -112,9 +112,6 @@ func (f *Federation) TendRoll(ctx context.Context) error {
 	return f.changeRoll(ctx, false, func(*roll.Roll) error { return nil })
 }
 
-// UseVouchers shows what clubs have given, as Run does.
-func (f *Federation) UseVouchers(ctx context.Context) { f.useVouchers(ctx) }
-
 // Vouchers returns the chains that a club has given for homes.
 func (f *Federation) Vouchers(club core.DID) map[core.DID]voucher.Chain {
 	f.mu.Lock()

@@ -108,6 +108,7 @@ type Federation struct {
 	records turn // whoever changes charters, invitations, proposals or partners
 	heading turn // whoever makes a head of ours
 	pulling turn // whoever takes in heads of our other machines
+	showing turn // whoever shows vouchers
 
 	// revocation is closed when revoked is set.
 	revocation chan struct{}
@@ -213,7 +214,7 @@ func New(c Config) (*Federation, error) {
 	c = c.withDefaults()
 	f := &Federation{
 		c: c, packer: chunk.NewPacker(),
-		records: newTurn(), heading: newTurn(), pulling: newTurn(),
+		records: newTurn(), heading: newTurn(), pulling: newTurn(), showing: newTurn(),
 		revocation: make(chan struct{}), dirty: make(chan struct{}, 1), brought: make(chan struct{}, 1), merged: make(chan struct{}, 1), enrol: make(chan struct{}, 1), visits: make(chan struct{}, 1), news: make(chan struct{}),
 		partners: map[core.DID]*partner{}, siblings: map[core.DID]*sibling{}, seen: map[core.DID]seen{},
 		shelves: map[core.DID]*shelf{}, lanes: map[core.DID]turn{}, clocks: map[core.DID]heardClock{},

@@ -186,7 +186,7 @@ func (f *Federation) keepClubs(ctx context.Context) {
 				f.c.Log.Info("ask a club for its roll", "grid", grid.Short(), "err", err)
 			}
 		}
-		f.useVouchers(ctx)
+		f.UseVouchers(ctx)
 		f.pause(ctx, f.visits, sweepEvery)
 	}
 }
@@ -314,9 +314,13 @@ func (f *Federation) judgeRoll(grid core.DID, old *club, next *clubRecord) error
 	return nil
 }
 
-// useVouchers shows the best voucher for each home there, where it is not the one that lets us in now. A club's own
-// machine keeps nothing anywhere.
-func (f *Federation) useVouchers(ctx context.Context) {
+// UseVouchers shows the best voucher for each home there, where it is not the one that lets us in now; Run does so when there
+// are new ones. A club's own machine keeps nothing anywhere.
+func (f *Federation) UseVouchers(ctx context.Context) {
+	if f.showing.take(ctx) != nil {
+		return
+	}
+	defer f.showing.give()
 	best := f.bestVouchers()
 	for _, grid := range slices.SortedFunc(maps.Keys(best), core.DID.Compare) {
 		h := best[grid]

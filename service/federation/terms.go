@@ -153,6 +153,9 @@ func (f *Federation) keepTerms(p *partner, r partnerRecord, w termsRecord, settl
 		p.answered = 0
 	}
 	f.mu.Unlock()
+	if _, ok := f.Roll(); ok {
+		f.bump() // what there is to share may have changed
+	}
 	wake(f.enrol)
 	wake(f.visits)
 	wake(f.dirty)
