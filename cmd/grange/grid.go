@@ -224,6 +224,7 @@ func (c *gridExpelCommand) run(ctx context.Context, a *app) error {
 		}
 		err = s.Expel(ctx, c.Who)
 		if err == nil || errors.Is(err, grange.ErrPartly) {
+			a.value(map[string]string{"club": c.Grid, "expelled": c.Who})
 			a.say("%s is no member of %s any more.", clean(c.Who), clean(c.Grid))
 		}
 		return err

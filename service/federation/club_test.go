@@ -292,6 +292,59 @@ func TestRollsThatAClubTakesBack(t *testing.T) {
 	}
 }
 
+// What a club says of homes is believed as far as it verifies: a bad voucher is passed over, and never shown.
+func TestVouchersThatAreNone(t *testing.T) {
+	w := newWorld(t)
+	club, anna, bo, eve := w.clubOf("club"), w.household("anna"), w.household("bo"), w.household("eve")
+	anna.joins(club, 1000)
+	bo.joins(club, 1000)
+	signed, err := roll.Sign(club.key, roll.Roll{Grid: club.grid(), N: uint64(w.clock.Now().Unix()) + 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain := func(c voucher.Chain) []byte {
+		raw, err := c.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	good := chain(voucherOf(club, anna, 1<<40)) // far more than the pact gives, which the holder bounds
+	broken := append([]byte{}, good...)
+	broken[len(broken)/2] ^= 1
+	at := federation.AgentAddrs{DID: bo.did(), Addrs: bo.peers.Addrs()}
+	for _, c := range []struct {
+		what  string
+		home  core.DID
+		name  string
+		chain []byte
+		kept  int
+	}{
+		{"no chain", bo.grid(), "bo", []byte("none"), 0},
+		{"a broken one", bo.grid(), "bo", broken, 0},
+		{"another's", bo.grid(), "bo", chain(voucherOf(club, eve, 5)), 0},
+		{"a name that clears the screen", bo.grid(), "bo\x1b[2J", good, 0},
+		{"no home", core.DID{}, "bo", good, 0},
+		{"our own home", anna.grid(), "anna", good, 1},
+		{"a good one", bo.grid(), "bo", good, 1},
+	} {
+		if err := anna.f.TakeHome(t.Context(), club.grid(), signed, c.home, c.name, at, c.chain); err != nil {
+			t.Fatalf("%s: %v", c.what, err)
+		}
+		want(t, c.what+": vouchers", len(anna.f.Vouchers(club.grid())), c.kept)
+		if c.what == "a good one" {
+			break
+		}
+		anna.f.UseVouchers(t.Context())
+		want(t, c.what+": errands", len(anna.f.Errands()), 0)
+	}
+	anna.f.UseVouchers(t.Context())
+	g, ok := bo.f.Guest(anna.grid())
+	if !ok || g.Share != 1<<40 || g.Via.Given[core.Storage] != 1000 {
+		t.Errorf("at bo's: %+v, %v", g, ok)
+	}
+}
+
 // Two clubs of one name are told apart by who looks at them, and a club that is called like a friend is not the friend.
 func TestAClubNamedLikeAnother(t *testing.T) {
 	w := newWorld(t)

@@ -107,6 +107,12 @@ func (f *Federation) TakeRoll(ctx context.Context, grid core.DID, signed identit
 	return f.takeClub(ctx, grid, clubAnswer{Roll: signed}, 0)
 }
 
+// TakeHome takes in a club's answer with one home, at a machine.
+func (f *Federation) TakeHome(ctx context.Context, club core.DID, signed identity.Signed, home core.DID, name string, at AgentAddrs, chain []byte) error {
+	in := clubAnswer{Roll: signed, Homes: []clubHome{{Grid: home, Name: name, Agents: []AgentAddrs{at}, Amount: 1, Chain: chain}}}
+	return f.takeClub(ctx, club, in, 0)
+}
+
 // TendRoll keeps the roll to what the pacts say, as Run does.
 func (f *Federation) TendRoll(ctx context.Context) error {
 	return f.changeRoll(ctx, false, func(*roll.Roll) error { return nil })
