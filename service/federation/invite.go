@@ -100,7 +100,7 @@ func (f *Federation) forgetInvites(c *changes, now int64) error {
 			return err
 		}
 		switch {
-		case e.value.Used > 0: // kept: who accepted may ask again
+		case e.value.used() > 0: // kept: who accepted may ask again
 		case e.value.Invitation.Expires+inviteKeep < now:
 			c.drop(e.key)
 		case e.value.Invitation.Expires > now:
@@ -163,9 +163,9 @@ func (f *Federation) joined(ctx context.Context, id [16]byte) (Partner, time.Dur
 		return fail(err)
 	case !ok:
 		return fail(fmt.Errorf("no invitation %x: %w", id, core.ErrNotExist))
-	case r.Used == 0 && left <= 0:
+	case r.used() == 0 && left <= 0:
 		return fail(ErrExpired)
-	case r.Used == 0:
+	case r.used() == 0:
 		return Partner{}, time.Duration(left) * time.Second, nil
 	}
 	p, err := pact.OpenPact(r.Pact.Body)
@@ -211,14 +211,13 @@ func (f *Federation) handleAccept(ctx context.Context, in acceptRequest) (accept
 	if err != nil {
 		return acceptAnswer{}, err
 	}
-	usedKey := key(keyUsed, in.Invitation, caller.Agent[:])
-	var used usedRecord
-	switch done, err := get(f.c.Books, usedKey, &used, inviteSizeMax); {
+	before, done, err := f.acceptedBy(r, in.Invitation, caller.Agent)
+	switch {
 	case err != nil:
 		return acceptAnswer{}, err
-	case done && bytes.Equal(used.Pact.Body, in.Pact):
-		return f.accepted(used.Pact), nil
-	case done || r.Used >= r.Uses:
+	case done && bytes.Equal(before.Body, in.Pact):
+		return f.accepted(before), nil
+	case done || r.used() >= max(r.Uses, 1):
 		return acceptAnswer{}, &wire.Error{Code: wire.CodeInvitationUsed, Message: "the invitation was already used"}
 	}
 	now := f.now()
@@ -232,14 +231,15 @@ func (f *Federation) handleAccept(ctx context.Context, in acceptRequest) (accept
 	if err := f.checkFree(p.Acceptor, now); err != nil {
 		return acceptAnswer{}, err
 	}
+	var c changes
+	if r.Before = r.used(); r.Before > 0 {
+		c.set(key(keyUsed, in.Invitation, r.Pact.Acceptor.By[:]), usedRecord{V: codec.Version, Pact: r.Pact})
+	}
 	if r.Pact, err = pact.Countersign(f.c.Key, in.Pact, in.Sig); err != nil {
 		return acceptAnswer{}, invalid(err)
 	}
-	r.Used++
 	f.c.Known.Learn(caller.Agent, in.Addrs)
-	var c changes
 	c.set(key(keyInvite, in.Invitation), r)
-	c.set(usedKey, usedRecord{V: codec.Version, Pact: r.Pact})
 	partner, err := f.join(&c, in.Name, r.Pact, p.Acceptor, charters)
 	if err != nil {
 		return acceptAnswer{}, err
@@ -247,6 +247,16 @@ func (f *Federation) handleAccept(ctx context.Context, in acceptRequest) (accept
 	f.Saw(caller.Agent)
 	f.c.Log.Info("partner joined", "name", partner.record.Name, "grid", p.Acceptor, "agent", caller.Agent)
 	return f.accepted(r.Pact), nil
+}
+
+// acceptedBy returns the pact that came of an invitation with a machine's household; done says that there is one.
+func (f *Federation) acceptedBy(r inviteRecord, id []byte, agent core.DID) (s pact.SignedPact, done bool, err error) {
+	if r.used() > 0 && r.Pact.Acceptor.By == agent {
+		return r.Pact, true, nil
+	}
+	var used usedRecord
+	done, err = get(f.c.Books, key(keyUsed, id, agent[:]), &used, inviteSizeMax)
+	return used.Pact, done, err
 }
 
 // checkAcceptance holds what an acceptor sent against the invitation.

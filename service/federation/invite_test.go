@@ -145,12 +145,12 @@ func b2i(b bool) int {
 
 func TestAnInvitationForSeveral(t *testing.T) {
 	w := newWorld(t)
-	club, anna, bo, cleo := w.household("club"), w.household("anna"), w.household("bo"), w.household("cleo")
+	club, anna, bo, cleo, dan := w.household("club"), w.household("anna"), w.household("bo"), w.household("cleo"), w.household("dan")
 	for _, uses := range []int{0, -1, federation.UsesMax + 1} {
 		_, err := club.f.InviteSeveral(t.Context(), gives(), time.Hour, uses)
 		wantError(t, "for nobody, or too many", err, core.ErrInvalid)
 	}
-	inv, err := club.f.InviteSeveral(t.Context(), gives(), time.Hour, 2)
+	inv, err := club.f.InviteSeveral(t.Context(), gives(), time.Hour, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,13 +166,17 @@ func TestAnInvitationForSeveral(t *testing.T) {
 	if err != nil || joined.Grid != anna.grid() {
 		t.Fatalf("joined first: %+v, %v", joined, err)
 	}
-	// The answer to bo is lost. When he asks again it is the same, though the invitation is past its date and cleo was one too many.
+	// The answer to bo is lost. When he asks again it is the same, though the invitation is past its date, cleo came after him and dan was one
+	// too many.
 	w.net.StopAfter(club.did(), bo.did(), 10)
 	if _, err := bo.f.Accept(t.Context(), code, yes); err == nil {
 		t.Fatal("accepted without an answer")
 	}
 	w.net.Heal(club.did(), bo.did())
-	_, err = cleo.f.Accept(t.Context(), code, yes)
+	if _, err := cleo.f.Accept(t.Context(), code, yes); err != nil {
+		t.Fatal(err)
+	}
+	_, err = dan.f.Accept(t.Context(), code, yes)
 	wantError(t, "one too many", err, federation.ErrUsed)
 	club.restart()
 	w.clock.Advance(2 * time.Hour)
@@ -181,7 +185,7 @@ func TestAnInvitationForSeveral(t *testing.T) {
 		t.Fatal(err)
 	}
 	at, ok := club.f.Partner(bo.grid())
-	if !ok || second.Pact != at.Pact || second.Pact == first.Pact || len(club.f.Partners()) != 2 {
+	if !ok || second.Pact != at.Pact || second.Pact == first.Pact || len(club.f.Partners()) != 3 {
 		t.Fatalf("pacts %v and %v, at the club %v; partners %v", first.Pact, second.Pact, at.Pact, club.partners())
 	}
 }

@@ -22,7 +22,7 @@ const (
 	keyAck      = "f/ack/"     // + agent: ackRecord, our head that a partner's machine has
 	keyCharter  = "f/charter/" // + grid + charter: signedRecord
 	keyInvite   = "f/invite/"  // + invitation id: inviteRecord, one that we made
-	keyUsed     = "f/used/"    // + invitation id + agent: usedRecord, who has accepted one
+	keyUsed     = "f/used/"    // + invitation id + agent: usedRecord, who accepted one before the last who did
 	keyProposal = "f/propose/" // + invitation id: proposalRecord, one that we are accepting
 	keyTerms    = "f/terms/"   // + grid: termsRecord, what about a pact waits for an answer
 	keySeen     = "f/seen/"    // + agent: seenRecord
@@ -74,13 +74,22 @@ type heldRecord struct {
 type inviteRecord struct {
 	V          uint            `json:"v"`
 	Invitation pact.Invitation `json:"invitation"`
-	// Used of Uses households have accepted; Pact is that of the last.
-	Uses int             `json:"uses"`
-	Used int             `json:"used"`
+	// Pact is that of who accepted last; the zero value until somebody did. Its acceptor's agent is who.
 	Pact pact.SignedPact `json:"pact"`
+	// Uses is how many can accept it, 0 for one; Before how many did before the last.
+	Uses   int `json:"uses,omitempty"`
+	Before int `json:"before,omitempty"`
 }
 
-// usedRecord is what one machine has accepted.
+// used returns how many have accepted it.
+func (r inviteRecord) used() int {
+	if len(r.Pact.Body) == 0 {
+		return 0
+	}
+	return r.Before + 1
+}
+
+// usedRecord is what one machine has accepted that was not the last.
 type usedRecord struct {
 	V    uint            `json:"v"`
 	Pact pact.SignedPact `json:"pact"`
