@@ -1,5 +1,5 @@
 // Package roll is who belongs to a club: the list of its members, with what each may do and what share of the
-// members' offers it has, and the vouchers that are good no more. The format is that of docs/SPEC.md §6.3.
+// members' offers it has, and the vouchers that are good no more. The format is that of docs/SPEC.md §6.4.
 //
 // A machine of the club signs it, which the club's charter lists: daily life needs no root. The one with the greatest
 // number stands. That its signer is so listed, and that the club is the one expected, is for the caller to check.

@@ -47,7 +47,7 @@ func TestVectors(t *testing.T) {
 			t.Fatal(err)
 		}
 		seed := core.ScoreOf([]byte("club's machine"))
-		return vectors{About: "A roll, docs/SPEC.md §6.3; seed is that of the machine that signs.", Seed: seed[:], By: s.By, Body: s.Body, Sig: s.Sig}
+		return vectors{About: "A roll, docs/SPEC.md §6.4; seed is that of the machine that signs.", Seed: seed[:], By: s.By, Body: s.Body, Sig: s.Sig}
 	})
 	r, err := Open(identity.Signed{By: v.By, Body: v.Body, Sig: v.Sig})
 	if err != nil || !reflect.DeepEqual(r, example()) {
