@@ -198,7 +198,8 @@ func TestMembersKeepForEachOther(t *testing.T) {
 
 // Who leaves a club, is in none for a while and joins another keeps what it has: it can be read, it moves to the new club's homes when
 // the old one's vouchers have ended for long, and nobody asks the club that is gone.
-func TestANomadChangesClubs(t *testing.T) {
+func TestSimANomadChangesClubs(t *testing.T) {
+	days(t)
 	bubble(t, func(w *world) {
 		t := w.t
 		club, homes, members := w.clubhouse(50e6, []string{"bo", "cleo"}, []string{"anna"})

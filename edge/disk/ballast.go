@@ -3,6 +3,7 @@ package disk
 import (
 	"crypto/rand"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -40,11 +41,18 @@ func makeBallast(dir string, free func() (int64, error)) error {
 	if room, err := free(); err != nil || room < ballastRoom {
 		return err
 	}
-	noise := make([]byte, ballastSize) // a disk that compresses would keep nothing of zeros
-	_, _ = rand.Read(noise)            // it does not fail
-	if err := os.WriteFile(path, noise, fileMode); err != nil {
-		_ = os.Remove(path)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, fileMode)
+	if err != nil {
 		return err
 	}
-	return nil
+	if err = errors.Join(fillBallast(f), f.Close()); err != nil {
+		_ = os.Remove(path)
+	}
+	return err
+}
+
+// writeNoise fills the ballast: a disk that compresses would keep nothing of zeros.
+func writeNoise(f *os.File) error {
+	_, err := io.CopyN(f, rand.Reader, ballastSize)
+	return err
 }

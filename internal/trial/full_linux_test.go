@@ -70,8 +70,8 @@ const diskSize = 4 << 30
 // TestHolderOffersMoreThanItHas has a holder that promises what its disk has no room for.
 func TestHolderOffersMoreThanItHas(t *testing.T) {
 	rng := dice(t)
-	// A reserve of 1 GiB is never given: some 20 MB are left of this.
-	d := newDisk(t, 1<<30+20_000_000)
+	// A reserve of 1 GiB is never given, nor is the ballast: some 20 MB are left of this.
+	d := newDisk(t, 1<<30+37_000_000)
 	root := room(t)
 	anna, bo, cleo := found(t, root, "anna"), newHouse(t, root, "bo"), found(t, root, "cleo")
 	bo.dir = filepath.Join(d.dir, "bo")
