@@ -64,6 +64,11 @@ func (a account) objection(facts Facts) string {
 	case !slices.Contains(a.servers, c.Server):
 		return fmt.Sprintf("account server %s is not trusted here", c.Server)
 	}
+	return c.Objection(facts.Now)
+}
+
+// Objection returns why the account is no good at a date, as its server has it; "" if it is good.
+func (c *Account) Objection(now int64) string {
 	switch c.State {
 	case AccountGood:
 	case AccountRevoked:
@@ -75,8 +80,31 @@ func (a account) objection(facts Facts) string {
 	default:
 		return "the account server does not know the account"
 	}
-	if c.Until < facts.Now {
+	if c.Until < now {
 		return "what the account server said last was good until " + date(c.Until)
 	}
 	return ""
+}
+
+// refuse refuses what a holder of an account asks for, whatever the rules say, if the account is no good or the ask is not on it.
+func (c *Account) refuse(ask core.Ask, now int64) (Decision, bool) {
+	d := Decision{Policy: "account", Reason: c.Objection(now)}
+	named := len(c.Refs) == 0 || slices.ContainsFunc(c.Refs, func(shown core.Score) bool { return string(shown[:]) == string(ask.Why.Ref) })
+	switch {
+	case d.Reason == "" && (ask.Why.Kind != core.WhyAccount || !named):
+		d.Reason = "you are a guest here, and the ask does not name a token of your account that you have shown"
+	case c.State == AccountDown:
+		d.Retry = accountRetry
+	}
+	return d, d.Reason != ""
+}
+
+// AccountServers returns the account servers that a rule names: those that are trusted.
+func (r Rules) AccountServers() (out []core.DID) {
+	for _, rule := range r.rules {
+		if p, ok := rule.Policy.(account); ok {
+			out = append(out, p.servers...)
+		}
+	}
+	return out
 }

@@ -99,6 +99,8 @@ func inBooks(ask core.Ask, facts Facts) (Decision, bool) {
 		return Decision{Policy: "pact", Reason: "the pact that the ask names is not ours"}, true
 	case facts.Overdue:
 		return Decision{Policy: "receipt", Reason: ReasonOverdue}, true
+	case facts.Account != nil:
+		return facts.Account.refuse(ask, facts.Now)
 	}
 	return Decision{}, false
 }
@@ -130,10 +132,12 @@ func capacity(ask core.Ask, facts Facts, unit Unit) (Decision, bool) {
 	promised, room := left(facts), max(facts.Room, 0)
 	d := Decision{Policy: "capacity", Counter: &core.Counter{Amount: min(promised, room), Seconds: max(facts.SecondsMax, 0)}}
 	switch {
+	case facts.Account != nil && ask.Amount > promised && promised <= room:
+		d.Reason = fmt.Sprintf("%s left of your plan's %s; %s needed", unit.atMost(promised), unit.Text(max(facts.Account.Quota, 0)), unit.atLeast(ask.Amount))
+	case facts.Via != nil && promised == 0 && (facts.Offered > 0 || facts.Via.Offered > 0 && facts.Via.Used >= facts.Via.Offered):
+		d.Reason = "nothing is left of your share, or of what the pact gives to all for whom it is"
 	case ask.Amount > promised && facts.Offered <= 0:
 		d.Reason = fmt.Sprintf("%s gives you nothing; %s needed", source(facts), unit.atLeast(ask.Amount))
-	case facts.Via != nil && promised == 0:
-		d.Reason = "nothing is left of your share, or of what the pact gives to all for whom it is"
 	case ask.Amount > promised && promised <= room:
 		d.Reason = fmt.Sprintf("%s left of your %s; %s needed", unit.atMost(promised), unit.Text(facts.Offered), unit.atLeast(ask.Amount))
 	case ask.Amount > room && room == 0:
@@ -154,8 +158,6 @@ func source(facts Facts) string {
 	switch {
 	case facts.Via != nil:
 		return "the voucher"
-	case facts.Account != nil:
-		return "the account"
 	}
 	return "the pact"
 }

@@ -104,14 +104,17 @@ type Account struct {
 	Server core.DID `json:"server"`
 	ID     string   `json:"id"`
 	Plan   string   `json:"plan"`
-	// Quota is what the plan gives, Used what the account has at all storage servers.
+	// Quota is what the plan gives, Used what the account has at all storage servers, of which Here is at this one.
 	Quota int64 `json:"quota"`
 	Used  int64 `json:"used"`
+	Here  int64 `json:"here,omitempty"`
 	// State is one of those above; any other is no good.
 	State string `json:"state"`
 	// Checked is when the server said so, Until for how long that may be relied on, in Unix seconds.
 	Checked int64 `json:"checked"`
 	Until   int64 `json:"until"`
+	// Refs are the tokens that were shown and have not lapsed, one of which an ask must name; it need not where there are none.
+	Refs []core.Score `json:"refs,omitempty"`
 }
 
 // left is how much of the pact's promise is not taken.

@@ -318,7 +318,7 @@ func (h *Holder) Facts(n Name, grid core.DID) *policy.Account {
 		return nil
 	}
 	now := h.now()
-	out := &policy.Account{Server: n.Server, ID: n.Account, Plan: e.Plan, Quota: e.Quota, Used: max(0, e.Used+e.Bytes-e.Ours), Checked: e.Checked}
+	out := &policy.Account{Server: n.Server, ID: n.Account, Plan: e.Plan, Quota: e.Quota, Used: max(0, e.Used+e.Bytes-e.Ours), Here: e.Bytes, Checked: e.Checked}
 	out.State, out.Until = e.standing(now)
 	if !e.wanted {
 		e.wanted = true

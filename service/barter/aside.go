@@ -251,8 +251,9 @@ func (b *Barter) applyUsed(a *account, owner core.DID, added usedRecord, changes
 		return fmt.Errorf("record what is kept for %s: %w", owner.Short(), err)
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	a.used = used
+	b.mu.Unlock()
+	b.c.Uses(owner, used.Bytes)
 	return nil
 }
 

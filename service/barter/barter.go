@@ -36,16 +36,20 @@ type Partner struct {
 	Via *Via
 }
 
-// Via is the grid on whose pact a guest draws, by a voucher.
+// Via is on whose behalf a guest is let in: a grid on whose pact it draws by a voucher, or an account.
 type Via struct {
-	Grid core.DID
-	// Pact is the pact's id, Name what the grid is called here.
+	// Kind is core.WhyVoucher or core.WhyAccount.
+	Kind core.WhyKind
+	// Account is what is known of an account; nil of a voucher. Of an account all that follows but Name and Until is empty.
+	Account *policy.Account
+	Grid    core.DID
+	// Pact is the pact's id, Name what the grid, or the account, is called here.
 	Pact core.Score
 	Name string
 	// Offered is what the pact gives the grid, and so all of its guests and itself together, Share the most that this
 	// guest may have of it, in bytes.
 	Offered, Share int64
-	// Until is when the voucher ends, in Unix seconds: from then on nothing is granted or renewed.
+	// Until is when the voucher, or the account server's last word, ends, in Unix seconds: from then on nothing is granted or renewed.
 	Until int64
 	// Chain are the issuers of the voucher, from the grid's machine on.
 	Chain []core.DID
@@ -132,6 +136,8 @@ type Config struct {
 	// ClockTrusted tells whether partners that were heard lately agree with our clock; it
 	// must not until they were heard again after a jump. Nil: nobody ever does.
 	ClockTrusted func() bool
+	// Uses is told how many bytes lie here for a household whenever that changes. It must not block, nor call back. Nil: nobody listens.
+	Uses func(owner core.DID, bytes int64)
 	// Alarm tells the person what should not have happened, and by whose doing; the zero DID: nobody's.
 	// It must not block. Nil: nobody listens.
 	Alarm func(partner core.DID, text string)
@@ -191,6 +197,9 @@ func New(c Config) (*Barter, error) {
 	}
 	if c.Alarm == nil {
 		c.Alarm = func(core.DID, string) {}
+	}
+	if c.Uses == nil {
+		c.Uses = func(core.DID, int64) {}
 	}
 	b := &Barter{
 		c:        c,

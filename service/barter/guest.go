@@ -6,10 +6,20 @@ import (
 )
 
 // A guest has no pact here. A voucher lets it in, on behalf of a grid that has one: what it is granted counts for that
-// pact, and all guests of a grid, with the grid itself, have no more together than the pact gives.
+// pact, and all guests of a grid, with the grid itself, have no more together than the pact gives. Or an account does, and
+// what it has, at all storage servers together, is no more than the account's plan gives.
 
-// over tells whether a guest's voucher has ended. Nobody else's ever has.
-func (v *Via) over(now int64) bool { return v != nil && now >= v.Until }
+// objection says why nothing is leased to a guest any more, "" where nothing does. Nobody else's pact is such.
+func (v *Via) objection(now int64) string {
+	switch {
+	case v == nil:
+	case v.Account != nil:
+		return v.Account.Objection(now)
+	case now >= v.Until:
+		return policy.ReasonLapsed
+	}
+	return ""
+}
 
 // taken returns the bytes that are used or granted.
 func (a *account) taken() int64 { return a.used.Bytes + a.granted() }
@@ -38,9 +48,16 @@ func (b *Barter) guestsOf(grid core.DID) (sum int64) {
 }
 
 // factsVia adds to the facts about a guest those about the grid on whose behalf it is one: it is offered no more than its
-// share, and than what the grid has left. The caller holds b.mu, and grants before it gives that back.
+// share, and than what the grid has left, or what is left of its account's plan. The caller holds b.mu, and grants before it gives that back.
 func (b *Barter) factsVia(v *Via, f *policy.Facts) {
 	if v == nil {
+		return
+	}
+	if v.Account != nil {
+		elsewhere, c := max(v.Account.Used-v.Account.Here, 0), *v.Account
+		c.Here = f.Used
+		c.Used = elsewhere + c.Here
+		f.Offered, f.Account = max(c.Quota-elsewhere, 0), &c
 		return
 	}
 	used := b.account(v.Grid).taken() + b.guestsOf(v.Grid)

@@ -332,3 +332,64 @@ func TestGuestsAfterAStart(t *testing.T) {
 		t.Errorf("the grid's ledger: %+v", l)
 	}
 }
+
+// account makes a member a guest at the holder by an account with so many bytes, of which so many are used elsewhere.
+func (c club) account(m *home, quota, elsewhere int64) (ref core.Score, stand *policy.Account) {
+	now := c.holder.time().Now().Unix()
+	ref = core.ScoreOf([]byte("token"))
+	stand = &policy.Account{
+		Server: core.DID{7}, ID: "anna", Plan: "home", Quota: quota, Used: elsewhere, State: policy.AccountGood, Checked: now, Until: now + 7*daySeconds, Refs: []core.Score{ref},
+	}
+	c.holder.mu.Lock()
+	c.holder.vias[m.grid] = &Via{Kind: core.WhyAccount, Account: stand, Grid: core.DID{7}, Name: "anna", Share: quota, Until: stand.Until}
+	c.holder.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.whys[c.holder.grid] = core.Why{Kind: core.WhyAccount, Ref: ref[:]}
+	return ref, stand
+}
+
+// What an account has elsewhere is taken of what it can have here; grants that are open count, and nothing is granted or leased
+// when it is no good, whatever the rules say.
+func TestAGuestByAnAccount(t *testing.T) {
+	_, c, members := clubWorld(t, 1, 1000)
+	m := members[0]
+	_, stand := c.account(m, 1000, 400)
+	for _, text := range []string{"account account server=" + core.DID{7}.String(), "any open"} {
+		rules, err := table().Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.holder.barter.SetRules(rules); err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.asks(t, m, 601)
+		wantReason(t, err, "600 B left of your plan's 1 kB; 601 B needed")
+		g, err := c.asks(t, m, 500)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.asks(t, m, 101)
+		wantReason(t, err, "100 B left of your plan's 1 kB")
+		d := c.holder.barter.decided.last[m.grid]
+		if a := d.Facts.Account; a == nil || a.Used != 900 || a.Here != 500 || d.Facts.Offered != 600 {
+			t.Errorf("facts %+v, account %+v", d.Facts, a)
+		}
+		_, err = c.asks(t, m, 1, func(a *core.Ask) { a.Why.Ref = make([]byte, 32) })
+		wantReason(t, err, "does not name a token of your account")
+		_, err = c.asks(t, m, 1, func(a *core.Ask) { a.Why = core.Why{Kind: core.WhyNone} })
+		wantReason(t, err, "does not name a token of your account")
+		for state, reason := range map[string]string{
+			policy.AccountRevoked: "the account was revoked", policy.AccountExpired: "the account has expired",
+			policy.AccountDown: "the account server cannot be reached, and what it said last is too old", "": "the account server does not know the account",
+		} {
+			stand.State = state
+			_, err = c.asks(t, m, 1)
+			wantReason(t, err, reason)
+			_, err = c.holder.barter.lease(t.Context(), m.grid, m.agent(), leaseRequest{Seconds: 10})
+			wantReason(t, err, reason)
+		}
+		stand.State = policy.AccountGood
+		c.holder.barter.closeGrants(m.grid, [][]byte{g.Grant})
+	}
+}

@@ -12,7 +12,6 @@ import (
 	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/pact"
-	"github.com/grange-grid/grange/pure/policy"
 )
 
 // Limits of the leases that are kept for a household: their bytes are not counted as
@@ -69,8 +68,8 @@ func (b *Barter) lease(ctx context.Context, owner, agent core.DID, in leaseReque
 	if most == 0 {
 		return leaseAnswer{}, &core.Denial{Reason: "the pact has ended"}
 	}
-	if p.Via.over(now) {
-		return leaseAnswer{}, &core.Denial{Reason: policy.ReasonLapsed}
+	if reason := p.Via.objection(now); reason != "" {
+		return leaseAnswer{}, &core.Denial{Reason: reason}
 	}
 	l := &leasing{
 		owner: owner, agent: agent, agents: p.Agents, lines: b.heldLines(owner), asked: in.ID,
@@ -280,6 +279,7 @@ func (b *Barter) applyLease(a *account, l *leasing, used usedRecord, changes []c
 		return err
 	}
 	b.settleAll(a, l, &used)
+	b.c.Uses(l.owner, used.Bytes)
 	return nil
 }
 
