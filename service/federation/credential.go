@@ -13,6 +13,7 @@ import (
 	"github.com/grange-grid/grange/pure/charter"
 	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/pure/voucher"
 )
 
@@ -25,10 +26,11 @@ const (
 )
 
 type credentialRequest struct {
-	// Charter is the newest of the caller's household, Chain a voucher.Chain with an invocation.
-	Charter identity.Signed `json:"charter"`
-	Chain   []byte          `json:"chain"`
-	Name    string          `json:"name"`
+	// Charter is the newest of the caller's household, Chain a voucher.Chain with an invocation, or Token an account's.
+	Charter identity.Signed  `json:"charter"`
+	Chain   []byte           `json:"chain,omitempty"`
+	Token   *identity.Signed `json:"token,omitempty"`
+	Name    string           `json:"name"`
 }
 
 type credentialAnswer struct {
@@ -51,11 +53,11 @@ type knock struct {
 	busy  bool
 }
 
-// handleCredential lets a household in, by a voucher of a partner's that its machine shows.
+// handleCredential lets a household in, by a voucher of a partner's, or the token of an account, that its machine shows.
 func (f *Federation) handleCredential(ctx context.Context, in credentialRequest) (credentialAnswer, error) {
 	caller := wire.CallerOf(ctx)
 	if caller.Class&(wire.Partner|wire.Own) != 0 {
-		return credentialAnswer{}, &wire.Error{Code: wire.CodeInvalid, Message: "a household that has a pact here needs no voucher"}
+		return credentialAnswer{}, &wire.Error{Code: wire.CodeInvalid, Message: "a household that has a pact here needs no voucher, and no account"}
 	}
 	if err := f.knock(caller.Agent); err != nil {
 		return credentialAnswer{}, err
@@ -63,6 +65,12 @@ func (f *Federation) handleCredential(ctx context.Context, in credentialRequest)
 	defer f.knocked(caller.Agent)
 	if _, club := f.Roll(); club {
 		return credentialAnswer{}, &core.Denial{Reason: "this is a club, which keeps nothing itself"}
+	}
+	if (in.Token != nil) == (len(in.Chain) > 0) {
+		return credentialAnswer{}, &wire.Error{Code: wire.CodeInvalid, Message: "a credential is a voucher, or the token of an account"}
+	}
+	if in.Token != nil {
+		return f.letInByToken(ctx, caller.Agent, in)
 	}
 	chain, right, err := f.vouchers.Verify(in.Chain, voucher.Facts{
 		Now: f.now(), Caller: caller.Agent, Holder: f.self.Agent, Grid: f.self.Grid, Lists: f.listsPartner,
@@ -73,20 +81,37 @@ func (f *Federation) handleCredential(ctx context.Context, in credentialRequest)
 	if err := errors.Join(f.honours(chain, right), CheckName(in.Name)); err != nil {
 		return credentialAnswer{}, denied(err)
 	}
-	c, err := charter.Open(in.Charter)
+	c, err := f.charterOf(caller.Agent, in.Charter, right.Subject)
 	if err != nil {
-		return credentialAnswer{}, denied(err)
-	}
-	switch {
-	case !c.Lists(caller.Agent):
-		return credentialAnswer{}, &core.Denial{Reason: "the charter does not list the machine that shows it"}
-	case c.Grid == f.self.Grid || c.Grid == right.Subject:
-		return credentialAnswer{}, &core.Denial{Reason: "a household is no guest of its own"}
-	}
-	if err := f.letIn(ctx, caller.Agent, in, chain, right, c.Grid); err != nil {
 		return credentialAnswer{}, err
 	}
-	return f.welcome(right)
+	links, err := voucher.Chain{Links: chain.Links}.Marshal()
+	if err != nil {
+		return credentialAnswer{}, err
+	}
+	what := shownRecord{Agent: caller.Agent, Chain: links, Amount: right.Amount, Until: right.Until}
+	if err := f.letIn(ctx, in, c.Grid, draws{Via: right.Subject}, what); err != nil {
+		return credentialAnswer{}, err
+	}
+	p, ok := f.Partner(right.Subject)
+	if !ok {
+		return credentialAnswer{}, fmt.Errorf("partner %s: %w", right.Subject.Short(), core.ErrNotExist)
+	}
+	return f.welcome(what, p.Ends, p.Terms), nil
+}
+
+// charterOf opens the charter that a machine shows with a credential, which lists it and is neither ours nor a grid's own.
+func (f *Federation) charterOf(agent core.DID, signed identity.Signed, subject core.DID) (charter.Charter, error) {
+	c, err := charter.Open(signed)
+	switch {
+	case err != nil:
+		return c, denied(err)
+	case !c.Lists(agent):
+		return c, &core.Denial{Reason: "the charter does not list the machine that shows it"}
+	case c.Grid == f.self.Grid || c.Grid == subject:
+		return c, &core.Denial{Reason: "a household is no guest of its own"}
+	}
+	return c, nil
 }
 
 // listsPartner tells whether a partner's newest charter lists a machine.
@@ -162,7 +187,7 @@ func (f *Federation) knocked(agent core.DID) {
 }
 
 // letIn makes a guest of a household, or takes in what its machine shows anew.
-func (f *Federation) letIn(ctx context.Context, agent core.DID, in credentialRequest, chain voucher.Chain, right voucher.Right, grid core.DID) error {
+func (f *Federation) letIn(ctx context.Context, in credentialRequest, grid core.DID, d draws, what shownRecord) error {
 	if err := f.forgetGuests(ctx); err != nil {
 		return err
 	}
@@ -170,21 +195,17 @@ func (f *Federation) letIn(ctx context.Context, agent core.DID, in credentialReq
 		return err
 	}
 	defer f.records.give()
-	next, fresh, err := f.nextGuest(agent, right.Subject, grid)
-	if err != nil {
-		return err
-	}
-	links, err := voucher.Chain{Links: chain.Links}.Marshal()
+	next, fresh, err := f.nextGuest(what.Agent, grid, d)
 	if err != nil {
 		return err
 	}
 	next.Name = in.Name
-	next.Shown = slices.DeleteFunc(slices.Clone(next.Shown), func(s shownRecord) bool { return s.Agent == agent })
+	next.Shown = slices.DeleteFunc(slices.Clone(next.Shown), func(s shownRecord) bool { return s.Agent == what.Agent })
 	if len(next.Shown) == shownMax { // the one that lapses first may be of a machine that is no more
 		oldest := slices.MinFunc(next.Shown, func(a, b shownRecord) int { return cmp.Compare(a.Until, b.Until) })
 		next.Shown = slices.DeleteFunc(next.Shown, func(s shownRecord) bool { return s.Agent == oldest.Agent })
 	}
-	next.Shown = append(next.Shown, shownRecord{Agent: agent, Chain: links, Amount: right.Amount, Until: right.Until})
+	next.Shown = append(next.Shown, what)
 	g, err := newGuest(next)
 	if err != nil {
 		return err
@@ -198,7 +219,7 @@ func (f *Federation) letIn(ctx context.Context, agent core.DID, in credentialReq
 }
 
 // nextGuest returns the record of a guest, new or as it is. The caller has f.records.
-func (f *Federation) nextGuest(agent, via, grid core.DID) (r guestRecord, fresh bool, err error) {
+func (f *Federation) nextGuest(agent, grid core.DID, d draws) (r guestRecord, fresh bool, err error) {
 	keeps := f.c.Keeps(grid)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -209,16 +230,16 @@ func (f *Federation) nextGuest(agent, via, grid core.DID) (r guestRecord, fresh 
 		err = &core.Denial{Reason: "there is a pact with this household"}
 	case other != nil && other != g:
 		err = &core.Denial{Reason: "this machine is a guest here for another household"}
-	case g == nil && (len(f.guests) >= guestsMax || f.guestsVia(via) >= guestsOfOneMax):
+	case g == nil && (len(f.guests) >= guestsMax || !d.byAccount() && f.guestsVia(d.Via) >= guestsOfOneMax):
 		err = &wire.Error{Code: wire.CodeBusy, Message: "there are too many guests", RetrySeconds: credentialTime}
 	case g == nil:
-		return guestRecord{V: codec.Version, Grid: grid, Via: via}, true, nil
-	case g.record.Via != via && keeps:
-		err = &core.Denial{Reason: "what is kept here for you counts for " + g.record.Via.Short() + "; when that has ended, or you have given it up, you can be the guest of another"}
+		return guestRecord{V: codec.Version, Grid: grid, draws: d}, true, nil
+	case g.record.draws != d && keeps:
+		err = &core.Denial{Reason: "what is kept here for you counts for " + g.record.String() + "; when that has ended, or you have given it up, you can be the guest of another"}
 	default:
 		r = g.record
-		if r.Via != via {
-			r.Via, r.Shown = via, nil
+		if r.draws != d {
+			r.draws, r.Shown = d, nil
 		}
 	}
 	return r, false, err
@@ -271,16 +292,12 @@ func (f *Federation) keepGuest(g *guest, signed identity.Signed) error {
 }
 
 // welcome is what a guest is answered.
-func (f *Federation) welcome(r voucher.Right) (credentialAnswer, error) {
-	p, ok := f.Partner(r.Subject)
-	if !ok {
-		return credentialAnswer{}, fmt.Errorf("partner %s: %w", r.Subject.Short(), core.ErrNotExist)
-	}
+func (f *Federation) welcome(what shownRecord, ends int64, terms pact.Terms) credentialAnswer {
 	f.mu.Lock()
 	own := f.own.newest()
 	f.mu.Unlock()
 	return credentialAnswer{
-		Charter: own, Name: f.self.Name, Addrs: tidyAddrs(f.c.Addrs()), Amount: r.Amount, Until: r.Until, Ends: p.Ends,
-		LeaseDays: uint(p.Terms.LeaseDays), AsideDays: uint(p.Terms.AsideDays),
-	}, nil
+		Charter: own, Name: f.self.Name, Addrs: tidyAddrs(f.c.Addrs()), Amount: what.Amount, Until: what.Until, Ends: ends,
+		LeaseDays: uint(terms.LeaseDays), AsideDays: uint(terms.AsideDays),
+	}
 }

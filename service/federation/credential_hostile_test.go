@@ -28,9 +28,10 @@ func (m *machine) shows(at *machine, c voucher.Chain, change func(*credentialMes
 }
 
 type credentialMessage struct {
-	Charter identity.Signed `json:"charter"`
-	Chain   []byte          `json:"chain"`
-	Name    string          `json:"name"`
+	Charter identity.Signed  `json:"charter"`
+	Chain   []byte           `json:"chain,omitempty"`
+	Token   *identity.Signed `json:"token,omitempty"`
+	Name    string           `json:"name"`
 }
 
 func TestHostileCredentials(t *testing.T) {

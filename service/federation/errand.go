@@ -26,16 +26,18 @@ const (
 	errandPatience = 7 * daySeconds
 )
 
-// Errand is a household with which we have no pact, and where a voucher lets us in.
+// Errand is a household with which we have no pact, and where a voucher, or an account, lets us in.
 type Errand struct {
 	Grid core.DID
 	Name string
 	// Agents are the machines that its newest charter lists.
 	Agents []core.DID
-	// Subject is the grid whose pact is drawn on, Ref names the voucher.
+	// Account is by which account; zero where it is by a voucher.
+	Account AccountName
+	// Subject is the grid whose pact is drawn on, or the account server, Ref names the voucher, or the token.
 	Subject core.DID
 	Ref     core.Score
-	// Amount is the most that we may have there, in bytes, Until when the voucher ends, in Unix seconds.
+	// Amount is the most that we may have there, in bytes, Until when the voucher or token ends, in Unix seconds.
 	Amount, Until int64
 	// Ends is when that pact ends, 0 for never.
 	Ends                 int64
@@ -55,40 +57,53 @@ type errandRecord struct {
 	Charter identity.Signed `json:"charter"`
 	// At is the machine that was called first, and where.
 	At AgentAddrs `json:"at"`
-	// Chain has no invocation.
-	Chain     []byte `json:"chain"`
-	Ends      int64  `json:"ends"`
-	LeaseDays uint   `json:"lease_days"`
-	AsideDays uint   `json:"aside_days"`
+	// Chain has no invocation. Or it is by an account.
+	Chain     []byte      `json:"chain,omitempty"`
+	Account   AccountName `json:"account,omitzero"`
+	Ends      int64       `json:"ends"`
+	LeaseDays uint        `json:"lease_days"`
+	AsideDays uint        `json:"aside_days"`
 }
 
 // errand is what is known of one; but for shown it is not changed.
 type errand struct {
 	record  errandRecord
 	charter charter.Charter
-	score   core.Score // the charter's
-	chain   voucher.Chain
+	score   core.Score    // the charter's
+	chain   voucher.Chain // and right: zero of an account
 	right   voucher.Right
 	// met is how long this machine had run when it was let in, or has started since.
 	met int64
-	// shown are the machines that have seen the chain since this machine started. Guarded by Federation.mu.
-	shown map[core.DID]bool
+	// shown is what machines have seen last since this machine started, by its id. Guarded by Federation.mu.
+	shown map[core.DID]core.Score
 	turn  turn // whoever shows it
 }
 
+func (e *errand) byAccount() bool { return e.record.Account != AccountName{} }
+
 func newErrand(r errandRecord) (*errand, error) {
-	e := &errand{record: r, score: r.Charter.Score(), shown: map[core.DID]bool{}, turn: newTurn()}
-	var err error
-	if e.chain, err = voucher.Parse(r.Chain); err != nil {
-		return nil, err
-	}
-	if e.right, err = voucher.Open(e.chain); err != nil {
+	e, err := openErrand(r)
+	if err != nil {
 		return nil, err
 	}
 	if e.charter, err = charter.Open(r.Charter); err != nil {
 		return nil, err
 	}
 	return e, nil
+}
+
+// openErrand opens what lets us in; the rest is left out.
+func openErrand(r errandRecord) (*errand, error) {
+	e := &errand{record: r, score: r.Charter.Score(), shown: map[core.DID]core.Score{}, turn: newTurn()}
+	if e.byAccount() {
+		return e, nil
+	}
+	var err error
+	if e.chain, err = voucher.Parse(r.Chain); err != nil {
+		return nil, err
+	}
+	e.right, err = voucher.Open(e.chain)
+	return e, err
 }
 
 // loadErrands reads the errands. Nothing else runs yet.
@@ -110,8 +125,9 @@ func (f *Federation) loadErrands() error {
 
 // publicErrand returns what others may know. The caller holds f.mu.
 func (f *Federation) publicErrand(e *errand, now int64) Errand {
+	by := f.openingOf(e)
 	out := Errand{
-		Grid: e.record.Grid, Name: e.record.Name, Subject: e.right.Subject, Ref: e.right.ID, Amount: e.right.Amount, Until: e.right.Until,
+		Grid: e.record.Grid, Name: e.record.Name, Account: e.record.Account, Subject: by.subject, Ref: by.ref, Amount: by.amount, Until: by.until,
 		Ends: e.record.Ends, LeaseDays: int64(e.record.LeaseDays), AsideDays: int64(e.record.AsideDays),
 	}
 	out.Leaving = out.Ends != 0 || now >= out.Until+errandPatience || f.left(e)
@@ -164,26 +180,23 @@ func (f *Federation) Errand(grid core.DID) (Errand, bool) {
 // voucher.Open; core.ErrInvalid where the voucher is another machine's; ErrAlready where there is a
 // pact, ErrOwn at home; core.ErrRefused with the holder's reason; core.ErrUnreachable.
 func (f *Federation) UseVoucher(ctx context.Context, home AgentAddrs, chain []byte) (Errand, error) {
-	out, err := f.useVoucher(ctx, home, chain)
+	out, err := f.enter(ctx, home, errandRecord{Chain: chain})
 	if err != nil {
 		return Errand{}, fmt.Errorf("use the voucher at %s: %w", home.DID.Short(), f.Heed(ctx, err))
 	}
 	return out, nil
 }
 
-func (f *Federation) useVoucher(ctx context.Context, home AgentAddrs, raw []byte) (Errand, error) {
+// enter shows to a machine of a household, for the first time, what next has, and keeps where it was let in.
+func (f *Federation) enter(ctx context.Context, home AgentAddrs, next errandRecord) (Errand, error) {
 	if err := f.Revoked(); err != nil {
 		return Errand{}, err
 	}
-	chain, err := voucher.Parse(raw)
-	if err != nil {
-		return Errand{}, err
-	}
-	right, err := voucher.Open(chain)
+	e, err := openErrand(next)
 	switch {
 	case err != nil:
 		return Errand{}, err
-	case len(chain.Invocation) > 0 || right.Agent != f.self.Agent:
+	case !e.byAccount() && (len(e.chain.Invocation) > 0 || e.right.Agent != f.self.Agent):
 		return Errand{}, fmt.Errorf("the voucher is not for this machine, or was used: %w", core.ErrInvalid)
 	case f.lists(f.self.Grid, home.DID):
 		return Errand{}, ErrOwn
@@ -192,7 +205,8 @@ func (f *Federation) useVoucher(ctx context.Context, home AgentAddrs, raw []byte
 		return Errand{}, fmt.Errorf("%w with %s", ErrAlready, p.Name)
 	}
 	f.c.Known.Learn(home.DID, home.Addrs)
-	out, c, err := f.show(ctx, home.DID, chain, right)
+	by := f.openingOf(e)
+	out, c, err := f.show(ctx, home.DID, e.chain, by)
 	if err != nil {
 		return Errand{}, err
 	}
@@ -201,30 +215,34 @@ func (f *Federation) useVoucher(ctx context.Context, home AgentAddrs, raw []byte
 		addrs = tidyAddrs(home.Addrs)
 	}
 	f.c.Known.Learn(home.DID, addrs)
-	next := errandRecord{
-		V: codec.Version, Grid: c.Grid, Name: out.Name, Charter: out.Charter, At: AgentAddrs{DID: home.DID, Addrs: addrs}, Chain: raw,
-		Ends: out.Ends, LeaseDays: out.LeaseDays, AsideDays: out.AsideDays,
-	}
-	return f.keepErrand(ctx, next)
+	next.V, next.Grid, next.Name, next.Charter, next.At = codec.Version, c.Grid, out.Name, out.Charter, AgentAddrs{DID: home.DID, Addrs: addrs}
+	next.Ends, next.LeaseDays, next.AsideDays = out.Ends, out.LeaseDays, out.AsideDays
+	return f.keepErrand(ctx, next, by.ref)
 }
 
-// show shows a voucher to one machine, and returns its answer, with its household's charter.
-func (f *Federation) show(ctx context.Context, to core.DID, chain voucher.Chain, right voucher.Right) (out credentialAnswer, c charter.Charter, err error) {
-	call := voucher.Call{Holder: to, Resource: core.Storage, Amount: right.Amount, At: f.now()}
+// invoke makes a chain one that this machine shows to another now.
+func (f *Federation) invoke(to core.DID, chain voucher.Chain, amount int64) ([]byte, error) {
+	call := voucher.Call{Holder: to, Resource: core.Storage, Amount: amount, At: f.now()}
 	seal.Random(call.Nonce[:])
 	invoked, err := chain.Invoke(f.c.Key, call)
 	if err != nil {
-		return out, c, err
+		return nil, err
 	}
-	raw, err := invoked.Marshal()
-	if err != nil {
-		return out, c, err
+	return invoked.Marshal()
+}
+
+// show shows a chain, or the token that by has, to one machine, and returns its answer, with its household's charter.
+func (f *Federation) show(ctx context.Context, to core.DID, chain voucher.Chain, by opening) (out credentialAnswer, c charter.Charter, err error) {
+	in := credentialRequest{Token: by.token, Name: f.self.Name}
+	if in.Token == nil {
+		if in.Chain, err = f.invoke(to, chain, by.amount); err != nil {
+			return out, c, err
+		}
 	}
 	f.mu.Lock()
-	own := f.own.newest()
+	in.Charter = f.own.newest()
 	f.mu.Unlock()
-	out, err = post[credentialAnswer](ctx, f.c, shortTime, to, "/credential", credentialRequest{Charter: own, Chain: raw, Name: f.self.Name})
-	if err != nil {
+	if out, err = post[credentialAnswer](ctx, f.c, shortTime, to, "/credential", in); err != nil {
 		return out, c, err
 	}
 	var forget changes // it may have forgotten our head too
@@ -252,8 +270,8 @@ func checkWelcome(out credentialAnswer) error {
 	return nil
 }
 
-// keepErrand writes down where a voucher has let us in.
-func (f *Federation) keepErrand(ctx context.Context, r errandRecord) (Errand, error) {
+// keepErrand writes down where we were let in, by what has that id.
+func (f *Federation) keepErrand(ctx context.Context, r errandRecord, ref core.Score) (Errand, error) {
 	e, err := newErrand(r)
 	if err != nil {
 		return Errand{}, err
@@ -279,7 +297,7 @@ func (f *Federation) keepErrand(ctx context.Context, r errandRecord) (Errand, er
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	e.shown[r.At.DID], e.met = true, f.ran
+	e.shown[r.At.DID], e.met = ref, f.ran
 	f.errands[r.Grid] = e
 	close(f.news)
 	f.news = make(chan struct{})
@@ -297,29 +315,33 @@ func (f *Federation) tendErrand(ctx context.Context, grid core.DID) {
 	})
 }
 
-// Enter makes sure that a machine that a voucher opens has seen that voucher; again says that it seems to have forgotten
+// Enter makes sure that a machine where a voucher or an account lets us in has seen the newest; again says that it seems to have forgotten
 // it. It tells whether it was shown now: then a call that was refused is worth another. What cannot be shown is
 // no error: what the holder still knows it answers all the same.
 func (f *Federation) Enter(ctx context.Context, agent core.DID, again bool) (shown bool) {
 	e := f.errandAt(agent)
-	if e == nil || f.now() >= e.right.Until || e.turn.take(ctx) != nil {
+	if e == nil {
+		return false
+	}
+	by := f.openingOf(e)
+	if f.now() >= by.until || e.turn.take(ctx) != nil {
 		return false
 	}
 	defer e.turn.give()
 	f.mu.Lock()
-	seen := e.shown[agent]
+	seen := e.shown[agent] == by.ref
 	f.mu.Unlock()
 	if seen && !again {
 		return false
 	}
-	_, _, err := f.show(ctx, agent, e.chain, e.right)
+	_, _, err := f.show(ctx, agent, e.chain, by)
 	if err != nil {
-		f.c.Log.Info("a voucher does not let us in", "at", agent.Short(), "err", f.Heed(ctx, err))
+		f.c.Log.Info("a credential does not let us in", "at", agent.Short(), "err", f.Heed(ctx, err))
 		return false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	e.shown[agent] = true
+	e.shown[agent] = by.ref
 	return true
 }
 

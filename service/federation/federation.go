@@ -10,6 +10,7 @@ import (
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
+	"github.com/grange-grid/grange/pure/account"
 	"github.com/grange-grid/grange/pure/charter"
 	"github.com/grange-grid/grange/pure/chunk"
 	"github.com/grange-grid/grange/pure/codec"
@@ -59,6 +60,11 @@ type Config struct {
 	// Keeps tells whether anything of a household's is kept here: if not, it can be forgotten when
 	// its voucher has ended. Nil: of everybody's there is.
 	Keeps func(grid core.DID) bool
+	// Take verifies the token of an account that a machine of a household shows, and remembers the account. Nil: no token is taken.
+	Take func(token identity.Signed, grid core.DID) (account.Right, error)
+	// Token returns the newest token of an account of our own household, false where it is used no more. It must call nobody.
+	// Nil: there is none.
+	Token func(AccountName) (identity.Signed, account.Right, bool)
 	// Told is told of what became of the pact with a partner. It must not block. Nil: nobody listens.
 	Told func(partner core.DID, what PactNews)
 	// Log may be nil.
@@ -84,6 +90,14 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Keeps == nil {
 		c.Keeps = func(core.DID) bool { return true }
+	}
+	if c.Take == nil {
+		c.Take = func(identity.Signed, core.DID) (account.Right, error) {
+			return account.Right{}, &core.Denial{Reason: "no account is honoured here"}
+		}
+	}
+	if c.Token == nil {
+		c.Token = func(AccountName) (s identity.Signed, r account.Right, ok bool) { return s, r, false }
 	}
 	if c.Told == nil {
 		c.Told = func(core.DID, PactNews) {}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/pure/voucher"
 )
 
@@ -22,19 +23,28 @@ const (
 	guestSizeMax = 64 << 10
 )
 
-// Guest is a household without a pact, that a voucher has let in on behalf of a partner.
+// Guest is a household without a pact, that a voucher has let in on behalf of a partner, or a token of an account.
 type Guest struct {
 	Grid core.DID
 	Name string
-	// Agents are those of its machines that have shown a voucher, and that its newest charter lists.
+	// Agents are those of its machines that have shown a voucher or a token, and that its newest charter lists.
 	Agents []core.DID
-	// Via is the grid whose pact it draws on.
-	Via Partner
-	// Share is the most that it may have, in bytes, Until when the last of its vouchers ends, in Unix seconds; 0 of both if none
+	// Via is the grid whose pact it draws on; Account is the account, which is zero of who draws on a pact, while Via is zero of an account's.
+	Via     Partner
+	Account AccountName
+	// Share is the most that it may have, in bytes, Until when the last of its credentials ends, in Unix seconds; 0 of both if none
 	// counts any more. Refs name those that count, Chain are the issuers of the one with the greatest share.
 	Share, Until int64
 	Refs         []core.Score
 	Chain        []core.DID
+}
+
+// Terms are those of what is kept for it.
+func (g Guest) Terms() pact.Terms {
+	if g.Account != (AccountName{}) {
+		return AccountTerms()
+	}
+	return g.Via.Terms
 }
 
 // guestRecord is a guest in the books.
@@ -42,24 +52,39 @@ type guestRecord struct {
 	V    uint     `json:"v"`
 	Grid core.DID `json:"grid"`
 	Name string   `json:"name"`
-	// Via is the partner on whose behalf.
-	Via   core.DID      `json:"via"`
+	draws
 	Shown []shownRecord `json:"shown"`
 }
 
-// shownRecord is what one machine has shown: the chain without its invocation.
+// draws is on what a guest draws: the pact of a partner, or an account.
+type draws struct {
+	Via     core.DID    `json:"via,omitzero"`
+	Account AccountName `json:"account,omitzero"`
+}
+
+func (d draws) byAccount() bool { return d.Account != AccountName{} }
+
+func (d draws) String() string {
+	if d.byAccount() {
+		return "account " + d.Account.ID
+	}
+	return d.Via.Short()
+}
+
+// shownRecord is what one machine has shown: the chain without its invocation, or a token's score.
 type shownRecord struct {
-	Agent  core.DID `json:"agent"`
-	Chain  []byte   `json:"chain"`
-	Amount int64    `json:"amount"`
-	Until  int64    `json:"until"`
+	Agent  core.DID   `json:"agent"`
+	Chain  []byte     `json:"chain,omitempty"`
+	Token  core.Score `json:"token,omitzero"`
+	Amount int64      `json:"amount"`
+	Until  int64      `json:"until"`
 }
 
 // guest is what is known of a guest. Its household is guarded by Federation.mu; another takes its place when something else changes.
 type guest struct {
 	household
 	record guestRecord
-	// shown are the chains of record.Shown, opened.
+	// shown are the chains of record.Shown, opened; of a token there is but its score.
 	shown []shown
 }
 
@@ -71,7 +96,14 @@ type shown struct {
 
 func newGuest(r guestRecord) (*guest, error) {
 	g := &guest{household: newHousehold(r.Grid), record: r}
+	if r.byAccount() != r.Via.IsZero() {
+		return nil, fmt.Errorf("guest %s: not of one pact or account: %w", r.Grid.Short(), core.ErrInvalid)
+	}
 	for _, s := range r.Shown {
+		if r.byAccount() {
+			g.shown = append(g.shown, shown{right: voucher.Right{ID: s.Token}})
+			continue
+		}
 		c, err := voucher.Parse(s.Chain)
 		if err != nil {
 			return nil, fmt.Errorf("guest %s: %w", r.Grid.Short(), err)
@@ -118,10 +150,13 @@ func (g *guest) has(agent core.DID) bool {
 // behalf it is a guest. The caller holds f.mu.
 func (f *Federation) publicGuest(g *guest, revoked map[core.Score]bool) (Guest, bool) {
 	via := f.partners[g.record.Via]
-	if via == nil || f.partners[g.grid] != nil {
+	if via == nil && !g.record.byAccount() || f.partners[g.grid] != nil {
 		return Guest{}, false
 	}
-	out := Guest{Grid: g.grid, Name: g.record.Name, Via: f.public(via)}
+	out := Guest{Grid: g.grid, Name: g.record.Name, Account: g.record.Account}
+	if via != nil {
+		out.Via = f.public(via)
+	}
 	now := f.now()
 	for i, s := range g.shown {
 		r := g.record.Shown[i]
@@ -130,7 +165,7 @@ func (f *Federation) publicGuest(g *guest, revoked map[core.Score]bool) (Guest, 
 		}
 		out.Agents = append(out.Agents, r.Agent)
 		bad := slices.ContainsFunc(s.ids, func(id core.Score) bool { return revoked[id] })
-		if bad || now >= r.Until || s.right.Via[0] != via.grid && !via.lists(s.right.Via[0]) {
+		if bad || now >= r.Until || via != nil && s.right.Via[0] != via.grid && !via.lists(s.right.Via[0]) {
 			continue
 		}
 		out.Refs, out.Until = append(out.Refs, s.right.ID), max(out.Until, r.Until)
@@ -180,7 +215,7 @@ func (f *Federation) IsGuest(agent core.DID) bool {
 	return lists
 }
 
-// forgetGuests forgets guests whose vouchers have ended, and of whom nothing is kept.
+// forgetGuests forgets guests whose credentials have ended, and of whom nothing is kept.
 func (f *Federation) forgetGuests(ctx context.Context) error {
 	if err := f.records.take(ctx); err != nil {
 		return err

@@ -339,12 +339,12 @@ func (f *Federation) UseVouchers(ctx context.Context) {
 	}
 }
 
-// bestVouchers returns one for each home: one on the pact that is drawn on there already, or else the greatest.
+// bestVouchers returns one for each home where no account lets us in: one on the pact that is drawn on there already, or else the greatest.
 func (f *Federation) bestVouchers() map[core.DID]keptHome {
-	drawn := map[core.DID]core.DID{}
+	drawn, byAccount := map[core.DID]core.DID{}, map[core.DID]bool{}
 	for _, e := range f.Errands() {
 		if !e.Leaving {
-			drawn[e.Grid] = e.Subject
+			drawn[e.Grid], byAccount[e.Grid] = e.Subject, e.Account != AccountName{}
 		}
 	}
 	now := f.now()
@@ -360,7 +360,7 @@ func (f *Federation) bestVouchers() map[core.DID]keptHome {
 			continue
 		}
 		for _, h := range c.homes {
-			if f.partners[h.Grid] != nil || h.Grid == f.self.Grid || h.right.Until <= now {
+			if f.partners[h.Grid] != nil || h.Grid == f.self.Grid || h.right.Until <= now || byAccount[h.Grid] {
 				continue
 			}
 			o, there := best[h.Grid]
@@ -380,6 +380,9 @@ func (p *partner) leaving() bool { return p.notice.Until != 0 || p.waits.End }
 
 // left tells whether the club that gave us the voucher of an errand is one that we leave. The caller holds f.mu.
 func (f *Federation) left(e *errand) bool {
+	if e.byAccount() {
+		return false
+	}
 	p, _ := f.belongs(e.right.Via[len(e.right.Via)-1])
 	return p != nil && p.leaving()
 }

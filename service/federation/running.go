@@ -123,7 +123,7 @@ func (f *Federation) asideSeconds(grid core.DID) int64 {
 		return int64(p.Terms.AsideDays) * daySeconds
 	}
 	if g, ok := f.Guest(grid); ok {
-		return int64(g.Via.Terms.AsideDays) * daySeconds
+		return int64(g.Terms().AsideDays) * daySeconds
 	}
 	return pact.AsideDays * daySeconds
 }

@@ -34,7 +34,7 @@ type vectors struct {
 	} `json:"partner"`
 	// Amended is the value of such a record after an amendment and a notice.
 	Amended golden.Hex `json:"amended"`
-	// Messages are bodies, by what they are.
+	// Messages are bodies, and what is kept of those who are let in, by what they are.
 	Messages map[string]golden.Hex `json:"messages"`
 	// State is what a head names, opened with the vault secret.
 	State struct {
@@ -114,6 +114,9 @@ func (x fixture) messages() map[string]any {
 		"accept request":              &acceptRequest{Invitation: make([]byte, 16), Proof: make([]byte, 32), Pact: x.record.Pact.Body, Sig: sig, Charters: list, Name: "bo", Addrs: []string{"/a"}},
 		"accept answer":               &acceptAnswer{Pact: x.record.Pact, Charters: list, Name: "anna", Addrs: []string{}},
 		"credential request":          &credentialRequest{Charter: x.signed, Chain: []byte{1}, Name: "cleo"},
+		"credential request, token":   &credentialRequest{Charter: x.signed, Token: &x.signed, Name: "cleo"},
+		"guest by an account, kept":   &guestRecord{V: 1, Grid: x.boGrid, Name: "bo", draws: draws{Account: AccountName{core.DID{7}, "bo@example.org"}}, Shown: []shownRecord{{Agent: core.DID{8}, Token: core.Score{9}, Amount: 1, Until: 1_800_000_000}}},
+		"errand by an account, kept":  &errandRecord{V: 1, Grid: x.boGrid, Name: "bo", Charter: x.signed, At: AgentAddrs{core.DID{8}, []string{"/a"}}, Account: AccountName{core.DID{7}, "bo@example.org"}, LeaseDays: 30, AsideDays: 14},
 		"credential answer":           &credentialAnswer{Charter: x.signed, Name: "bo", Addrs: []string{"/a"}, Amount: 1, Until: 1_800_000_000, LeaseDays: 180, AsideDays: 14},
 		"recover request, begin":      &recoverRequest{},
 		"recover answer, begun":       &recoverAnswer{Nonce: make([]byte, 32)},

@@ -14,6 +14,7 @@ import (
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/sim"
 	"github.com/grange-grid/grange/internal/wire"
+	"github.com/grange-grid/grange/pure/account"
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/pure/seal"
@@ -49,6 +50,8 @@ type machine struct {
 	wrap func(http.Handler) http.Handler
 	// keeps is that of the configuration.
 	keeps func(core.DID) bool
+	take  func(identity.Signed, core.DID) (account.Right, error)
+	token func(federation.AccountName) (identity.Signed, account.Right, bool)
 	// called, if set, is told before and after each call that the machine makes.
 	called func()
 }
@@ -90,7 +93,7 @@ func (m *machine) config() federation.Config {
 	c := federation.Config{
 		Key: m.key, Seal: m.seal, Books: m.disk.Books(), Blobs: m.disk.Blobs(), Clock: m.w.clock,
 		Wire: m.client, Known: m.known, Addrs: m.peers.Addrs, Policy: "open", Machine: m.name,
-		Keeps: m.keeps,
+		Keeps: m.keeps, Take: m.take, Token: m.token,
 	}
 	if m.called != nil {
 		c.Wire = toldWire{m.client, m.called}
