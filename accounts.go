@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,7 +14,9 @@ import (
 	"github.com/grange-grid/grange/edge/p2p"
 	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/account"
+	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/service/accounts"
+	"github.com/grange-grid/grange/service/federation"
 )
 
 // accountsDir is the folder of the directory that has an account server's books.
@@ -92,11 +95,14 @@ type UsedAccount struct {
 	Until time.Time `json:"until"`
 	// Trouble says why there is no newer one, "" where nothing does.
 	Trouble string `json:"trouble,omitempty"`
+	// At are the households where it lets this machine in, by name.
+	At []string `json:"at"`
 }
 
 // accountRoom is what an agent has to do with accounts.
 type accountRoom struct {
 	customer *accounts.Customer
+	holder   *accounts.Holder
 
 	mu     sync.Mutex // of what follows
 	server *accounts.Server
@@ -109,6 +115,39 @@ func (a *Agent) openCustomer() (err error) {
 		Plain: wire.Plain, Log: a.c.Log.With("room", "accounts"),
 	})
 	return err
+}
+
+// openHolder reads what is known of accounts that others have, for whom something is kept here.
+func (a *Agent) openHolder() (err error) {
+	a.accounts.holder, err = accounts.NewHolder(accounts.HolderConfig{
+		Key: a.key, Books: a.store.Books(), Clock: a.c.Clock, Wire: a.network, Learn: a.network.addrs.Learn, Log: a.c.Log.With("room", "accounts"),
+		Trusted: func(server core.DID) bool {
+			rules, _ := a.barter.Rules()
+			return slices.Contains(rules.AccountServers(), server)
+		},
+	})
+	return err
+}
+
+// token returns the newest of an account that this household uses.
+func (a *Agent) token(n federation.AccountName) (identity.Signed, account.Right, bool) {
+	u, ok := a.accounts.customer.Token(accounts.Name{Server: n.Server, Account: n.ID})
+	return u.Signed, u.Right, ok
+}
+
+// usesAccount counts what lies here for a household on its account, if it is a guest by one.
+func (a *Agent) usesAccount(grid core.DID, bytes int64) {
+	if g, ok := a.federation.Guest(grid); ok && g.Account != (federation.AccountName{}) {
+		a.accounts.holder.Uses(accounts.Name{Server: g.Account.Server, Account: g.Account.ID}, bytes)
+	}
+}
+
+// countAccounts counts what lies here on all accounts: what was not written down before the last stop is made good.
+func (a *Agent) countAccounts() {
+	for _, g := range a.federation.Guests() {
+		bytes, _ := a.barter.Used(g.Grid)
+		a.usesAccount(g.Grid, bytes)
+	}
 }
 
 // accountServer opens the account server's books; with create it makes them if there are none. Errors: fs.ErrNotExist.
@@ -266,11 +305,14 @@ func date(unix int64) time.Time {
 }
 
 // UseAccount gets a token of an account that this household has at the account server at an address, and keeps it fresh
-// from then on. Without a name it is the only one that it has there. Errors: ErrInvalid, ErrUnreachable; a *Denial if the
-// account is good no more; core.ErrForbidden if there is none.
+// from then on. Without a name it is the only one that it has there; without an address one that is used already. Errors: ErrInvalid,
+// ErrUnreachable; a *Denial if the account is good no more; core.ErrForbidden if there is none; fs.ErrNotExist if none is used.
 func (a *Agent) UseAccount(ctx context.Context, address, id string) (UsedAccount, error) {
 	if err := a.federation.Revoked(); err != nil {
 		return UsedAccount{}, err
+	}
+	if address == "" {
+		return a.usedAccount(id)
 	}
 	server, err := p2p.ParseAddr(address)
 	if err == nil && id != "" {
@@ -283,14 +325,52 @@ func (a *Agent) UseAccount(ctx context.Context, address, id string) (UsedAccount
 	if err != nil {
 		return UsedAccount{}, err
 	}
-	return usedAccount(u), nil
+	return a.usedAccountOf(u), nil
+}
+
+// usedAccount returns the account of that name that is used, or for "" the only one.
+func (a *Agent) usedAccount(id string) (UsedAccount, error) {
+	all := slices.DeleteFunc(a.accounts.customer.Uses(), func(u accounts.Use) bool { return id != "" && u.Account != id })
+	switch len(all) {
+	case 0:
+		return UsedAccount{}, fmt.Errorf("account %q: %w", id, fs.ErrNotExist)
+	case 1:
+		return a.usedAccountOf(all[0]), nil
+	}
+	return UsedAccount{}, fmt.Errorf("several accounts are meant: %w", ErrInvalid)
+}
+
+// UseAccountAt lets an account that is used let this machine in to a storage server, at an address: from then on what is put is placed there
+// too. Errors: ErrInvalid, ErrUnreachable, ErrAlready; a *Denial with the storage server's reason.
+func (a *Agent) UseAccountAt(ctx context.Context, u UsedAccount, address string) (UsedAccount, error) {
+	holder, err := p2p.ParseAddr(address)
+	if err != nil {
+		return UsedAccount{}, err
+	}
+	name := federation.AccountName{Server: u.Server, ID: u.ID}
+	if _, err := a.federation.UseAccount(ctx, federation.AgentAddrs{DID: holder, Addrs: []string{address}}, name); err != nil {
+		return UsedAccount{}, err
+	}
+	u.At = a.accountAt(name)
+	return u, nil
+}
+
+// accountAt returns the names of the households where an account lets this machine in.
+func (a *Agent) accountAt(name federation.AccountName) []string {
+	out := []string{}
+	for _, e := range a.federation.Errands() {
+		if e.Account == name {
+			out = append(out, e.Name)
+		}
+	}
+	return out
 }
 
 // UsedAccounts returns the accounts that this household uses.
 func (a *Agent) UsedAccounts(context.Context) []UsedAccount {
 	out := []UsedAccount{}
 	for _, u := range a.accounts.customer.Uses() {
-		out = append(out, usedAccount(u))
+		out = append(out, a.usedAccountOf(u))
 	}
 	return out
 }
@@ -313,8 +393,9 @@ func (a *Agent) StopAccount(_ context.Context, id string) error {
 	return nil
 }
 
-func usedAccount(u accounts.Use) UsedAccount {
+func (a *Agent) usedAccountOf(u accounts.Use) UsedAccount {
 	return UsedAccount{
 		Server: u.Server, ID: u.Account, Plan: u.Plan, Bytes: u.Bytes, Since: time.Unix(u.From, 0), Until: time.Unix(u.Until, 0), Trouble: u.Trouble,
+		At: a.accountAt(federation.AccountName{Server: u.Server, ID: u.Account}),
 	}
 }

@@ -103,6 +103,10 @@ func assemble(c Config, store store) (*Agent, error) {
 	fc.Needed = a.needed
 	fc.Told = a.told
 	fc.Keeps = func(grid core.DID) bool { return a.barter.Keeps(grid) }
+	if err := a.openHolder(); err != nil {
+		return nil, err
+	}
+	fc.Take, fc.Token = a.accounts.holder.Take, a.token
 	a.federation, err = federation.New(fc)
 	if errors.Is(err, core.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w: %w", c.Dir, ErrNoHousehold, err)
@@ -132,9 +136,12 @@ func assemble(c Config, store store) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the default policy: %w", err)
 	}
+	if err := a.openCustomer(); err != nil {
+		return nil, err
+	}
 	a.barter, err = barter.New(barter.Config{
 		Key: machine.key, Grid: a.federation.Self().Grid, Books: store.Books(), Blobs: store.Blobs(), Clock: c.Clock,
-		Wire: heedful{a.network, a.federation}, Partners: partners{a.federation}, Table: a.policy.table, Rules: standard, Free: a.room, Needed: a.federation.NeedsBlob, ClockTrusted: a.federation.ClockTrusted, Alarm: a.alarm, Log: c.Log.With("room", "barter"),
+		Wire: heedful{a.network, a.federation}, Partners: a.partners(), Uses: a.usesAccount, Table: a.policy.table, Rules: standard, Free: a.room, Needed: a.federation.NeedsBlob, ClockTrusted: a.federation.ClockTrusted, Alarm: a.alarm, Log: c.Log.With("room", "barter"),
 	})
 	if err != nil {
 		return nil, err
@@ -151,9 +158,7 @@ func assemble(c Config, store store) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.openCustomer(); err != nil {
-		return nil, err
-	}
+	a.countAccounts()
 	a.arrivals = &arrivals{gate: a.federation, came: a.arrived, here: map[core.DID]bool{}}
 	return a, nil
 }
@@ -221,6 +226,7 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	g.Go(func() error { return a.federation.Run(inner) })
 	g.Go(func() error { return a.keeper.Run(inner) })
 	g.Go(func() error { return a.accounts.customer.Run(inner) })
+	g.Go(func() error { return a.accounts.holder.Run(inner) })
 	g.Go(func() error { return a.watch(inner) })
 	g.Go(func() error { return a.welcome(inner) })
 	g.Go(func() error { return a.tidy(inner) })

@@ -18,6 +18,15 @@ func (a *Agent) UseVoucher(ctx context.Context, home federation.AgentAddrs, chai
 	return a.federation.UseVoucher(ctx, home, chain)
 }
 
+// UseAccountFrom is UseAccount and UseAccountAt where addresses are not those of a real network.
+func (a *Agent) UseAccountFrom(ctx context.Context, server, at federation.AgentAddrs) error {
+	u, err := a.accounts.customer.Use(ctx, server.DID, server.Addrs, "")
+	if err == nil {
+		_, err = a.federation.UseAccount(ctx, at, federation.AccountName{Server: u.Server, ID: u.Account})
+	}
+	return err
+}
+
 // Store and Disks are what takes the place of a machine's disk.
 type (
 	Store = store

@@ -3,12 +3,15 @@ package grange
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/edge/files"
 	"github.com/grange-grid/grange/pure/manifest"
 	"github.com/grange-grid/grange/pure/pact"
+	"github.com/grange-grid/grange/pure/policy"
+	"github.com/grange-grid/grange/service/accounts"
 	"github.com/grange-grid/grange/service/barter"
 	"github.com/grange-grid/grange/service/federation"
 	"github.com/grange-grid/grange/service/vault"
@@ -16,8 +19,13 @@ import (
 
 // The types below turn one room's word into another's; they decide nothing.
 
-// partners is federation as barter sees it.
-type partners struct{ f *federation.Federation }
+// partners is federation as barter sees it, with what is known of accounts.
+type partners struct {
+	f *federation.Federation
+	h *accounts.Holder
+}
+
+func (a *Agent) partners() partners { return partners{a.federation, a.accounts.holder} }
 
 func (p partners) All() []barter.Partner {
 	var out []barter.Partner
@@ -51,14 +59,14 @@ func (p partners) Of(grid core.DID) (barter.Partner, bool) {
 func (p partners) Guests() []barter.Partner {
 	var out []barter.Partner
 	for _, g := range p.f.Guests() {
-		out = append(out, guestOf(g))
+		out = append(out, p.guestOf(g))
 	}
 	return out
 }
 
 func (p partners) Guest(grid core.DID) (barter.Partner, bool) {
 	g, ok := p.f.Guest(grid)
-	return guestOf(g), ok
+	return p.guestOf(g), ok
 }
 
 func partnerOf(p federation.Partner) barter.Partner {
@@ -72,22 +80,37 @@ func partnerOf(p federation.Partner) barter.Partner {
 	return out
 }
 
-// guestOf is a guest as barter sees it: the terms are those of the pact on which it draws.
-func guestOf(g federation.Guest) barter.Partner {
-	return barter.Partner{
-		Grid: g.Grid, Name: g.Name + " of " + g.Via.Name, Pact: pact.Home(g.Via.Grid), Given: g.Share, Agents: g.Agents,
-		LeaseDays: int64(g.Via.Terms.LeaseDays), AsideDays: int64(g.Via.Terms.AsideDays), Ends: g.Via.Ends, Leaving: g.Via.Leaving(),
-		Via: &barter.Via{
-			Grid: g.Via.Grid, Pact: g.Via.Pact, Name: g.Via.Name, Offered: g.Via.Given[core.Storage], Share: g.Share, Until: g.Until, Chain: g.Chain, Refs: g.Refs,
-		},
+// guestOf is a guest as barter sees it: the terms are those of the pact on which it draws, or those of accounts.
+func (p partners) guestOf(g federation.Guest) barter.Partner {
+	terms := g.Terms()
+	out := barter.Partner{Grid: g.Grid, Agents: g.Agents, LeaseDays: int64(terms.LeaseDays), AsideDays: int64(terms.AsideDays)}
+	if name := g.Account; name != (federation.AccountName{}) {
+		stand := p.h.Facts(accounts.Name{Server: name.Server, Account: name.ID}, g.Grid)
+		if stand == nil { // whatever was known was lost: it shows its token again
+			stand = &policy.Account{Server: name.Server, ID: name.ID}
+		}
+		stand.Refs = g.Refs
+		out.Name, out.Pact, out.Given = fmt.Sprintf("%s (account %s)", g.Name, name.ID), pact.Home(name.Server), stand.Quota
+		out.Via = &barter.Via{Kind: core.WhyAccount, Account: stand, Name: name.ID, Until: stand.Until}
+		return out
 	}
+	out.Name, out.Pact, out.Given = g.Name+" of "+g.Via.Name, pact.Home(g.Via.Grid), g.Share
+	out.Ends, out.Leaving = g.Via.Ends, g.Via.Leaving()
+	out.Via = &barter.Via{
+		Kind: core.WhyVoucher, Grid: g.Via.Grid, Pact: g.Via.Pact, Name: g.Via.Name, Offered: g.Via.Given[core.Storage], Share: g.Share, Until: g.Until, Chain: g.Chain, Refs: g.Refs,
+	}
+	return out
 }
 
-// errandOf is a household where a voucher lets us in.
+// errandOf is a household where a voucher or an account lets us in.
 func errandOf(e federation.Errand) barter.Partner {
+	kind := core.WhyVoucher
+	if e.Account != (federation.AccountName{}) {
+		kind = core.WhyAccount
+	}
 	return barter.Partner{
 		Grid: e.Grid, Name: e.Name, Pact: pact.Home(e.Subject), Gives: e.Amount, Agents: e.Agents, LeaseDays: e.LeaseDays, AsideDays: e.AsideDays,
-		Ends: e.Ends, Leaving: e.Leaving, Why: core.Why{Kind: core.WhyVoucher, Ref: e.Ref[:]},
+		Ends: e.Ends, Leaving: e.Leaving, Why: core.Why{Kind: kind, Ref: e.Ref[:]},
 	}
 }
 

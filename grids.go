@@ -48,11 +48,11 @@ type hosted struct {
 	news chan struct{} // holds a token when there is another to run
 }
 
-// club is the Config of a club's agent: as its machine's, but for its directory and, as two cannot have one, its port.
+// club is the Config of a club's agent: as its machine's, but for its directory and, as two cannot have one, its port; it is no account server.
 func (c Config) club(name string) Config {
 	c.Dir = filepath.Join(c.Dir, gridsDir, name)
 	c.Log = c.Log.With("grid", name)
-	c.within = true
+	c.within, c.Accounts = true, false
 	listen := c.Listen
 	c.Listen = nil
 	for _, addr := range listen {

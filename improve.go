@@ -116,7 +116,7 @@ func (a *Agent) holders() []federation.Partner {
 
 // places returns where pieces of ours may lie: the holders, and where a voucher lets us in.
 func (a *Agent) places() []barter.Partner {
-	return slices.DeleteFunc(partners{a.federation}.All(), func(p barter.Partner) bool {
+	return slices.DeleteFunc(a.partners().All(), func(p barter.Partner) bool {
 		return p.Grid == a.federation.Self().Grid && len(p.Agents) < 2
 	})
 }

@@ -39,17 +39,21 @@ type Ledger struct {
 	Decisions []Decision `json:"decisions"`
 }
 
-// LedgerVia is the grid whose pact a guest draws on.
+// LedgerVia is the grid whose pact a guest draws on, or its account.
 type LedgerVia struct {
-	Grid DID    `json:"grid"`
-	Name string `json:"name"`
-	Pact string `json:"pact"`
+	// Kind is "voucher" or "account".
+	Kind core.WhyKind `json:"kind"`
+	// Account is what is known of an account; nil of a voucher. Of an account all that follows but Name and Until is empty.
+	Account *policy.Account `json:"account,omitempty"`
+	Grid    DID             `json:"grid,omitzero"`
+	Name    string          `json:"name"`
+	Pact    string          `json:"pact,omitempty"`
 	// Chain are the machines that issued its voucher, from the grid's on; none when it has ended.
 	Chain []DID `json:"chain"`
 	// Offered is what the pact gives the grid and all of its guests, Share the most that this guest may have of it, in bytes.
 	Offered int64 `json:"offered"`
 	Share   int64 `json:"share"`
-	// Until is when the voucher ends.
+	// Until is when the voucher, or the account server's last word, ends.
 	Until time.Time `json:"until,omitzero"`
 }
 
@@ -128,7 +132,7 @@ func (a *Agent) Ledgers(_ context.Context, who string) ([]Ledger, error) {
 
 // counterparts are the partners, by name, then those with whom there is no pact but a voucher, on either side.
 func (a *Agent) counterparts() (out []barter.Partner) {
-	p := partners{a.federation}
+	p := a.partners()
 	home := a.federation.Self().Grid
 	for _, c := range slices.Concat(p.All(), p.Guests()) {
 		if c.Grid != home && !slices.ContainsFunc(out, func(o barter.Partner) bool { return o.Grid == c.Grid }) {
@@ -166,7 +170,10 @@ func (a *Agent) ledgerOf(l barter.Ledger) Ledger {
 		Gave: linesOf(l.Gave), Had: linesOf(l.Had), Decisions: []Decision{},
 	}
 	if v := l.Via; v != nil {
-		out.Via = &LedgerVia{Grid: v.Grid, Name: v.Name, Pact: v.Pact.String(), Chain: append([]DID{}, v.Chain...), Offered: v.Offered, Share: v.Share}
+		out.Via = &LedgerVia{Kind: v.Kind, Account: v.Account, Grid: v.Grid, Name: v.Name, Chain: append([]DID{}, v.Chain...), Offered: v.Offered, Share: v.Share}
+		if v.Account == nil {
+			out.Via.Pact = v.Pact.String()
+		}
 		if v.Until > 0 {
 			out.Via.Until = time.Unix(v.Until, 0)
 		}

@@ -228,7 +228,7 @@ func (a *Agent) nameOf(grid core.DID) string {
 	if grid == a.federation.Self().Grid {
 		return homeName
 	}
-	p := partners{a.federation}
+	p := a.partners()
 	if known, ok := p.Of(grid); ok {
 		return known.Name
 	}

@@ -70,12 +70,15 @@ type machine struct {
 	wrap func(core.Peers) core.Peers
 	// clock, if set, is the machine's own.
 	clock *houseClock
+	// accounts says that it is an account server.
+	accounts bool
 	*grange.Agent
 }
 
 // config is that of a machine on a directory.
 func (m *machine) config() grange.Config {
 	c := m.w.config(m.dir)
+	c.Accounts = m.accounts
 	if m.clock != nil {
 		c.Clock = m.clock
 	}

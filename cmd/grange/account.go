@@ -80,12 +80,15 @@ func (accountServerCommand) detail() string {
 
 type accountUseCommand struct {
 	Address string `arg:"" name:"ADDRESS" optional:"" placeholder:"ADDRESS" help:"The account server's, as its 'grange run' shows it. Without it, the accounts that are used."`
+	At      string `placeholder:"ADDRESS" help:"Use it at this storage server too; the account server's ADDRESS is needed the first time only."`
 	Account string `placeholder:"ID" help:"The account. Else the only one that your household has there."`
 	Stop    bool   `help:"Use the account no more."`
 }
 
 func (accountUseCommand) detail() string {
-	return `Gets a token, with which storage servers that trust the account server let your household in, and renews it while this machine runs.`
+	return `Gets a token, with which storage servers that trust the account server let your household in, and renews it while this machine runs.
+
+With --at it shows the token to a storage server, with which you need no pact, and 'grange put' stores there too. If the account is stopped, or revoked, nothing new is stored there; what is there can be read until its leases end, a month later at most.`
 }
 
 func (c *accountPlanCommand) run(ctx context.Context, a *app) error {
@@ -242,10 +245,10 @@ func (c *accountServerCommand) run(ctx context.Context, a *app) error {
 }
 
 func (c *accountUseCommand) run(ctx context.Context, a *app) error {
-	if c.Stop && (c.Account == "" || c.Address != "") {
+	if c.Stop && (c.Account == "" || c.Address != "" || c.At != "") {
 		return usage("--stop needs --account ID, and no address", "grange account use")
 	}
-	if c.Account != "" && !c.Stop && c.Address == "" {
+	if c.Account != "" && !c.Stop && c.Address == "" && c.At == "" {
 		return usage("ADDRESS is missing", "the account server's, as its 'grange run' shows it")
 	}
 	return a.with(ctx, func(s *session) error {
@@ -258,15 +261,18 @@ func (c *accountUseCommand) run(ctx context.Context, a *app) error {
 			a.value(left)
 			a.tell("Account %s is used no more.", clean(c.Account))
 			return nil
-		case c.Address == "":
+		case c.Address == "" && c.At == "":
 			return a.usedAccounts(ctx, s)
 		}
-		out, err := s.UseAccount(ctx, c.Address, c.Account)
+		out, err := s.UseAccount(ctx, api.AccountUseRequest{Address: c.Address, ID: c.Account, At: c.At})
 		if err != nil {
 			return err
 		}
 		a.value(out)
 		a.tell("Account %s: plan %s, %s. Its token is good until %s, and is renewed by 'grange run'.", clean(out.ID), clean(out.Plan), amount(out.Bytes), moment(out.Until, a.now()))
+		if c.At != "" {
+			a.tell("It lets you in at %s.", clean(list(out.At)))
+		}
 		return nil
 	})
 }
@@ -281,13 +287,13 @@ func (a *app) usedAccounts(ctx context.Context, s *session) error {
 		a.tell("No account is used. Next: grange account use ADDRESS")
 		return nil
 	}
-	rows := [][]string{{"ACCOUNT", "PLAN", "GIVES", "TOKEN UNTIL", ""}}
+	rows := [][]string{{"ACCOUNT", "PLAN", "GIVES", "TOKEN UNTIL", "AT", ""}}
 	for _, u := range all {
 		trouble := ""
 		if u.Trouble != "" {
 			trouble = "not renewed: its server " + clean(u.Trouble)
 		}
-		rows = append(rows, []string{clean(u.ID), clean(u.Plan), amount(u.Bytes), moment(u.Until, a.now()), trouble})
+		rows = append(rows, []string{clean(u.ID), clean(u.Plan), amount(u.Bytes), moment(u.Until, a.now()), clean(list(u.At)), trouble})
 	}
 	a.table(rows...)
 	return nil

@@ -75,7 +75,14 @@ func (a *app) ledger(l grange.Ledger) {
 		text += fmt.Sprintf("; you could have %s more", amount(more))
 	}
 	a.say("%s.", text)
-	if l.Via != nil {
+	switch v := l.Via; {
+	case v == nil:
+	case v.Account != nil:
+		a.say("A guest by account %s, plan %s: %s of %s used, at all storage servers together.", clean(v.Name), clean(v.Account.Plan), amount(v.Account.Used), amount(v.Account.Quota))
+		if reason := v.Account.Objection(a.now().Unix()); reason != "" {
+			a.say("Nothing is granted now: %s.", reason)
+		}
+	default:
 		a.say("A guest: what you keep for %s counts for %s, to whom you give %s.", name, clean(l.Via.Name), amount(l.Via.Offered))
 	}
 	wide := max(len(name), len("you"))

@@ -33,12 +33,14 @@ type AccountServerRequest struct {
 	Remove  bool       `json:"remove,omitempty"`
 }
 
-// AccountUseRequest is the body of POST /v1/account-use: an address, or what to stop.
+// AccountUseRequest is the body of POST /v1/account-use: an address, or two, or what to stop.
 type AccountUseRequest struct {
-	// Address is the account server's, as its 'grange run' shows it.
+	// Address is the account server's, as its 'grange run' shows it; with At it may be left out.
 	Address string `json:"address,omitempty"`
 	// ID is the account's; it may be left out where the household has only one there.
-	ID   string `json:"id,omitempty"`
+	ID string `json:"id,omitempty"`
+	// At is a storage server's address, where the account is to be used from now on.
+	At   string `json:"at,omitempty"`
 	Stop bool   `json:"stop,omitempty"`
 }
 
@@ -136,7 +138,28 @@ func (o *owner) useAccount(r *http.Request) answer {
 		return o.usedAccounts(r)
 	}
 	out, err := o.agent.UseAccount(r.Context(), in.Address, in.ID)
-	return value(out, noToken(err))
+	if in.Address == "" && errors.Is(err, fs.ErrNotExist) {
+		return failure(nil, &Error{Code: CodeNotFound, Message: "no such account is used here", Hint: "grange account use ADDRESS, the account server's"})
+	}
+	if err != nil || in.At == "" {
+		return value(out, noToken(err))
+	}
+	out, err = o.agent.UseAccountAt(r.Context(), out, in.At)
+	return value(out, notLetIn(err))
+}
+
+// notLetIn says why a storage server does not let in who has an account; nil stays nil.
+func notLetIn(err error) error {
+	if err == nil {
+		return nil
+	}
+	e := ErrorOf(err)
+	if denied, refused := errors.AsType[*core.Denial](err); refused {
+		e.Message, e.Hint = "the storage server said no: "+Clean(denied.Reason), "its policy names the account servers that it trusts"
+	} else if e.Code == CodeUnreachable {
+		e.Message, e.Hint = "the storage server could not be reached", "is the address right, and is its 'grange run' on?"
+	}
+	return e
 }
 
 // noToken says why an account server gave none; nil stays nil.
@@ -163,9 +186,9 @@ func noToken(err error) error {
 
 func (in AccountUseRequest) check() error {
 	switch {
-	case in.Stop && (in.ID == "" || in.Address != ""):
+	case in.Stop && (in.ID == "" || in.Address != "" || in.At != ""):
 		return invalid("what is stopped is named by its ID alone", "grange account use")
-	case !in.Stop && in.Address == "":
+	case !in.Stop && in.Address == "" && in.At == "":
 		return invalid("the account server's address is missing", "as its 'grange run' shows it: /ip4/192.0.2.7/tcp/4726/p2p/12D3...")
 	}
 	return nil
@@ -209,8 +232,7 @@ func (c *Client) UsedAccounts(ctx context.Context) ([]grange.UsedAccount, error)
 }
 
 // UseAccount uses an account from now on.
-func (c *Client) UseAccount(ctx context.Context, address, id string) (out grange.UsedAccount, err error) {
-	in := AccountUseRequest{Address: address, ID: id}
+func (c *Client) UseAccount(ctx context.Context, in AccountUseRequest) (out grange.UsedAccount, err error) {
 	if err := in.check(); err != nil {
 		return out, err
 	}

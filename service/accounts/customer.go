@@ -181,6 +181,17 @@ func (c *Customer) Uses() []Use {
 	return out
 }
 
+// Token returns the newest token of an account, false if it is not used. It asks nobody.
+func (c *Customer) Token(n Name) (Use, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u := c.uses[n]
+	if u == nil {
+		return Use{}, false
+	}
+	return u.Use, true
+}
+
 // Run renews tokens when half of their time has gone by, until ctx ends. It returns nil.
 func (c *Customer) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
