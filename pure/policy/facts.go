@@ -32,11 +32,11 @@ type Facts struct {
 	Total  int64   `json:"total"`
 	Others []Other `json:"others,omitempty"`
 	Crowd  *Crowd  `json:"crowd,omitempty"`
-	// Gives is how much the partner keeps for us, as it was proven when that was last looked at: while it
-	// is away nothing changes. Missing is what of that it was lately found to have lost.
+	// Gives is how much the partner keeps for us by leases that it signed: while it is away nothing changes.
+	// Missing is what it was lately found to have lost, be it still part of Gives or given up since.
 	Gives   int64 `json:"gives,omitempty"`
 	Missing int64 `json:"missing,omitempty"`
-	// Age is for how many seconds of running we have had a pact with the partner.
+	// Age is how many seconds we have run since the first pact with the partner.
 	Age int64 `json:"age,omitempty"`
 	// Busy is in how many seconds to ask again, where there is more to do than can be done; else 0.
 	Busy int64 `json:"busy,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -186,12 +187,13 @@ func randomBelow(n uint64) uint64 {
 	return binary.BigEndian.Uint64(raw[:]) % max(n, 1)
 }
 
-// recordFindings counts failures by placement, so that a later sweep knows them.
+// recordFindings counts failures by placement, so that a later sweep knows them, and what was lost by household.
 func (b *Barter) recordFindings(findings []core.Finding) error {
 	b.settling.Lock()
 	defer b.settling.Unlock()
-	now := b.c.Clock.Now().Unix()
+	now, ran := b.c.Clock.Now().Unix(), b.ran()
 	var changes []core.Change
+	lost := losses{}
 	for _, f := range findings {
 		key := placedKey(f.Score, f.Agent)
 		var r placedRecord
@@ -210,6 +212,7 @@ func (b *Barter) recordFindings(findings []core.Finding) error {
 			}
 			r.Fails++
 		}
+		b.find(lost, &r, f.State, now, ran)
 		c, err := change(key, r)
 		if err != nil {
 			return err
@@ -219,8 +222,15 @@ func (b *Barter) recordFindings(findings []core.Finding) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	if err := b.c.Books.Apply(changes...); err != nil {
+	more, err := lost.changes()
+	if err != nil {
+		return err
+	}
+	if err := b.c.Books.Apply(append(changes, more...)...); err != nil {
 		return fmt.Errorf("record the outcome of an audit: %w", err)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.Copy(b.lost, lost)
 	return nil
 }

@@ -161,6 +161,8 @@ type Barter struct {
 	mu       sync.Mutex
 	force    force
 	out      map[core.DID]usedRecord // what our pieces come to, by holder's household
+	lost     losses                  // by holder's household; changed only by who holds settling besides
+	since    map[core.DID]int64      // what this machine had run when a household became a partner
 	moves    uint64                  // changes of what Held tells
 	offer    int64                   // bytes we give in total
 	accounts map[core.DID]*account   // by owner's household
@@ -225,6 +227,9 @@ func New(c Config) (*Barter, error) {
 		return nil, err
 	}
 	if err := b.loadRules(); err != nil {
+		return nil, err
+	}
+	if err := b.loadStanding(); err != nil {
 		return nil, err
 	}
 	kept, err := b.totals(usedPrefix)

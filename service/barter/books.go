@@ -33,6 +33,8 @@ var (
 	sentPrefix    = []byte("o/sent/")    // + agent: the Signed of a release that may not have arrived
 	gonePrefix    = []byte("o/gone/")    // + date + agent + piece: a released piece is forgotten then
 	foundKey      = []byte("o/found")    // holders told of pieces that they have aside, and nobody has looked yet whether we need them
+	lostPrefix    = []byte("o/lost/")    // + holder's household: what it was found to have lost lately
+	sincePrefix   = []byte("b/since/")   // + household: what this machine had run when it became a partner
 	alarmPrefix   = []byte("o/alarm/")   // + agent: it said last that too much was released
 	askedPrefix   = []byte("o/asked/")   // + agent: a request for a lease whose outcome is not known
 )
@@ -125,6 +127,8 @@ type placedRecord struct {
 	// Fails counts failed proofs since the last good one, the first at Failed.
 	Fails  uint  `json:"fails"`
 	Failed int64 `json:"failed"`
+	// Lost is what this machine had run when it was last found lost, as long as it was not proven since; 0: it was not.
+	Lost int64 `json:"lost,omitempty"`
 	// Released is until when it is remembered that the piece was released; 0: it was not.
 	Released int64 `json:"released,omitempty"`
 	// Aside says that its holder had it set aside when it told what it has, and nothing was heard of it since.

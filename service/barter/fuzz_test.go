@@ -174,6 +174,7 @@ func FuzzRecords(f *testing.F) {
 		decisionRecord{V: 1, Reason: "no", Facts: policy.Facts{Others: []policy.Other{{Used: 5}}}},
 		heldRecord{V: 1, Size: 5, Counts: []countRecord{{End: daySeconds}}},
 		rulesRecord{V: 1, Since: 7, Text: "pact open\n", Units: map[core.Resource]string{"potatoes": "kg"}},
+		lossRecord{V: 1, Days: []lossDay{{Day: 3, Bytes: 7}}},
 	} {
 		raw, err := codec.Marshal(v)
 		if err != nil {
@@ -182,7 +183,7 @@ func FuzzRecords(f *testing.F) {
 		f.Add(byte(i), raw)
 	}
 	f.Fuzz(func(t *testing.T, kind byte, raw []byte) {
-		record := []any{&lineRecord{}, &askedRecord{}, &decisionRecord{}, &heldRecord{}, &rulesRecord{}}[kind%5]
+		record := []any{&lineRecord{}, &askedRecord{}, &decisionRecord{}, &heldRecord{}, &rulesRecord{}, &lossRecord{}}[kind%6]
 		if parse(nil, raw, record) != nil {
 			return
 		}

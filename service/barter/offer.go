@@ -113,6 +113,10 @@ func (b *Barter) facts(p Partner, free, total, landed int64) policy.Facts {
 		Partner: p.Name,
 		Total:   b.offer,
 	}
+	if p.Via == nil {
+		s := b.standing(p.Grid)
+		out.Gives, out.Missing, out.Age = s.Gives, s.Missing, s.Age
+	}
 	b.factsVia(p.Via, &out)
 	return out
 }
@@ -124,7 +128,9 @@ func (b *Barter) others(p Partner, all []Partner, asks map[core.DID]bool) []poli
 		if o.Grid == p.Grid || len(b.away(o)) == 0 || o.Via != nil { // what a guest has is its grid's
 			continue
 		}
-		out = append(out, policy.Other{Offered: b.given(o), Used: b.account(o.Grid).taken() + b.guestsOf(o.Grid), Asks: asks[o.Grid]})
+		other := b.standing(o.Grid)
+		other.Offered, other.Used, other.Asks = b.given(o), b.account(o.Grid).taken()+b.guestsOf(o.Grid), asks[o.Grid]
+		out = append(out, other)
 	}
 	return out
 }

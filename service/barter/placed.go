@@ -139,7 +139,7 @@ func (b *Barter) place(t taking, piece takenPiece, l *line, counts bool, added t
 		added.add(r.Grid, -1, -r.Size)
 	}
 	if known && r.Grid != lease.Grid {
-		r.Counted = 0
+		r.Counted, r.Lost = 0, 0
 	}
 	if piece.Size > 0 {
 		r.Size = piece.Size
@@ -151,6 +151,9 @@ func (b *Barter) place(t taking, piece takenPiece, l *line, counts bool, added t
 		r.Counted = l.lease(r.Counted, r.Bytes, lease)
 	}
 	r.Grid, r.Until, r.Aside = lease.Grid, max(r.Until, lease.Until), piece.aside
+	if released != 0 && stays == 0 { // it was given there anew: what was lost before stays lost
+		r.Lost = 0
+	}
 	if stays == 0 {
 		added.add(r.Grid, 1, r.Size)
 	}

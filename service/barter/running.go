@@ -91,6 +91,9 @@ func (b *Barter) pass(d time.Duration) {
 	if err == nil {
 		err = b.c.Books.Apply(c)
 	}
+	if err == nil {
+		err = b.meet()
+	}
 	if err != nil { // the count is only behind then
 		b.c.Log.Error("count the time that this machine runs", "err", err)
 	}
