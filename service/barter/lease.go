@@ -88,7 +88,13 @@ func (b *Barter) lease(ctx context.Context, owner, agent core.DID, in leaseReque
 	if len(l.here) == 0 {
 		return leaseAnswer{Missing: l.missing}, nil
 	}
-	renews := l.news || l.least < l.until-(l.until-l.from)/leaseSlack
+	later := l.least < l.until-(l.until-l.from)/leaseSlack
+	if later && l.added.Pieces == 0 { // what is new was granted just now, so there is nothing beyond the share
+		if err := b.withinShare(p, a, l); err != nil {
+			return leaseAnswer{}, err
+		}
+	}
+	renews := l.news || later
 	if !renews {
 		l.until = l.least
 		if p.Ends != 0 {

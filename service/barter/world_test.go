@@ -157,13 +157,8 @@ func (d dialer) Dial(ctx context.Context, to core.DID, addrs []string) (core.Con
 // table is as package grange composes it.
 func table() policy.Table {
 	return policy.Table{
-<<<<<<< HEAD
 		Whys:      map[core.WhyKind]string{core.WhyPact: "Partners", core.WhyVoucher: "Members", core.WhyAccount: "Holders of an account", core.WhyNone: "Those who give no reason"},
 		Policies:  map[string]func(*policy.Options) policy.Policy{"open": policy.Open, "even": policy.Even, "reciprocal": policy.Reciprocal, "deny": policy.Deny, "account": policy.ForAccounts},
-=======
-		Whys:      map[core.WhyKind]string{core.WhyPact: "Partners", core.WhyVoucher: "Members", core.WhyNone: "Those who give no reason"},
-		Policies:  map[string]func(*policy.Options) policy.Policy{"open": policy.Open, "even": policy.Even, "reciprocal": policy.Reciprocal, "deny": policy.Deny},
->>>>>>> a976ffc (service/barter: what a partner keeps, has lost and how long it is known, in the facts of a decision)
 		Resources: map[core.Resource]string{core.Storage: ""},
 	}
 }
