@@ -251,7 +251,7 @@ func (b *Barter) applyUsed(a *account, owner core.DID, added usedRecord, changes
 		return fmt.Errorf("record what is kept for %s: %w", owner.Short(), err)
 	}
 	b.mu.Lock()
-	a.used = used
+	b.setUsed(a, used)
 	b.mu.Unlock()
 	b.c.Uses(owner, used.Bytes)
 	return nil

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 
@@ -231,6 +230,8 @@ func (b *Barter) recordFindings(findings []core.Finding) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	maps.Copy(b.lost, lost)
+	for grid, days := range lost {
+		b.account(grid).lost = days
+	}
 	return nil
 }

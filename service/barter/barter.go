@@ -154,19 +154,23 @@ type Barter struct {
 	// It is held across the write on purpose; mu may be taken under it, not the other way.
 	settling sync.Mutex
 
-	// deciding keeps decisions in one order. It is held across the write on purpose; nothing is taken under it.
+	// writing keeps the writes of decisions in one order. It is held across the write on purpose; deciding, under which
+	// nothing is taken, may be taken under it, not the other way.
+	writing  sync.Mutex
 	deciding sync.Mutex
 	decided  decisions
 
 	mu       sync.Mutex
 	force    force
 	out      map[core.DID]usedRecord // what our pieces come to, by holder's household
-	lost     losses                  // by holder's household; changed only by who holds settling besides
-	since    map[core.DID]int64      // what this machine had run when a household became a partner
 	moves    uint64                  // changes of what Held tells
 	offer    int64                   // bytes we give in total
-	accounts map[core.DID]*account   // by owner's household
-	down     map[core.DID]backoff    // machines that did not answer lately
+	accounts map[core.DID]*account   // by owner's household, or holder's
+	sums     sums
+	idle     idle
+	roster   *roster              // nil before the first ask
+	scratch  []policy.Other       // for the others of one ask
+	down     map[core.DID]backoff // machines that did not answer lately
 	// inHand counts who relies on a blob of a piece that may be in no record yet: grants
 	// that it came under, puts and leases under way. What is there is not dropped.
 	inHand map[core.Score]int
@@ -237,10 +241,14 @@ func New(c Config) (*Barter, error) {
 		return nil, err
 	}
 	for owner, used := range kept {
-		b.accounts[owner] = newAccount(used)
+		b.setUsed(b.account(owner), used)
 	}
 	if b.out, err = b.totals(outPrefix); err != nil {
 		return nil, err
 	}
+	for grid, r := range b.out {
+		b.account(grid).gives = r.Bytes
+	}
+	b.lastAsks()
 	return b, nil
 }

@@ -1,7 +1,6 @@
 package barter
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/grange-grid/grange/core"
-	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/policy"
 )
 
@@ -55,12 +53,16 @@ type decisionRecord struct {
 	Facts   policy.Facts  `json:"facts"`
 }
 
-// decisions is what is known of those that are kept. Guarded by Barter.deciding.
+// decisions is what is known of those that are kept.
 type decisions struct {
-	next   uint64
+	// Guarded by Barter.deciding.
+	next    uint64
+	last    map[core.DID]Decision
+	waiting []Decision    // not written down yet
+	wake    chan struct{} // of who writes them; nil: they are written when they are made
+	// Guarded by Barter.writing: of those that are written.
 	total  int
 	counts map[core.DID]int
-	last   map[core.DID]Decision
 }
 
 func decisionKey(grid core.DID, id uint64) []byte {
@@ -118,59 +120,6 @@ func (b *Barter) loadDecisions() error {
 	return nil
 }
 
-// asks returns which partners asked for something lately.
-func (b *Barter) asks(now int64) map[core.DID]bool {
-	b.deciding.Lock()
-	defer b.deciding.Unlock()
-	out := map[core.DID]bool{}
-	for grid, d := range b.decided.last {
-		out[grid] = now-d.Time < askedLately
-	}
-	return out
-}
-
-// logDecision writes a decision down. That this fails changes nothing about the decision.
-func (b *Barter) logDecision(d Decision) {
-	b.deciding.Lock()
-	defer b.deciding.Unlock()
-	k := &b.decided
-	last, known := k.last[d.Grid]
-	if known && !d.Grant && !last.Grant && d.Reason == last.Reason && d.Ask.Amount == last.Ask.Amount && d.Agent == last.Agent &&
-		d.Time >= last.Time && d.Time-last.Time < sameDenial {
-		return
-	}
-	d.ID = k.next
-	c, err := change(decisionKey(d.Grid, d.ID), decisionRecord{
-		V: codec.Version, Time: d.Time, Agent: d.Agent, Ask: d.Ask,
-		Grant: d.Grant, Reason: d.Reason, Counter: d.Counter, Retry: d.Retry, Policy: d.Policy, Rules: d.Rules, Facts: d.Facts,
-	})
-	changes := []core.Change{c}
-	var spared core.DID
-	if err == nil && k.total >= decisionsMax {
-		spared = slices.MaxFunc(slices.SortedFunc(maps.Keys(k.counts), core.DID.Compare), func(x, y core.DID) int { return cmp.Compare(k.counts[x], k.counts[y]) })
-		for old, scanErr := range b.c.Books.Scan(join(whyPrefix, spared[:]), nil) {
-			if err = scanErr; err == nil {
-				changes = append(changes, core.Change{Key: old.Key})
-			}
-			break
-		}
-	}
-	if err == nil {
-		err = b.c.Books.Apply(changes...)
-	}
-	if err != nil {
-		b.c.Log.Warn("a decision cannot be written down", "err", err)
-		return
-	}
-	k.next++
-	k.counts[d.Grid]++
-	k.last[d.Grid] = d
-	if k.total++; len(changes) > 1 {
-		k.total--
-		k.counts[spared]--
-	}
-}
-
 // clipped is an ask as it is kept. It is decided on as it is kept, so that the decision can be replayed.
 func clipped(ask core.Ask) core.Ask {
 	ask.Resource = core.Resource(clip(string(ask.Resource)))
@@ -189,6 +138,7 @@ func clip(s string) string {
 
 // Decisions returns the newest decisions on what a household asked for, at most so many, the newest first.
 func (b *Barter) Decisions(grid core.DID, most int) ([]Decision, error) {
+	b.writeDecisions()
 	var kept []core.Change
 	for c, err := range b.c.Books.Scan(join(whyPrefix, grid[:]), nil) {
 		if err != nil {
@@ -210,9 +160,10 @@ func (b *Barter) Decisions(grid core.DID, most int) ([]Decision, error) {
 
 // Decision returns one by its ID. Errors: core.ErrNotExist.
 func (b *Barter) Decision(id uint64) (Decision, error) {
-	b.deciding.Lock()
+	b.writeDecisions()
+	b.writing.Lock()
 	grids := slices.Collect(maps.Keys(b.decided.counts))
-	b.deciding.Unlock()
+	b.writing.Unlock()
 	for _, grid := range grids {
 		key := decisionKey(grid, id)
 		value, err := b.c.Books.Get(key)

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -35,34 +36,27 @@ type account struct {
 
 	// Guarded by Barter.mu; used is changed only by who holds commit besides.
 	used   usedRecord
-	via    core.DID // the grid on whose behalf the household is a guest; zero of all others
+	via    core.DID   // the grid on whose behalf the household is a guest; zero of all others
+	guests []*account // those who are guests on its behalf
 	grants map[[grantIDSize]byte]*grant
+	// promised is the bytes promised by grants and not yet leased.
+	promised int64
+	// asked is when the household asked for something last; 0: it never did.
+	asked int64
+	// gives is what our pieces there come to, lost what it was found to have lost, since what this machine had run when
+	// it became a partner; 0: it is none.
+	gives int64
+	lost  []lossDay
+	since int64
 }
 
 func newAccount(used usedRecord) *account {
 	return &account{used: used, grants: map[[grantIDSize]byte]*grant{}, proving: make(chan struct{}, provesMax)}
 }
 
-// granted returns the bytes promised by grants and not yet leased.
-func (a *account) granted() int64 {
-	var sum int64
-	for _, g := range a.grants {
-		sum += g.amount
-	}
-	return sum
-}
-
-// unsent returns the bytes promised by grants for which no piece has come yet.
-func (a *account) unsent() int64 {
-	var sum int64
-	for _, g := range a.grants {
-		sum += g.amount - g.taken
-	}
-	return sum
-}
-
 // grant is room promised to an owner; guarded by Barter.mu.
 type grant struct {
+	of      *account
 	id      [grantIDSize]byte
 	amount  int64 // bytes promised and not yet leased
 	taken   int64 // of those, what the slots come to
@@ -115,22 +109,23 @@ func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (g
 	}
 	ask = clipped(ask)
 	now := b.c.Clock.Now()
-	asks, others := b.asks(now.Unix()), b.owners()
+	partners := b.rosterAt(now.Unix())
 
 	b.mu.Lock()
 	b.endIdle(now)
-	b.attribute(others...)
 	b.attribute(p)
 	facts := b.facts(p, free, total, landed)
-	facts.Others, facts.Overdue = b.others(p, others, asks), overdue
+	facts.Others, facts.Overdue = b.others(p, partners, now.Unix()), overdue
 	if ask.Resource != core.Storage {
 		facts.Offered, facts.Room = 0, 0
 	}
 	rules, id := b.force.rules, b.force.id
 	facts = rules.Weigh(ask, facts)
+	facts.Others = slices.Clone(facts.Others)
 	d := rules.Decide(ask, facts)
 	var out grantAnswer
 	a := b.account(owner)
+	a.asksNow(now.Unix())
 	if d.Grant && len(a.grants) >= grantsMax {
 		b.endOldest(a, now)
 	}
@@ -140,10 +135,11 @@ func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (g
 	case len(a.grants) >= grantsMax:
 		err = fmt.Errorf("%d grants are open: %w", len(a.grants), core.ErrBusy)
 	default:
-		g := &grant{amount: ask.Amount, slots: map[core.Score]*slot{}}
-		g.use(now)
+		g := &grant{of: a, slots: map[core.Score]*slot{}}
+		b.use(g, now)
 		seal.Random(g.id[:])
 		a.grants[g.id] = g
+		b.recount(g, ask.Amount, 0)
 		out = grantAnswer{Grant: g.id[:], Amount: g.amount, Expires: g.expires}
 	}
 	b.mu.Unlock()
@@ -155,21 +151,34 @@ func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (g
 	return out, err
 }
 
-// use puts the end of the grant off.
-func (g *grant) use(now time.Time) { g.expires = now.Add(grantIdle).Unix() }
+// use puts the end of the grant off. The caller holds b.mu.
+func (b *Barter) use(g *grant, now time.Time) {
+	g.expires = now.Add(grantIdle).Unix()
+	b.idle.next = min(b.idle.next, g.expires)
+}
 
 // endIdle ends grants that were not used for an hour. The caller holds b.mu.
 func (b *Barter) endIdle(now time.Time) {
+	if now.Unix() < b.idle.next && now.Unix() >= b.idle.seen {
+		b.idle.seen = now.Unix()
+		return // none can have ended since
+	}
 	last := now.Add(grantIdle).Unix()
+	b.idle = idle{seen: now.Unix(), next: math.MaxInt64}
 	for _, a := range b.accounts {
 		for _, g := range a.grants {
 			g.expires = min(g.expires, last) // the clock may have been set back
 			if g.expires <= now.Unix() {
 				b.end(a, g)
+			} else {
+				b.idle.next = min(b.idle.next, g.expires)
 			}
 		}
 	}
 }
+
+// idle is when grants were last looked at, and the first date on which one may end. Guarded by Barter.mu.
+type idle struct{ seen, next int64 }
 
 // endOldest ends the grant that was not used for longest, unless that is too short a time. The caller holds b.mu.
 func (b *Barter) endOldest(a *account, now time.Time) {
@@ -213,9 +222,12 @@ func (b *Barter) closeGrants(owner core.DID, ids [][]byte) {
 // given. Pieces that are still coming are dropped when they have come. The caller holds b.mu.
 func (b *Barter) end(a *account, g *grant) {
 	if g.leases > 0 { // what is being leased must not be promised to others as well
-		g.expires = 0
+		g.expires, b.idle.next = 0, 0
 		return
 	}
+	b.sums.promised -= g.amount
+	b.sums.unsent -= g.amount - g.taken
+	a.promised -= g.amount
 	g.ended = true
 	delete(a.grants, g.id)
 	for piece, s := range g.slots {
@@ -228,7 +240,7 @@ func (b *Barter) end(a *account, g *grant) {
 
 // vacate takes a piece out of its grant. The caller holds b.mu.
 func (b *Barter) vacate(g *grant, piece core.Score) {
-	g.taken -= g.slots[piece].size
+	b.recount(g, 0, -g.slots[piece].size)
 	delete(g.slots, piece)
 	b.letGo(piece)
 }
@@ -279,13 +291,13 @@ func (b *Barter) reserve(owner core.DID, id [grantIDSize]byte, piece core.Score,
 		}
 		s = &slot{size: size}
 		g.slots[piece] = s
-		g.taken += size
+		b.recount(g, 0, size)
 		b.inHand[piece]++
 	}
 	if s != nil {
 		s.puts++
 	}
-	g.use(now)
+	b.use(g, now)
 	b.inHand[piece]++
 	b.coming += size
 	return arrival{grant: g, slot: s, piece: piece, size: size}, nil
@@ -377,7 +389,7 @@ func (b *Barter) settle(h holding, piece core.Score, fresh bool) {
 		}
 		b.vacate(g, piece)
 		if fresh {
-			g.amount -= s.size
+			b.recount(g, -s.size, 0)
 			fresh = false
 		}
 	}

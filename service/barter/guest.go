@@ -1,6 +1,8 @@
 package barter
 
 import (
+	"slices"
+
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/policy"
 )
@@ -22,7 +24,7 @@ func (v *Via) objection(now int64) string {
 }
 
 // taken returns the bytes that are used or granted.
-func (a *account) taken() int64 { return a.used.Bytes + a.granted() }
+func (a *account) taken() int64 { return a.used.Bytes + a.promised }
 
 // attribute notes on whose behalf households are guests, or that they are none. The caller holds b.mu.
 func (b *Barter) attribute(households ...Partner) {
@@ -32,19 +34,24 @@ func (b *Barter) attribute(households ...Partner) {
 			via = p.Via.Grid
 		}
 		if a := b.accounts[p.Grid]; a != nil || p.Via != nil {
-			b.account(p.Grid).via = via
+			b.guestOf(b.account(p.Grid), via)
 		}
 	}
 }
 
-// guestsOf returns the bytes that the guests of a grid have, or were granted. The caller holds b.mu.
-func (b *Barter) guestsOf(grid core.DID) (sum int64) {
-	for _, a := range b.accounts {
-		if a.via == grid {
-			sum += a.taken()
-		}
+// guestOf notes on behalf of which grid a household is a guest; the zero DID: of none. The caller holds b.mu.
+func (b *Barter) guestOf(a *account, via core.DID) {
+	if a.via == via {
+		return
 	}
-	return sum
+	if !a.via.IsZero() {
+		before := b.account(a.via)
+		before.guests = slices.DeleteFunc(before.guests, func(g *account) bool { return g == a })
+	}
+	if a.via = via; !via.IsZero() {
+		now := b.account(via)
+		now.guests = append(now.guests, a)
+	}
 }
 
 // factsVia adds to the facts about a guest those about the grid on whose behalf it is one: it is offered no more than its
@@ -60,7 +67,7 @@ func (b *Barter) factsVia(v *Via, f *policy.Facts) {
 		f.Offered, f.Account = max(c.Quota-elsewhere, 0), &c
 		return
 	}
-	used := b.account(v.Grid).taken() + b.guestsOf(v.Grid)
+	used := b.account(v.Grid).withGuests()
 	f.Offered = min(v.Share, f.Used+max(v.Offered-used, 0))
 	f.Via = &policy.Via{Grid: v.Grid, Name: v.Name, Offered: v.Offered, Used: used, Share: v.Share, Until: v.Until, Refs: v.Refs}
 }

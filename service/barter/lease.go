@@ -295,7 +295,7 @@ func (b *Barter) settleAll(a *account, l *leasing, used *usedRecord) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if used != nil {
-		a.used = *used
+		b.setUsed(a, *used)
 	}
 	for i, piece := range l.here {
 		b.settle(l.holding, piece, l.fresh[i])
@@ -391,7 +391,7 @@ func (b *Barter) forgetLease(owner core.DID, lease core.Score, ends []byte, size
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	a.used = used
+	b.setUsed(a, used)
 	b.orphans[lease] = struct{}{}
 	return nil
 }

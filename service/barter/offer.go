@@ -70,10 +70,7 @@ func (b *Barter) Offer() (total, used int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.endIdle(b.c.Clock.Now())
-	for _, a := range b.accounts {
-		used += a.used.Bytes + a.granted()
-	}
-	return b.offer, used
+	return b.offer, b.sums.used + b.sums.promised
 }
 
 // Used returns the bytes and pieces that a household has here under leases.
@@ -90,12 +87,8 @@ func (b *Barter) Used(owner core.DID) (size, pieces int64) {
 // was what it is told to have been: what has reached the disk since counts against
 // what was free then. The caller holds b.mu.
 func (b *Barter) facts(p Partner, free, total, landed int64) policy.Facts {
-	var used int64
-	promised := b.coming + b.landed - landed // bytes that will be, or have been, taken of free
-	for _, a := range b.accounts {
-		used += a.used.Bytes + a.granted()
-		promised += a.unsent()
-	}
+	used := b.sums.used + b.sums.promised
+	promised := b.coming + b.landed - landed + b.sums.unsent // bytes that will be, or have been, taken of free
 	mine := b.account(p.Grid)
 	offered := p.Given
 	if b.isHome(p) {
@@ -109,28 +102,14 @@ func (b *Barter) facts(p Partner, free, total, landed int64) policy.Facts {
 		Ends:    p.Ends,
 		Room:    max(0, min(b.offer-used, free-Reserve(total)-promised)),
 		Offered: offered,
-		Used:    mine.taken() + b.guestsOf(p.Grid),
+		Used:    mine.withGuests(),
 		Partner: p.Name,
 		Total:   b.offer,
 	}
 	if p.Via == nil {
-		s := b.standing(p.Grid)
+		s := b.standing(mine)
 		out.Gives, out.Missing, out.Age = s.Gives, s.Missing, s.Age
 	}
 	b.factsVia(p.Via, &out)
-	return out
-}
-
-// others gathers what a policy may know of the partners beside one. The caller holds b.mu.
-func (b *Barter) others(p Partner, all []Partner, asks map[core.DID]bool) []policy.Other {
-	var out []policy.Other
-	for _, o := range all {
-		if o.Grid == p.Grid || len(b.away(o)) == 0 || o.Via != nil { // what a guest has is its grid's
-			continue
-		}
-		other := b.standing(o.Grid)
-		other.Offered, other.Used, other.Asks = b.given(o), b.account(o.Grid).taken()+b.guestsOf(o.Grid), asks[o.Grid]
-		out = append(out, other)
-	}
 	return out
 }

@@ -260,6 +260,7 @@ func (b *Barter) applyPlaced(changes []core.Change, added tally) error {
 	defer b.mu.Unlock()
 	for grid, r := range totals {
 		b.out[grid] = r
+		b.account(grid).gives = r.Bytes
 	}
 	b.moves++
 	return nil

@@ -144,6 +144,7 @@ func (b *Barter) Newest(most int) ([]Decision, error) {
 		id uint64
 		c  core.Change
 	}
+	b.writeDecisions()
 	var all []found
 	for c, err := range b.c.Books.Scan(whyPrefix, nil) {
 		if err != nil {

@@ -117,12 +117,13 @@ func (b *Barter) count(ctx context.Context) {
 
 // Run blocks until ctx ends: it ends unused grants, sets aside what has expired, reclaims what has been
 // aside for long enough, tells holders what was released, sends them receipts, forgets leases that have ended long ago, and
-// renews ours before they lapse, from the first tick on, because a machine may never run for long.
+// renews ours before they lapse, and writes decisions down, from the first tick on, because a machine may never run for long.
 // It goes by time that has passed, not by the date, which may jump. It returns nil.
 func (b *Barter) Run(ctx context.Context) error {
 	var g sync.WaitGroup
 	defer g.Wait()
 	g.Go(func() { b.count(ctx) })
+	g.Go(func() { b.keepDecisions(ctx) })
 	for minutes, wait := 1, 1; ; minutes++ {
 		if err := b.c.Clock.Sleep(ctx, runEvery); err != nil {
 			return nil // ctx has ended: that is how Run stops

@@ -54,7 +54,7 @@ func (b *Barter) find(l losses, r *placedRecord, state core.PieceState, now, ran
 	}
 	if l[r.Grid] == nil {
 		b.mu.Lock()
-		l[r.Grid] = slices.Clone(b.lost[r.Grid])
+		l[r.Grid] = slices.Clone(b.account(r.Grid).lost)
 		b.mu.Unlock()
 	}
 	if r.Lost != 0 {
@@ -83,7 +83,6 @@ func (l losses) changes() (out []core.Change, err error) {
 
 // loadStanding reads what there was to say of households.
 func (b *Barter) loadStanding() error {
-	b.lost, b.since = losses{}, map[core.DID]int64{}
 	for c, err := range b.c.Books.Scan(lostPrefix, nil) {
 		if err != nil {
 			return fmt.Errorf("read what was lost: %w", err)
@@ -96,7 +95,7 @@ func (b *Barter) loadStanding() error {
 		if err := parse(c.Key, c.Value, &r); err != nil {
 			return err
 		}
-		b.lost[grid] = r.Days
+		b.account(grid).lost = r.Days
 	}
 	for c, err := range b.c.Books.Scan(sincePrefix, nil) {
 		if err != nil {
@@ -110,7 +109,7 @@ func (b *Barter) loadStanding() error {
 		if err := parse(c.Key, c.Value, &r); err != nil {
 			return err
 		}
-		b.since[grid] = r.Seconds
+		b.account(grid).since = r.Seconds
 	}
 	return nil
 }
@@ -124,7 +123,7 @@ func (b *Barter) meet() error {
 	b.mu.Lock()
 	ran := b.running.seconds
 	for _, p := range all {
-		if b.since[p.Grid] == 0 && p.Why.Kind == "" && !b.isHome(p) {
+		if p.Why.Kind == "" && !b.isHome(p) && b.account(p.Grid).since == 0 {
 			fresh = append(fresh, p.Grid)
 		}
 	}
@@ -145,16 +144,19 @@ func (b *Barter) meet() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, grid := range fresh {
-		b.since[grid] = ran
+		b.account(grid).since = ran
 	}
 	return nil
 }
 
-// standing returns what a partner gives, as policies see it. All of it is in memory. The caller holds b.mu.
-func (b *Barter) standing(grid core.DID) policy.Other {
-	out := policy.Other{Gives: b.out[grid].Bytes, Missing: lossLeft(b.lost[grid], b.running.seconds/daySeconds)}
-	if since := b.since[grid]; since != 0 {
-		out.Age = max(0, b.running.seconds-since)
+// standing returns what a household gives, as policies see it. All of it is in memory. The caller holds b.mu.
+func (b *Barter) standing(a *account) policy.Other {
+	out := policy.Other{Gives: a.gives}
+	if len(a.lost) > 0 {
+		out.Missing = lossLeft(a.lost, b.running.seconds/daySeconds)
+	}
+	if a.since != 0 {
+		out.Age = max(0, b.running.seconds-a.since)
 	}
 	return out
 }

@@ -26,7 +26,7 @@ func (h *home) standingOf(o *home) policy.Other {
 	b := h.now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.standing(o.grid)
+	return b.standing(b.account(o.grid))
 }
 
 func (h *home) wantMissing(t *testing.T, o *home, want int64) {

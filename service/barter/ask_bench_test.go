@@ -1,0 +1,148 @@
+package barter
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/sim"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/pact"
+)
+
+// many is a thousand pacts.
+type many struct {
+	all   []Partner
+	index map[core.DID]int
+}
+
+func (m many) All() []Partner                     { return slices.Clone(m.all) }
+func (m many) Guests() []Partner                  { return nil }
+func (m many) Guest(core.DID) (p Partner, _ bool) { return p, false }
+func (m many) Of(grid core.DID) (Partner, bool) {
+	i, ok := m.index[grid]
+	if !ok {
+		return Partner{}, false
+	}
+	return m.all[i], true
+}
+
+const benchPacts, benchLeases = 1_000, 1_000_000
+
+// fullBooks has a thousand pacts and a million leases, each of 1 MB.
+func fullBooks(b *testing.B) (*sim.Disk, many) {
+	b.Helper()
+	m := many{index: map[core.DID]int{}}
+	books := sim.NewDisk(0)
+	now := time.Unix(1_800_000_000, 0).Unix()
+	for i := range benchPacts {
+		grid, agent := core.DID{1, byte(i >> 8), byte(i)}, core.DID{2, byte(i >> 8), byte(i)}
+		m.index[grid] = i
+		m.all = append(m.all, Partner{
+			Grid: grid, Name: fmt.Sprint("home ", i), Pact: core.Score{3, byte(i >> 8), byte(i)}, Given: 1e10, Gives: 1e10, LeaseDays: 180, AsideDays: 14, Agents: []core.DID{agent},
+		})
+		const each = benchLeases / benchPacts
+		var changes []core.Change
+		add := func(key []byte, record any) {
+			c, err := change(key, record)
+			if err != nil {
+				b.Fatal(err)
+			}
+			changes = append(changes, c)
+		}
+		add(join(usedPrefix, grid[:]), usedRecord{V: 1, Bytes: each * 1e6, Pieces: each, Leases: each * 300})
+		add(join(outPrefix, grid[:]), usedRecord{V: 1, Bytes: int64(i) * 2e6, Pieces: int64(i) * 2})
+		add(join(sincePrefix, grid[:]), runRecord{V: 1, Seconds: 1 + int64(i)*10_000})
+		if i%10 == 0 {
+			add(join(lostPrefix, grid[:]), lossRecord{V: 1, Days: []lossDay{{Day: 70, Bytes: 5e6}, {Day: 80, Bytes: 3e6}}})
+		}
+		line := &line{side: asHolder, grid: grid, agent: agent, rec: lineRecord{V: 1, Pact: m.all[i].Pact, Latest: now, Until: now, Seq: 1, Acked: 1, Ran: 1e7}}
+		var err error
+		if line.meter, err = (pact.MeterState{Sum: "12345678901234567890", Ends: []pact.MeterEnd{{At: now/daySeconds*daySeconds + 90*daySeconds, Bytes: each * 1e6}}}).Meter(); err != nil {
+			b.Fatal(err)
+		}
+		more, err := line.changes()
+		if err != nil {
+			b.Fatal(err)
+		}
+		changes = append(changes, more...)
+		for n := range each {
+			var id core.Score
+			binary.BigEndian.PutUint64(id[:], uint64(n)*0x9e3779b97f4a7c15)
+			changes = append(changes, core.Change{Key: leaseKey(grid, id), Value: []byte{1}})
+		}
+		if err := books.Books().Apply(changes...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	ran, err := change(ranKey, runRecord{V: 1, Seconds: 1e7})
+	if err == nil {
+		err = books.Books().Apply(ran)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return books, m
+}
+
+func openFull(b *testing.B, books *sim.Disk, m many, rules string) *Barter {
+	b.Helper()
+	parsed, err := table().Parse(rules)
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := New(Config{
+		Key: identity.KeyOf([32]byte{9}), Grid: core.DID{9}, Books: books.Books(), Blobs: books.Blobs(), Clock: bubble{}, Partners: m, Table: table(), Rules: openRules(),
+		Free: func() (int64, int64, error) { return 1 << 50, 1 << 50, nil },
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := out.SetRules(parsed); err != nil {
+		b.Fatal(err)
+	}
+	if err := out.SetOffer(1.2e12); err != nil {
+		b.Fatal(err)
+	}
+	out.decided.wake = make(chan struct{}, 1) // as while Run runs
+	return out
+}
+
+// BenchmarkAsk decides with a thousand pacts and a million leases in the books. The rate has the writing of what
+// was decided in it; go test -cpu 1.
+func BenchmarkAsk(b *testing.B) {
+	books, m := fullBooks(b)
+	for _, rules := range []string{"pact open", "pact even", "pact reciprocal"} {
+		b.Run(rules[len("pact "):], func(b *testing.B) {
+			barter := openFull(b, books, m, rules)
+			var took []time.Duration
+			granted := 0
+			b.ReportAllocs()
+			b.ResetTimer()
+			for n := range b.N {
+				p := &m.all[n*7919%benchPacts]
+				begun := time.Now()
+				out, err := barter.ask(p.Grid, p.Agents[0], core.Ask{
+					Resource: core.Storage, Amount: int64(n%1_000+1) * 1e4, Seconds: 180 * daySeconds, Quality: core.Normal, Why: core.Why{Kind: core.WhyPact, Ref: p.Pact[:]},
+				})
+				took = append(took, time.Since(begun))
+				if err == nil {
+					granted++
+					barter.closeGrants(p.Grid, [][]byte{out.Grant})
+				}
+				if n%20_000 == 0 {
+					barter.writeDecisions()
+				}
+			}
+			barter.writeDecisions()
+			b.StopTimer()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "asks/s")
+			b.ReportMetric(float64(granted)/float64(b.N), "granted/op")
+		})
+	}
+}
