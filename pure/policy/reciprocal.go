@@ -89,22 +89,23 @@ func (p reciprocal) limit(o Other, unit Unit, most int64) int64 {
 func (p reciprocal) crowd(facts Facts, unit Unit) Crowd {
 	most := math.MaxInt64 / int64(len(facts.Others)+1)
 	mine := p.limit(facts.asker(), unit, most)
-	all := mine
+	all, limits := mine, make([]int64, len(facts.Others))
 	for i := range facts.Others {
-		all += p.limit(facts.Others[i], unit, most)
+		limits[i] = p.limit(facts.Others[i], unit, most)
+		all += limits[i]
 	}
 	part, whole := max(facts.Total, 0), all
 	if all <= part {
 		part, whole = 1, 1
 	}
 	c := Crowd{Share: times(mine, part, whole)}
-	for _, o := range facts.Others {
+	for i := range facts.Others {
+		o := &facts.Others[i]
 		if !o.Asks {
 			continue
 		}
-		limit := p.limit(o, unit, most)
-		c.Claimed = plus(c.Claimed, over(limit, o.Used))
-		c.Kept = plus(c.Kept, over(times(limit, part, whole), o.Used))
+		c.Claimed = plus(c.Claimed, over(limits[i], o.Used))
+		c.Kept = plus(c.Kept, over(times(limits[i], part, whole), o.Used))
 	}
 	return c
 }
@@ -158,7 +159,13 @@ func cut(share, earned int64, unit Unit) string {
 
 // times returns n·part/whole rounded down, for n and part not negative and whole positive; what is too much is the greatest number.
 func times(n, part, whole int64) int64 {
+	if part == whole {
+		return n
+	}
 	hi, lo := bits.Mul64(uint64(n), uint64(part))
+	if hi == 0 { // the most there is by far, and the faster
+		return int64(min(lo/uint64(whole), math.MaxInt64))
+	}
 	if hi >= uint64(whole) {
 		return math.MaxInt64
 	}

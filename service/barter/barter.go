@@ -169,7 +169,6 @@ type Barter struct {
 	sums     sums
 	idle     idle
 	roster   *roster              // nil before the first ask
-	scratch  []policy.Other       // for the others of one ask
 	down     map[core.DID]backoff // machines that did not answer lately
 	// inHand counts who relies on a blob of a piece that may be in no record yet: grants
 	// that it came under, puts and leases under way. What is there is not dropped.

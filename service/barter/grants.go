@@ -48,6 +48,7 @@ type account struct {
 	gives int64
 	lost  []lossDay
 	since int64
+	seat  seat
 }
 
 func newAccount(used usedRecord) *account {
@@ -109,13 +110,13 @@ func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (g
 	}
 	ask = clipped(ask)
 	now := b.c.Clock.Now()
-	partners := b.rosterAt(now.Unix())
+	b.enroll(now.Unix())
 
 	b.mu.Lock()
 	b.endIdle(now)
 	b.attribute(p)
 	facts := b.facts(p, free, total, landed)
-	facts.Others, facts.Overdue = b.others(p, partners, now.Unix()), overdue
+	facts.Others, facts.Overdue = b.others(p, now.Unix()), overdue
 	if ask.Resource != core.Storage {
 		facts.Offered, facts.Room = 0, 0
 	}
@@ -125,7 +126,7 @@ func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (g
 	d := rules.Decide(ask, facts)
 	var out grantAnswer
 	a := b.account(owner)
-	a.asksNow(now.Unix())
+	b.asksNow(a, now.Unix())
 	if d.Grant && len(a.grants) >= grantsMax {
 		b.endOldest(a, now)
 	}
@@ -229,6 +230,7 @@ func (b *Barter) end(a *account, g *grant) {
 	b.sums.unsent -= g.amount - g.taken
 	a.promised -= g.amount
 	g.ended = true
+	b.touch(a)
 	delete(a.grants, g.id)
 	for piece, s := range g.slots {
 		if s.puts == 0 {

@@ -44,6 +44,7 @@ func (b *Barter) guestOf(a *account, via core.DID) {
 	if a.via == via {
 		return
 	}
+	b.touch(a)
 	if !a.via.IsZero() {
 		before := b.account(a.via)
 		before.guests = slices.DeleteFunc(before.guests, func(g *account) bool { return g == a })
@@ -51,6 +52,7 @@ func (b *Barter) guestOf(a *account, via core.DID) {
 	if a.via = via; !via.IsZero() {
 		now := b.account(via)
 		now.guests = append(now.guests, a)
+		b.touch(now)
 	}
 }
 

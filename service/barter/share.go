@@ -56,13 +56,13 @@ func (b *Barter) shareOf(p Partner, a *account, l *leasing) (has, share int64, e
 	if err != nil {
 		return 0, 0, fmt.Errorf("ask the disk for its free room: %w", err)
 	}
-	partners := b.rosterAt(l.from)
+	b.enroll(l.from)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.endIdle(b.c.Clock.Now())
 	b.attribute(p)
 	facts := b.facts(p, free, total, landed)
-	facts.Others = b.others(p, partners, l.from)
+	facts.Others = b.others(p, l.from)
 	has = a.used.Bytes - a.used.Aside - l.added.Aside
 	facts.Used -= has
 	facts.Room += has
