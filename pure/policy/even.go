@@ -60,8 +60,8 @@ func (p even) Decide(ask core.Ask, facts Facts, unit Unit) Decision {
 func (even) crowd(facts Facts, _ Unit) Crowd {
 	highest := level(facts)
 	c := Crowd{Share: min(max(facts.Offered, 0), highest)}
-	for _, o := range facts.Others {
-		if o.Asks {
+	for i := range facts.Others {
+		if o := &facts.Others[i]; o.Asks {
 			c.Kept = plus(c.Kept, over(min(o.Offered, highest), o.Used))
 		}
 	}

@@ -86,13 +86,17 @@ func (p reciprocal) limit(o Other, unit Unit, most int64) int64 {
 	return min(sum, max(o.Offered, 0), most)
 }
 
+// limitsReady is for how many partners limits need no memory of their own.
+const limitsReady = 1024
+
 func (p reciprocal) crowd(facts Facts, unit Unit) Crowd {
 	most := math.MaxInt64 / int64(len(facts.Others)+1)
 	mine := p.limit(facts.asker(), unit, most)
-	all, limits := mine, make([]int64, len(facts.Others))
+	all, limits := mine, make([]int64, 0, limitsReady)
 	for i := range facts.Others {
-		limits[i] = p.limit(facts.Others[i], unit, most)
-		all += limits[i]
+		limit := p.limit(facts.Others[i], unit, most)
+		limits = append(limits, limit)
+		all += limit
 	}
 	part, whole := max(facts.Total, 0), all
 	if all <= part {

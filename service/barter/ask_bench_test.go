@@ -30,7 +30,7 @@ func (m many) Of(grid core.DID) (Partner, bool) {
 	return m.all[i], true
 }
 
-const benchPacts, benchLeases = 1_000, 10_000
+const benchPacts, benchLeases = 1_000, 1_000_000
 
 // fullBooks has a thousand pacts and a million leases, each of 1 MB.
 func fullBooks(b *testing.B) (*sim.Disk, many) {
