@@ -3,12 +3,14 @@ package barter
 import (
 	"encoding/binary"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/grange-grid/grange/core"
-	"github.com/grange-grid/grange/internal/sim"
+	"github.com/grange-grid/grange/edge/disk"
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/pact"
 )
@@ -30,16 +32,33 @@ func (m many) Of(grid core.DID) (Partner, bool) {
 	return m.all[i], true
 }
 
-const benchPacts, benchLeases = 1_000, 1_000_000
+const (
+	benchPacts  = 1_000
+	benchLeases = 1_000_000
+	benchNow    = 1_700_000_000
+)
+
+func benchKey(i int) identity.Key { return identity.KeyOf([32]byte{2, byte(i >> 8), byte(i)}) }
 
 // fullBooks has a thousand pacts and a million leases, each of 1 MB.
-func fullBooks(b *testing.B) (*sim.Disk, many) {
+func fullBooks(b *testing.B) (*disk.Store, many) {
 	b.Helper()
 	m := many{index: map[core.DID]int{}}
-	books := sim.NewDisk(0)
-	now := time.Unix(1_800_000_000, 0).Unix()
+	dir := filepath.Join(b.TempDir(), "grange")
+	if err := disk.Create(dir, nil); err != nil {
+		b.Fatal(err)
+	}
+	books, err := disk.Open(dir, disk.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := books.Close(); err != nil {
+			b.Error(err)
+		}
+	})
 	for i := range benchPacts {
-		grid, agent := core.DID{1, byte(i >> 8), byte(i)}, core.DID{2, byte(i >> 8), byte(i)}
+		grid, agent := core.DID{1, byte(i >> 8), byte(i)}, benchKey(i).DID()
 		m.index[grid] = i
 		m.all = append(m.all, Partner{
 			Grid: grid, Name: fmt.Sprint("home ", i), Pact: core.Score{3, byte(i >> 8), byte(i)}, Given: 1e10, Gives: 1e10, LeaseDays: 180, AsideDays: 14, Agents: []core.DID{agent},
@@ -59,9 +78,8 @@ func fullBooks(b *testing.B) (*sim.Disk, many) {
 		if i%10 == 0 {
 			add(join(lostPrefix, grid[:]), lossRecord{V: 1, Days: []lossDay{{Day: 70, Bytes: 5e6}, {Day: 80, Bytes: 3e6}}})
 		}
-		line := &line{side: asHolder, grid: grid, agent: agent, rec: lineRecord{V: 1, Pact: m.all[i].Pact, Latest: now, Until: now, Seq: 1, Acked: 1, Ran: 1e7}}
-		var err error
-		if line.meter, err = (pact.MeterState{Sum: "12345678901234567890", Ends: []pact.MeterEnd{{At: now/daySeconds*daySeconds + 90*daySeconds, Bytes: each * 1e6}}}).Meter(); err != nil {
+		line := &line{side: asHolder, grid: grid, agent: agent, rec: lineRecord{V: 1, Pact: m.all[i].Pact, Latest: benchNow, Until: benchNow, Seq: 1, Acked: 1, Ran: 1e7}}
+		if line.meter, err = (pact.MeterState{Sum: "12345678901234567890", Ends: []pact.MeterEnd{{At: benchNow/daySeconds*daySeconds + 90*daySeconds, Bytes: each * 1e6}}}).Meter(); err != nil {
 			b.Fatal(err)
 		}
 		more, err := line.changes()
@@ -88,7 +106,7 @@ func fullBooks(b *testing.B) (*sim.Disk, many) {
 	return books, m
 }
 
-func openFull(b *testing.B, books *sim.Disk, m many, rules string) *Barter {
+func openFull(b *testing.B, books *disk.Store, m many, rules string) *Barter {
 	b.Helper()
 	parsed, err := table().Parse(rules)
 	if err != nil {
@@ -145,4 +163,38 @@ func BenchmarkAsk(b *testing.B) {
 			b.ReportMetric(float64(granted)/float64(b.N), "granted/op")
 		})
 	}
+}
+
+// BenchmarkReceipts takes receipts of a thousand machines, 64 at a time, each written down for good when it is answered.
+func BenchmarkReceipts(b *testing.B) {
+	books, m := fullBooks(b)
+	barter := openFull(b, books, m, "pact open")
+	signed := make([]identity.Signed, b.N)
+	for n := range signed {
+		var err error
+		p := m.all[n%benchPacts]
+		signed[n], err = pact.SignReceipt(benchKey(n%benchPacts), pact.Receipt{
+			V: 1, Pact: p.Pact, Provider: barter.c.Key.DID(), Receiver: p.Agents[0], Resource: core.Storage, Seq: uint64(2 + n/benchPacts), Total: uint64(1 + n/benchPacts), Until: benchNow + int64(n/benchPacts),
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ResetTimer()
+	var g sync.WaitGroup
+	for worker := range 64 {
+		g.Go(func() {
+			for n := worker; n < b.N; n++ {
+				if n%benchPacts%64 != worker {
+					continue
+				}
+				p := m.all[n%benchPacts]
+				if out, err := barter.takeReceipt(p.Grid, p.Agents[0], signed[n]); err != nil || out.Last != nil {
+					b.Errorf("receipt %d: %+v, %v", n, out, err)
+				}
+			}
+		})
+	}
+	g.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "receipts/s")
 }
