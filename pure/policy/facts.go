@@ -69,7 +69,7 @@ type Crowd struct {
 	By string `json:"by,omitempty"`
 	Of int    `json:"of"`
 	// Share is the asker's own; Kept is what is kept for others who asked lately of their shares, Claimed what they could claim
-	// of all that they earned.
+	// of all that they earned, or of what there is.
 	Share   int64 `json:"share"`
 	Kept    int64 `json:"kept"`
 	Claimed int64 `json:"claimed"`

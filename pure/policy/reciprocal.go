@@ -29,7 +29,7 @@ type reciprocal struct {
 //
 // Within what it earned a partner is granted whatever there is room for; where all have earned more than there is, what
 // each has a claim to is cut down in proportion. Beyond that it is lent what the others leave unused, but for what those who asked lately could still
-// claim. So a free rider is served last, of what is left, and nothing is ever taken back.
+// claim: what they earned, and where there is more than all have earned, of that as well in proportion. So a free rider is served last, of what is left.
 //
 // Options: newcomer, an amount (1GB; of what is not counted in bytes, 0); patience (30d); slack (25%).
 func Reciprocal(o *Options) Policy {
@@ -108,7 +108,11 @@ func (p reciprocal) crowd(facts Facts, unit Unit) Crowd {
 		if !o.Asks {
 			continue
 		}
-		c.Claimed = plus(c.Claimed, over(limits[i], o.Used))
+		claim := limits[i]
+		if all > 0 { // where there is more than all have earned it is theirs too, or a free rider would have as much of it as they
+			claim = max(claim, min(times(claim, max(facts.Total, 0), all), o.Offered))
+		}
+		c.Claimed = plus(c.Claimed, over(claim, o.Used))
 		c.Kept = plus(c.Kept, over(times(limits[i], part, whole), o.Used))
 	}
 	return c

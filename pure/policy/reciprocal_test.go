@@ -55,11 +55,24 @@ func TestReciprocal(t *testing.T) {
 		},
 		"a free rider gets the rest": {
 			gb(3), core.Normal, give("slack=0%"),
-			Facts{Room: gb(10), Total: gb(50), Offered: gb(40), Age: old, Others: []Other{{Offered: gb(50), Gives: gb(12), Used: gb(4), Age: old, Asks: true}}, SecondsMax: 180 * day},
+			Facts{Room: gb(10), Total: gb(50), Offered: gb(40), Age: old, Others: []Other{{Offered: gb(12), Gives: gb(12), Used: gb(4), Age: old, Asks: true}}, SecondsMax: 180 * day},
 			Decision{
 				Policy: "reciprocal", Reason: "you give 0 B, which is good for 0 B here, of which you have 0 B; 2 GB free beside what is kept for others; 3 GB needed",
 				Counter: most(gb(2)),
 			},
+		},
+		"a free rider gets nothing of what those who give want": {
+			gb(3), core.Normal, give("slack=0%"),
+			Facts{Room: gb(10), Total: gb(50), Offered: gb(40), Age: old, Others: []Other{{Offered: gb(50), Gives: gb(12), Used: gb(40), Age: old, Asks: true}}, SecondsMax: 180 * day},
+			Decision{
+				Policy: "reciprocal", Reason: "you give 0 B, which is good for 0 B here, of which you have 0 B; 0 B free beside what is kept for others; 3 GB needed",
+				Counter: most(0),
+			},
+		},
+		"what is left over is lent in proportion": {
+			gb(5), core.Normal, give("slack=0%"),
+			Facts{Room: gb(20), Total: gb(60), Offered: gb(40), Used: gb(10), Gives: gb(10), Age: old, Others: []Other{{Offered: gb(50), Gives: gb(30), Used: gb(30), Age: old, Asks: true}}},
+			Decision{Grant: true, Policy: "reciprocal", Reason: "anna has earned 10 GB here; it is lent what nobody else asks for"},
 		},
 		"in proportion, where there is too little": {
 			gb(5), core.Normal, give("slack=0%"),
@@ -68,7 +81,7 @@ func TestReciprocal(t *testing.T) {
 		},
 		"idle displaces nobody": {
 			gb(2), core.Idle, give("slack=0%"),
-			Facts{Room: gb(4), Total: gb(50), Offered: gb(40), Gives: gb(20), Age: old, Others: []Other{{Offered: gb(40), Gives: gb(3), Age: old, Asks: true}}, SecondsMax: 180 * day},
+			Facts{Room: gb(4), Total: gb(50), Offered: gb(40), Gives: gb(20), Age: old, Others: []Other{{Offered: gb(3), Gives: gb(3), Age: old, Asks: true}}, SecondsMax: 180 * day},
 			Decision{
 				Policy: "reciprocal", Reason: "you give 20 GB, which is good for 20 GB here, of which you have 0 B; 1 GB free beside what is kept for others; 2 GB needed",
 				Counter: most(gb(1)),
@@ -131,6 +144,15 @@ func TestReciprocalProperties(t *testing.T) {
 			limit := p.limit(all[i], unit, most)
 			if limit < 0 || c.Share < 0 || c.Share > limit || c.Kept < 0 || c.Kept > c.Claimed {
 				t.Fatalf("%+v of %d", c, limit)
+			}
+			promised := int64(0)
+			for _, o := range g.Others {
+				if o.Asks {
+					promised = plus(promised, over(o.Offered, o.Used))
+				}
+			}
+			if c.Claimed > promised {
+				t.Fatalf("%+v, where the others were promised %d more", c, promised)
 			}
 			if i == 0 {
 				mine = c
