@@ -17,7 +17,7 @@ BUILD = CGO_ENABLED=0 $(GO) build -trimpath
 holding = $$(grep -rlE --include='*_test.go' '$(1)' . | xargs -r -n 1 dirname | sort -u)
 
 .DEFAULT_GOAL := build
-.PHONY: build test tools lint test-race test-sim test-big trial demo fuzz bench bench-parts sim vectors clean help
+.PHONY: build test tools lint test-race test-sim test-big trial demo fuzz bench bench-parts sim vectors economy clean help
 
 build: ## build bin/grange
 	$(BUILD) -o bin/grange ./cmd/grange
@@ -93,6 +93,9 @@ vectors: ## write docs/vectors anew; they are promises: look at what changed
 		echo "$(GO) test -run Vector $$dir -update"; \
 		$(GO) test -count=1 -run Vector $$dir -update; \
 	done
+
+economy: ## draw the curves of the simulated barter, docs/economy-*.svg, anew
+	$(GO) test -count=1 -run '^TestSimEconomyCharts$$' ./internal/economy -update
 
 clean: ## remove what was built here
 	rm -rf bin

@@ -31,6 +31,7 @@ var houseLayers = map[string]houseLayer{
 	"pure":             {may: []string{"core"}, sideways: true, why: "rules without a world can be tested and read alone: whatever they need of it comes as an argument"},
 	"internal/wire":    {may: []string{"core", "pure"}, why: "HTTP bodies, limits and errors are shared by all services, so they know none"},
 	"internal/golden":  {may: []string{"core"}, tests: true, why: "every room reads its vectors with it, so it knows none"},
+	"internal/economy": {may: []string{"core", "pure"}, tests: true, why: "a month among many households is a model beside the rules that decide in it"},
 	"internal/sim":     {may: []string{"core", "pure", "internal/wire"}, tests: true, why: "the simulated world stands in for the edges under any service, so it knows none"},
 	"internal/trial":   {tests: true, why: "the trials judge the program from outside, as a process: what they knew of its inside could not surprise them"},
 	"internal/village": {outside: true, why: "it runs the program from outside: what it knew of its inside could not surprise it"},
