@@ -98,6 +98,7 @@ func TestRunningTimeIsKept(t *testing.T) {
 		w.befriend(anna, bo)
 		anna.greetedAt(bo, 0)
 		want(t, "trusted", anna.f.ClockTrusted(), true)
+		synctest.Wait()
 		bo.off() // or it would be heard again at once
 		w.clock.Jump(2 * time.Hour)
 		want(t, "trusted after a jump", anna.f.ClockTrusted(), false)
