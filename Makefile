@@ -38,15 +38,16 @@ lint: ## go vet, gofumpt and staticcheck, all clean
 # Tests of real processes wait much and compute little: so there are more of them at once than cores.
 SIDE_BY_SIDE = -p $$(($$(getconf _NPROCESSORS_ONLN) + 2))
 
+# Some tests build the program themselves, of which the cache of results knows nothing: hence -count=1.
 # The race detector needs a C compiler and its headers: building cgo's own runtime tells whether both are there.
 test-race:
 	@if CGO_ENABLED=1 $(GO) build -race runtime/cgo 2>/dev/null; then \
 		echo 'CGO_ENABLED=1 $(GO) test -race -short ./...'; \
-		CGO_ENABLED=1 $(GO) test $(SIDE_BY_SIDE) -race -short -timeout 15m ./...; \
+		CGO_ENABLED=1 $(GO) test $(SIDE_BY_SIDE) -count=1 -race -short -timeout 15m ./...; \
 	else \
 		echo 'NOTE: no working C compiler here, so the tests run WITHOUT the race detector.'; \
 		echo 'CGO_ENABLED=0 $(GO) test -short ./...'; \
-		CGO_ENABLED=0 $(GO) test $(SIDE_BY_SIDE) -short -timeout 15m ./...; \
+		CGO_ENABLED=0 $(GO) test $(SIDE_BY_SIDE) -count=1 -short -timeout 15m ./...; \
 	fi
 
 # Large inputs and what memory they take: the race detector's own memory would be measured with it.
