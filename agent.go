@@ -209,7 +209,7 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	if err := a.barter.Sweep(ctx); err != nil {
 		return err
 	}
-	if err := a.network.listen(a.c.Listen, a.c.MDNS); err != nil {
+	if err := a.listen(); err != nil {
 		return err
 	}
 	if err := a.openClubs(ctx); err != nil {

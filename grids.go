@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/grange-grid/grange/core"
@@ -48,7 +47,7 @@ type hosted struct {
 	news chan struct{} // holds a token when there is another to run
 }
 
-// club is the Config of a club's agent: as its machine's, but for its directory and, as two cannot have one, its port; it is no account server.
+// club is the Config of a club's agent: as its machine's, but for its directory and, as two cannot have one, its ports (listen); it is no account server.
 func (c Config) club(name string) Config {
 	c.Dir = filepath.Join(c.Dir, gridsDir, name)
 	c.Log = c.Log.With("grid", name)
@@ -56,13 +55,7 @@ func (c Config) club(name string) Config {
 	listen := c.Listen
 	c.Listen = nil
 	for _, addr := range listen {
-		parts := strings.Split(addr, "/")
-		for i := 1; i < len(parts); i++ {
-			if parts[i-1] == "tcp" || parts[i-1] == "udp" {
-				parts[i] = "0"
-			}
-		}
-		c.Listen = append(c.Listen, strings.Join(parts, "/"))
+		c.Listen = append(c.Listen, anyPort(addr))
 	}
 	return c
 }

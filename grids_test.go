@@ -1,8 +1,12 @@
 package grange_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
+	"net"
+	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,5 +87,64 @@ func TestHostedClub(t *testing.T) {
 	}
 	if err := again.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A club's agent gets a port of its own, and listens there the next time too, unless somebody else does by then.
+func TestAClubKeepsItsPort(t *testing.T) {
+	dir := t.TempDir()
+	c := grange.Config{Dir: dir, Listen: []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"}}
+	if err := errors.Join(grange.Create(t.Context(), c, "anna", nil), grange.CreateClub(t.Context(), c, "club", nil)); err != nil {
+		t.Fatal(err)
+	}
+	// addrs runs the machine once, and returns where its club listened.
+	addrs := func(c grange.Config) (out []string) {
+		a, err := grange.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		ready := func([]string) {
+			club, err := a.Club(ctx, "club")
+			if err == nil {
+				var s grange.Status
+				s, err = club.Status(ctx, "")
+				out = s.Addrs
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			cancel()
+		}
+		go func() { ended <- a.Run(ctx, ready) }()
+		if err := errors.Join(<-ended, a.Close()); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(out)
+		return out
+	}
+	first := addrs(c)
+	if again := addrs(c); len(first) != 2 || !slices.Equal(again, first) {
+		t.Fatalf("at %q, then at %q", first, again)
+	}
+	tcp, _, _ := strings.Cut(first[0], "/p2p/")
+	taken, err := net.Listen("tcp", "127.0.0.1:"+path.Base(tcp))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := addrs(c)
+	if len(other) != 2 || slices.ContainsFunc(other, func(s string) bool { return slices.Contains(first, s) && strings.Contains(s, "/tcp/") }) {
+		t.Errorf("with its port taken at %q, as at %q", other, first)
+	}
+	if err := taken.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if again := addrs(c); !slices.Equal(again, other) {
+		t.Errorf("it had moved to %q, then was at %q", other, again)
+	}
+	c.Listen = c.Listen[:1]
+	if fewer := addrs(c); len(fewer) != 1 {
+		t.Errorf("told to listen on one: %q", fewer)
 	}
 }
