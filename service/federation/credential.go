@@ -287,7 +287,7 @@ func (f *Federation) keepGuest(g *guest, signed identity.Signed) error {
 	for _, score := range drop {
 		delete(g.kept, score)
 	}
-	f.guests[g.grid] = g
+	f.setGuest(g)
 	return nil
 }
 

@@ -42,7 +42,8 @@ type Errand struct {
 	// Ends is when that pact ends, 0 for never.
 	Ends                 int64
 	LeaseDays, AsideDays int64
-	// Quiet is for how long none of its machines was within reach, of the time that this machine ran.
+	// Seen is when one of its machines was last within reach, zero for never; Quiet for how long none was, of the time that this machine ran.
+	Seen  time.Time
 	Quiet time.Duration
 	// Leaving says that what lies there should lie elsewhere: the pact ends, there is no newer voucher, or we leave the club.
 	Leaving bool
@@ -120,6 +121,7 @@ func (f *Federation) loadErrands() error {
 		e.met = f.ran
 		f.errands[e.record.Grid] = e
 	}
+	f.indexErrands()
 	return nil
 }
 
@@ -132,9 +134,12 @@ func (f *Federation) publicErrand(e *errand, now int64) Errand {
 	}
 	out.Leaving = out.Ends != 0 || now >= out.Until+errandPatience || f.left(e)
 	out.Agents = e.agents()
-	last := e.met
+	last, seen := e.met, int64(0)
 	for _, agent := range out.Agents {
-		last = max(last, f.seen[agent].ran)
+		last, seen = max(last, f.seen[agent].ran), max(seen, f.seen[agent].at)
+	}
+	if seen != 0 {
+		out.Seen = time.Unix(seen, 0)
 	}
 	out.Quiet = time.Duration(max(f.ran-last, 0)) * time.Second
 	return out
@@ -299,6 +304,7 @@ func (f *Federation) keepErrand(ctx context.Context, r errandRecord, ref core.Sc
 	defer f.mu.Unlock()
 	e.shown[r.At.DID], e.met = ref, f.ran
 	f.errands[r.Grid] = e
+	f.indexErrands()
 	close(f.news)
 	f.news = make(chan struct{})
 	wake(f.dirty)
@@ -356,10 +362,23 @@ func (f *Federation) errandAt(agent core.DID) *errand {
 }
 
 func (f *Federation) errandAtLocked(agent core.DID) *errand {
+	grid, ok := f.errandBy[agent]
+	if !ok || f.partners[grid] != nil {
+		return nil
+	}
+	return f.errands[grid]
+}
+
+// indexErrands notes whose machine an agent is. One that several households list stays with whom it was found first. The
+// caller holds f.mu.
+func (f *Federation) indexErrands() {
+	next := map[core.DID]core.DID{}
 	for grid, e := range f.errands {
-		if f.partners[grid] == nil && e.charter.Lists(agent) {
-			return e
+		for _, agent := range e.agents() {
+			if _, taken := next[agent]; !taken || f.errandBy[agent] == grid {
+				next[agent] = grid
+			}
 		}
 	}
-	return nil
+	f.errandBy = next
 }

@@ -147,13 +147,15 @@ type Federation struct {
 	admissions []admission
 	bearers    []admission
 	guests     map[core.DID]*guest
+	guestAt    map[core.DID]core.DID // the guest whose machine an agent is
 	knocks     map[core.DID]knock
 	errands    map[core.DID]*errand
-	roll       *ownRoll            // nil where our grid is no club
-	serial     uint64              // see clubSerial
-	clubs      map[core.DID]*club  // those among the partners, by grid
-	shelves    map[core.DID]*shelf // what partners keep here, by grid
-	lanes      map[core.DID]turn   // one push at a time to an agent
+	errandBy   map[core.DID]core.DID // the errand whose machine an agent is
+	roll       *ownRoll              // nil where our grid is no club
+	serial     uint64                // see clubSerial
+	clubs      map[core.DID]*club    // those among the partners, by grid
+	shelves    map[core.DID]*shelf   // what partners keep here, by grid
+	lanes      map[core.DID]turn     // one push at a time to an agent
 	refs       refCache
 	pages      pageGuard
 	ran        int64 // seconds that this machine has run
@@ -232,7 +234,7 @@ func New(c Config) (*Federation, error) {
 		revocation: make(chan struct{}), dirty: make(chan struct{}, 1), brought: make(chan struct{}, 1), merged: make(chan struct{}, 1), enrol: make(chan struct{}, 1), visits: make(chan struct{}, 1), news: make(chan struct{}),
 		partners: map[core.DID]*partner{}, siblings: map[core.DID]*sibling{}, seen: map[core.DID]seen{},
 		shelves: map[core.DID]*shelf{}, lanes: map[core.DID]turn{}, clocks: map[core.DID]heardClock{},
-		guests: map[core.DID]*guest{}, knocks: map[core.DID]knock{}, errands: map[core.DID]*errand{}, clubs: map[core.DID]*club{},
+		guests: map[core.DID]*guest{}, guestAt: map[core.DID]core.DID{}, knocks: map[core.DID]knock{}, errands: map[core.DID]*errand{}, errandBy: map[core.DID]core.DID{}, clubs: map[core.DID]*club{},
 	}
 	switch ok, err := get(c.Books, []byte(keySelf), &f.self, recordSizeMax); {
 	case err != nil:

@@ -127,23 +127,36 @@ func (f *Federation) loadGuests() error {
 		if err != nil {
 			return err
 		}
-		f.guests[g.grid] = g
+		f.setGuest(g)
 	}
 	return nil
 }
 
-// guestOf returns the guest whose machine an agent is, and whether its newest charter lists it. The caller holds f.mu.
-func (f *Federation) guestOf(agent core.DID) (g *guest, lists bool) {
-	for _, g := range f.guests {
-		if g.has(agent) {
-			return g, g.chain.Lists(agent)
-		}
+// setGuest puts a guest in the place of what was known of it. The caller holds f.mu.
+func (f *Federation) setGuest(g *guest) {
+	f.dropGuest(g.grid)
+	f.guests[g.grid] = g
+	for _, s := range g.record.Shown {
+		f.guestAt[s.Agent] = g.grid
 	}
-	return nil, false
 }
 
-func (g *guest) has(agent core.DID) bool {
-	return slices.ContainsFunc(g.record.Shown, func(s shownRecord) bool { return s.Agent == agent })
+// dropGuest forgets a guest, if it is one. The caller holds f.mu.
+func (f *Federation) dropGuest(grid core.DID) {
+	if g := f.guests[grid]; g != nil {
+		for _, s := range g.record.Shown {
+			delete(f.guestAt, s.Agent)
+		}
+	}
+	delete(f.guests, grid)
+}
+
+// guestOf returns the guest whose machine an agent is, and whether its newest charter lists it. The caller holds f.mu.
+func (f *Federation) guestOf(agent core.DID) (g *guest, lists bool) {
+	if g = f.guests[f.guestAt[agent]]; g == nil {
+		return nil, false
+	}
+	return g, g.chain.Lists(agent)
 }
 
 // publicGuest returns what others may know; false of a household that is a partner now. revoked are ids of the grid on whose
@@ -254,7 +267,7 @@ func (f *Federation) forgetGuests(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, grid := range lapsed {
-		delete(f.guests, grid)
+		f.dropGuest(grid)
 	}
 	return nil
 }
