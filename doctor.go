@@ -26,11 +26,12 @@ const (
 	FaultBooks      = "books"     // records cannot be read
 	FaultKept       = "kept"      // something that is kept is not stored
 	FaultPolicy     = "policy"    // the file policy makes no sense
+	FaultVoucher    = "voucher"   // what lets this machine in somewhere as a guest has ended, or will
 )
 
 // Examined is one thing that was looked at.
 type Examined struct {
-	// What is one of: machine, network, reach, clock, disk, books, policy, kept.
+	// What is one of: machine, network, reach, clock, disk, books, policy, guest, kept.
 	What string `json:"what"`
 	// Fault is one of the Fault constants, "" for none.
 	Fault string `json:"fault,omitempty"`
@@ -55,6 +56,7 @@ func (a *Agent) Doctor(ctx context.Context) ([]Examined, error) {
 		out = append(out, lookAtReach(addrs))
 	}
 	out = append(out, a.lookAtClock(heard), a.lookAtDisk(), a.lookAtBooks(ctx), a.lookAtPolicy())
+	out = append(out, a.lookAtGuests()...)
 	for _, k := range a.Kept(ctx) {
 		e := Examined{What: "kept", Text: fmt.Sprintf("%s is stored", k.Name)}
 		if k.Trouble != "" {
@@ -80,12 +82,12 @@ func (a *Agent) lookAtMachine() Examined {
 	return e
 }
 
-// lookAtNetwork greets all partners and our other machines, and returns those who answered.
+// lookAtNetwork greets all partners, those with whom this machine is a guest and our other machines, and returns those who answered.
 func (a *Agent) lookAtNetwork(ctx context.Context) (e Examined, heard []DID) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer a.c.Clock.AfterFunc(doctorMax, cancel).Stop()
-	partners := a.holders()
+	partners := a.places()
 	errs := make([]error, len(partners))
 	var group sync.WaitGroup
 	for i, p := range partners {

@@ -74,9 +74,7 @@ func partnerOf(p federation.Partner) barter.Partner {
 		Grid: p.Grid, Name: p.Name, Pact: p.Pact, LeaseDays: int64(p.Terms.LeaseDays), AsideDays: int64(p.Terms.AsideDays),
 		Gives: p.Gives[core.Storage], Given: p.Given[core.Storage], Ends: p.Ends, Leaving: p.Leaving(),
 	}
-	for _, agent := range p.Agents {
-		out.Agents = append(out.Agents, agent.DID)
-	}
+	out.Agents = agentsOf(p)
 	return out
 }
 

@@ -262,3 +262,57 @@ func (p *peerWorld) guest() *raw {
 	}
 	return r
 }
+
+// Where this machine is a guest counts like a partner: it is greeted by the doctor, and what is with one that is away is worth nothing now.
+func TestAHomeIsAway(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		club, homes, members := w.clubhouse(50e6, []string{"bo", "cleo"}, []string{"anna"})
+		anna, bo := members[0], homes[0]
+		for _, h := range homes {
+			anna.uses(h, club.voucher(anna.did, 20e6))
+		}
+		anna.put("photos", randomTree(1, 3_000_000))
+		// looks returns what the doctor says of one thing, and how many households may vanish.
+		looks := func(what string) (string, int) {
+			examined, err := anna.Doctor(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := anna.Status(t.Context(), "")
+			if err != nil || len(s.Errands) != 2 || len(s.Versions) != 1 {
+				t.Fatalf("%+v, %v", s, err)
+			}
+			i := slices.IndexFunc(examined, func(e grange.Examined) bool { return e.What == what })
+			if examined[i].Fault != "" {
+				t.Errorf("%+v", examined[i])
+			}
+			return examined[i].Text, s.Versions[0].Worth.Survives
+		}
+		if text, survives := looks("network"); survives != 1 || !strings.Contains(text, "bo, cleo answered") && !strings.Contains(text, "cleo, bo answered") {
+			t.Errorf("all here: %q, any %d may vanish", text, survives)
+		}
+		bo.stop()
+		if text, survives := looks("network"); survives != 0 || !strings.Contains(text, "cleo answered; bo could not be reached") {
+			t.Errorf("bo is away: %q, any %d may vanish", text, survives)
+		}
+		for _, e := range anna.Errands() {
+			if away := e.Name == "bo"; e.Away != away || e.Here == away || e.Seen.IsZero() || e.Has == 0 || e.Gives != 20e6 || e.Leaving {
+				t.Errorf("%+v", e)
+			}
+		}
+		if g := homes[1].Guests(); len(g) != 1 || g[0].Name != "anna" || g[0].By.Name != "club" || g[0].Keeps == 0 || g[0].Share != 20e6 || g[0].Until.IsZero() {
+			t.Errorf("%+v", g)
+		}
+		w.later(9 * 24 * time.Hour)
+		examined, err := anna.Doctor(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		for _, e := range examined {
+			if e.What == "guest" && e.Fault != grange.FaultVoucher {
+				t.Errorf("the vouchers have ended: %+v", e)
+			}
+		}
+	})
+}

@@ -62,14 +62,14 @@ func (a *Agent) standings() (out, machines map[core.DID]vault.Standing) {
 	out, machines = map[core.DID]vault.Standing{}, map[core.DID]vault.Standing{}
 	for _, p := range a.federation.Partners() {
 		s := vault.Standing{Leaving: p.Leaving()}
-		if a.lost(p) {
+		if a.lost(agentsOf(p)) {
 			s.Away = max(p.Quiet, 1)
 		}
 		out[p.Grid] = s
 	}
 	for _, e := range a.federation.Errands() {
 		s := vault.Standing{Leaving: e.Leaving}
-		if !slices.ContainsFunc(e.Agents, func(agent core.DID) bool { return !a.network.lost(agent) }) {
+		if a.lost(e.Agents) {
 			s.Away = max(e.Quiet, 1)
 		}
 		out[e.Grid] = s
@@ -95,13 +95,13 @@ func (a *Agent) standings() (out, machines map[core.DID]vault.Standing) {
 	return out, machines
 }
 
-// isAway tells whether a partner, or another machine of ours, is known to be out of reach.
+// isAway tells whether a partner, somebody with whom we are a guest, or another machine of ours, is known to be out of reach.
 func (a *Agent) isAway(who core.DID) bool {
 	if a.federation.IsOurs(who) {
 		return a.network.lost(who)
 	}
-	p, ok := a.federation.Partner(who)
-	return ok && a.lost(p)
+	p, ok := a.partners().Of(who)
+	return ok && a.lost(p.Agents)
 }
 
 // holders returns the partners, and our own household if it has other machines than this one.
@@ -121,14 +121,16 @@ func (a *Agent) places() []barter.Partner {
 	})
 }
 
-// lost tells whether no machine of a partner is within reach, as far as is known.
-func (a *Agent) lost(p federation.Partner) bool {
+// lost tells whether none of a household's machines is within reach, as far as is known.
+func (a *Agent) lost(agents []core.DID) bool {
+	return len(agents) > 0 && !slices.ContainsFunc(agents, func(agent core.DID) bool { return !a.network.lost(agent) })
+}
+
+func agentsOf(p federation.Partner) (out []core.DID) {
 	for _, agent := range p.Agents {
-		if !a.network.lost(agent.DID) {
-			return false
-		}
+		out = append(out, agent.DID)
 	}
-	return len(p.Agents) > 0
+	return out
 }
 
 // pause waits for a token, or until d has passed, and then until nothing is to wait. It tells

@@ -19,6 +19,8 @@ type Ledger struct {
 	Name    string `json:"name"`
 	// Via is on whose behalf a guest's bytes are here; nil where there is a pact.
 	Via *LedgerVia `json:"via,omitempty"`
+	// Errand is by what we are a guest there; nil where there is a pact, or we are none.
+	Errand *Errand `json:"errand,omitempty"`
 	// Gives is what they promised us, Has what of it our pieces use; Given what we promised
 	// them, Keeps what of it theirs use here, and Aside what of that is released and set aside; in
 	// bytes.
@@ -48,8 +50,10 @@ type LedgerVia struct {
 	Grid    DID             `json:"grid,omitzero"`
 	Name    string          `json:"name"`
 	Pact    string          `json:"pact,omitempty"`
-	// Chain are the machines that issued its voucher, from the grid's on; none when it has ended.
-	Chain []DID `json:"chain"`
+	// Chain are the machines that issued its voucher, from the grid's on; none when it has ended. Issuers are their households' names, where
+	// they are known.
+	Chain   []DID    `json:"chain"`
+	Issuers []string `json:"issuers"`
 	// Offered is what the pact gives the grid and all of its guests, Share the most that this guest may have of it, in bytes.
 	Offered int64 `json:"offered"`
 	Share   int64 `json:"share"`
@@ -171,12 +175,20 @@ func (a *Agent) ledgerOf(l barter.Ledger) Ledger {
 	}
 	if v := l.Via; v != nil {
 		out.Via = &LedgerVia{Kind: v.Kind, Account: v.Account, Grid: v.Grid, Name: v.Name, Chain: append([]DID{}, v.Chain...), Offered: v.Offered, Share: v.Share}
+		out.Via.Issuers = []string{}
+		for _, agent := range v.Chain {
+			out.Via.Issuers = append(out.Via.Issuers, a.issuer(agent))
+		}
 		if v.Account == nil {
 			out.Via.Pact = v.Pact.String()
 		}
 		if v.Until > 0 {
 			out.Via.Until = time.Unix(v.Until, 0)
 		}
+	}
+	if e, ok := a.federation.Errand(l.Grid); ok {
+		errand := a.errandOf(e)
+		out.Errand = &errand
 	}
 	for _, d := range l.Decisions {
 		out.Decisions = append(out.Decisions, a.decisionOf(d))

@@ -137,7 +137,7 @@ func (a *Agent) pactOf(p federation.Partner) Pact {
 	out.Keeps, _ = a.barter.Used(p.Grid)
 	out.Has = a.barter.Placed(p.Grid)
 	recent := !p.Seen.IsZero() && a.c.Clock.Now().Sub(p.Seen) < hereFor
-	if out.Away = a.lost(p); out.Away {
+	if out.Away = a.lost(agentsOf(p)); out.Away {
 		out.PatienceSeconds = int64(max(0, vault.ReplaceAfter-p.Quiet) / time.Second)
 	}
 	for _, agent := range p.Agents {
@@ -191,6 +191,7 @@ func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
 	for p := range a.Pacts(ctx) {
 		out.Pacts = append(out.Pacts, p)
 	}
+	out.Errands, out.Guests = a.Errands(), a.Guests()
 	versions, err := a.vault.Versions(name)
 	if err != nil {
 		return out, err

@@ -294,6 +294,9 @@ type Status struct {
 	Epoch      uint64 `json:"epoch"`
 	Recoveries uint64 `json:"recoveries"`
 	Pacts      []Pact `json:"pacts"`
+	// Errands are the households where this machine is a guest, Guests those that are guests here.
+	Errands []Errand `json:"errands,omitempty"`
+	Guests  []Guest  `json:"guests,omitempty"`
 	// Versions has the newest of each name, and what it is worth without those
 	// partners that are away.
 	Versions []Version `json:"versions"`

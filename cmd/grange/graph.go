@@ -3,10 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/grange-grid/grange"
 )
@@ -78,31 +77,46 @@ func graphOf(all []grange.Ledger) graph {
 
 // text returns a tree, line by line.
 func (g graph) text() []string {
-	out := []string{"you"}
-	wide := 0
-	for _, l := range slices.Concat(append(slices.Collect(maps.Values(g.guests)), g.partners)...) {
-		wide = max(wide, len(clean(l.Name)))
-	}
+	rows := [][2]string{}
 	for i, l := range g.partners {
 		branch, trunk := "|-- ", "|   "
 		if i == len(g.partners)-1 {
 			branch, trunk = "`-- ", "    "
 		}
-		out = append(out, fmt.Sprintf("%s%-*s  %s", branch, wide+4, clean(l.Name), kept(l)))
+		rows = append(rows, [2]string{branch + clean(l.Name), kept(l)})
 		guests := g.guests[l.Partner]
 		for j, guest := range guests {
 			branch := "|-- "
 			if j == len(guests)-1 {
 				branch = "`-- "
 			}
-			out = append(out, fmt.Sprintf("%s%s%-*s  %s, by its voucher", trunk, branch, wide, clean(guest.Name), kept(guest)))
+			rows = append(rows, [2]string{trunk + branch + clean(guest.Name), kept(guest)})
 		}
+	}
+	wide := 0
+	for _, row := range rows {
+		wide = max(wide, utf8.RuneCountInString(row[0]))
+	}
+	out := []string{"you"}
+	for _, row := range rows {
+		out = append(out, fmt.Sprintf("%-*s  %s", wide, row[0], row[1]))
 	}
 	return out
 }
 
 func kept(l grange.Ledger) string {
-	return fmt.Sprintf("keeps %s for you, you %s", amount(l.Has), amount(l.Keeps))
+	text := fmt.Sprintf("keeps %s for you, you %s", amount(l.Has), amount(l.Keeps))
+	switch {
+	case l.Via == nil:
+	case l.Via.Account != nil:
+		text += ", by its account"
+	default:
+		text += ", by its voucher"
+	}
+	if l.Errand != nil {
+		text += "; you are a guest there, by " + clean(l.Errand.By.String())
+	}
+	return text
 }
 
 // dot returns the graph in the language of Graphviz.

@@ -75,16 +75,7 @@ func (a *app) ledger(l grange.Ledger) {
 		text += fmt.Sprintf("; you could have %s more", amount(more))
 	}
 	a.say("%s.", text)
-	switch v := l.Via; {
-	case v == nil:
-	case v.Account != nil:
-		a.say("A guest by account %s, plan %s: %s of %s used, at all storage servers together.", clean(v.Name), clean(v.Account.Plan), amount(v.Account.Used), amount(v.Account.Quota))
-		if reason := v.Account.Objection(a.now().Unix()); reason != "" {
-			a.say("Nothing is granted now: %s.", reason)
-		}
-	default:
-		a.say("A guest: what you keep for %s counts for %s, to whom you give %s.", name, clean(l.Via.Name), amount(l.Via.Offered))
-	}
+	a.behalf(l)
 	wide := max(len(name), len("you"))
 	a.say("  %-*s  %s  %s of %s", wide, name, shareBar(l.Has, l.Gives), amount(l.Has), amount(l.Gives))
 	a.say("  %-*s  %s  %s of %s", wide, "you", shareBar(l.Keeps, l.Given), amount(l.Keeps), amount(l.Given))

@@ -78,12 +78,15 @@ func (a *app) status(s grange.Status) {
 	if s.Policy != "" {
 		a.say("%s", a.paint(red, clean(s.Policy)+". The rules from before stay in force: grange policy show"))
 	}
-	if len(s.Pacts) == 0 {
+	if len(s.Pacts)+len(s.Errands) == 0 {
 		a.say("No partner yet. Next: grange invite")
-	} else {
+	}
+	if len(s.Pacts) > 0 {
 		a.say("")
 		a.pacts(s.Pacts, false)
 	}
+	a.errands(s.Errands)
+	a.guests(s.Guests)
 	a.restores(s.Work)
 	blocks := blocksOf(s)
 	switch {
