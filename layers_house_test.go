@@ -132,6 +132,7 @@ var libraries = map[string]library{
 	"github.com/zeebo/blake3":                {[]string{"core"}, "scores and derived keys"},
 	"github.com/mr-tron/base58":              {[]string{"core"}, "did:key texts"},
 	"github.com/fxamacker/cbor/v2":           {[]string{"pure/codec"}, "the one encoding"},
+	"github.com/cloudflare/circl":            {[]string{"pure/steward"}, "k of n stewards"},
 	"github.com/PlakarKorp/go-cdc-chunkers":  {[]string{"pure/chunk"}, "cutting by content"},
 	"github.com/klauspost/compress":          {[]string{"pure/chunk"}, "zstd"},
 	"github.com/klauspost/reedsolomon":       {[]string{"pure/erasure"}, "k of n"},
