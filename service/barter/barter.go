@@ -149,6 +149,7 @@ type Barter struct {
 	c Config
 	// buffers are of erasure.PieceSizeMax bytes, for pieces on their way in or out.
 	buffers sync.Pool
+	turns   *turns
 
 	// settling keeps the writes of the offer and of the owner's totals in one order.
 	// It is held across the write on purpose; mu may be taken under it, not the other way.
@@ -208,6 +209,7 @@ func New(c Config) (*Barter, error) {
 	}
 	b := &Barter{
 		c:        c,
+		turns:    newTurns(c.Clock, c.Grid),
 		accounts: map[core.DID]*account{},
 		down:     map[core.DID]backoff{},
 		inHand:   map[core.Score]int{},

@@ -59,6 +59,7 @@ func newAccount(used usedRecord) *account {
 type grant struct {
 	of      *account
 	id      [grantIDSize]byte
+	haste   haste // of what comes under it
 	amount  int64 // bytes promised and not yet leased
 	taken   int64 // of those, what the slots come to
 	expires int64
@@ -117,6 +118,7 @@ func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (g
 	b.attribute(p)
 	facts := b.facts(p, free, total, landed)
 	facts.Others, facts.Overdue = b.others(p, now.Unix()), overdue
+	facts.Busy = b.busy(owner, ask)
 	if ask.Resource != core.Storage {
 		facts.Offered, facts.Room = 0, 0
 	}
@@ -136,7 +138,7 @@ func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (g
 	case len(a.grants) >= grantsMax:
 		err = fmt.Errorf("%d grants are open: %w", len(a.grants), core.ErrBusy)
 	default:
-		g := &grant{of: a, slots: map[core.Score]*slot{}}
+		g := &grant{of: a, haste: hasteOf(ask.Quality), slots: map[core.Score]*slot{}}
 		b.use(g, now)
 		seal.Random(g.id[:])
 		a.grants[g.id] = g

@@ -27,7 +27,11 @@ func (b *Barter) keep(ctx context.Context, owner core.DID, id [grantIDSize]byte,
 	if err != nil {
 		return err
 	}
-	err = b.c.Blobs.Put(ctx, blob)
+	t, err := b.turn(ctx, owner, in.grant.haste, in.size)
+	if err == nil {
+		err = b.c.Blobs.Put(ctx, blob)
+		t.done()
+	}
 	if ended := b.arrive(in, err == nil); err == nil {
 		return ended
 	}
@@ -39,16 +43,27 @@ func (b *Barter) holds(owner core.DID, piece core.Score) (bool, error) {
 	return b.read(heldKey(owner, piece), &heldRecord{})
 }
 
-// serve returns a piece of owner's, verified.
-func (b *Barter) serve(ctx context.Context, owner core.DID, piece core.Score, buf []byte) ([]byte, error) {
-	ok, err := b.holds(owner, piece)
+// serve returns a piece of owner's, verified. buf, which is called when the piece has its turn at the disk, returns
+// where it goes.
+func (b *Barter) serve(ctx context.Context, owner core.DID, piece core.Score, buf func() []byte) ([]byte, error) {
+	var r heldRecord
+	ok, err := b.read(heldKey(owner, piece), &r)
 	if err != nil {
 		return nil, err
 	}
 	if !ok { // be it another household's or nobody's: the answer is the same
 		return nil, fmt.Errorf("piece %s: %w", piece, core.ErrNotExist)
 	}
-	data, err := b.c.Blobs.Get(ctx, piece, buf)
+	h := hasteNormal
+	if owner == b.c.Grid {
+		h = hasteHome
+	}
+	t, err := b.turn(ctx, owner, h, r.Size)
+	if err != nil {
+		return nil, fmt.Errorf("piece %s: %w", piece, err)
+	}
+	defer t.done()
+	data, err := b.c.Blobs.Get(ctx, piece, buf())
 	if err != nil {
 		return nil, fmt.Errorf("piece %s: %w", piece, err)
 	}
@@ -84,7 +99,7 @@ func (b *Barter) proveAll(ctx context.Context, owner core.DID, challenges []chal
 
 // prove answers one challenge. buf is scratch space.
 func (b *Barter) prove(ctx context.Context, owner core.DID, ch challenge, buf []byte) proofAnswer {
-	data, err := b.serve(ctx, owner, ch.Score, buf[:0])
+	data, err := b.serve(ctx, owner, ch.Score, func() []byte { return buf[:0] })
 	switch {
 	case errors.Is(err, core.ErrNotExist):
 		return proofAnswer{State: core.PieceMissing}

@@ -195,9 +195,14 @@ func (b *Barter) handleGet(w http.ResponseWriter, r *http.Request) {
 		wire.WriteError(w, r, fmt.Errorf("%w: %w", err, core.ErrInvalid))
 		return
 	}
-	buf := b.borrow()
-	defer b.giveBack(buf)
-	data, err := b.serve(r.Context(), wire.CallerOf(r.Context()).Grid, score, *buf)
+	var buf *[]byte // not while it waits: many may
+	data, err := b.serve(r.Context(), wire.CallerOf(r.Context()).Grid, score, func() []byte {
+		buf = b.borrow()
+		return *buf
+	})
+	if buf != nil {
+		defer b.giveBack(buf)
+	}
 	if err != nil {
 		wire.WriteError(w, r, err)
 		return

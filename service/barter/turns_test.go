@@ -1,0 +1,332 @@
+package barter
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/sim"
+	"github.com/grange-grid/grange/internal/wire"
+)
+
+// whole is the size of a piece that has the disk for itself.
+const whole = turnsRoom - turnCost
+
+// crowd is pieces that wait for one disk, in a synctest bubble.
+type crowd struct {
+	t     *testing.T
+	turns *turns
+	first *turn // has the disk until all have come
+
+	mu    sync.Mutex
+	order []queueID
+}
+
+func newCrowd(t *testing.T) *crowd {
+	c := &crowd{t: t, turns: newTurns(bubble{}, core.DID{'h'})}
+	first, err := c.turns.take(t.Context(), queueID{core.DID{'?'}, hasteNormal}, 0, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.first = first
+	return c
+}
+
+// bring has n pieces wait.
+func (c *crowd) bring(id queueID, gives int64, n int, size int64) {
+	for range n {
+		go func() {
+			w, err := c.turns.take(c.t.Context(), id, gives, size)
+			if err != nil {
+				c.t.Error(err)
+				return
+			}
+			c.mu.Lock()
+			c.order = append(c.order, id)
+			c.mu.Unlock()
+			time.Sleep(time.Millisecond)
+			w.done()
+		}()
+	}
+	synctest.Wait()
+}
+
+// among returns how many of the first n were of a queue, when all have gone.
+func (c *crowd) among(n int, id queueID) (count int) {
+	for _, o := range c.order[:n] {
+		if o == id {
+			count++
+		}
+	}
+	return count
+}
+
+func (c *crowd) end() {
+	c.t.Helper()
+	c.first.done()
+	time.Sleep(time.Second)
+	synctest.Wait()
+	c.turns.idle(c.t)
+}
+
+// idle checks that nothing is left.
+func (t *turns) idle(test *testing.T) {
+	test.Helper()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.atDisk != 0 || len(t.line) != 0 || len(t.queues) != 0 {
+		test.Errorf("%d at the disk, %d in line, %d queues", t.atDisk, len(t.line), len(t.queues))
+	}
+}
+
+func queueOf(name byte, h haste) queueID { return queueID{core.DID{name}, h} }
+
+func TestTurnsAreByWeight(t *testing.T) {
+	const n = 120
+	a, b, home := queueOf('a', hasteNormal), queueOf('b', hasteNormal), queueOf('h', hasteNormal)
+	for name, test := range map[string]struct {
+		a, b           queueID
+		givesA, givesB int64
+		want           int // of the first 80
+	}{
+		"alike":                       {a, b, 7, 7, 40},
+		"nobody gives":                {a, b, 0, 0, 40},
+		"three times as much":         {a, b, 3_000, 1_000, 60},
+		"one gives nothing":           {a, b, 1 << 50, 0, 75}, // of which a sixteenth is something
+		"prompt":                      {queueOf('a', hastePrompt), b, 5, 5, 64},
+		"prompt, of one household":    {queueOf('a', hastePrompt), a, 5, 5, 64},
+		"our own gives nothing":       {home, b, 0, 1_000, 40},
+		"our own, who gives the most": {home, b, 0, 1, 40},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, size := range []int64{whole, 1 << 20} { // one at a time, or many
+				synctest.Test(t, func(t *testing.T) {
+					c := newCrowd(t)
+					c.bring(test.a, test.givesA, n, size)
+					c.bring(test.b, test.givesB, n, size)
+					c.end()
+					if got := c.among(80, test.a); got < test.want-4 || got > test.want+4 {
+						t.Errorf("%d of 80, not %d", got, test.want)
+					}
+				})
+			}
+		})
+	}
+}
+
+// Who wants little does not wait for who wants much; small pieces are no way to more.
+func TestTurnsOfAFlood(t *testing.T) {
+	flood, light := queueOf('f', hasteNormal), queueOf('l', hasteNormal)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t)
+		c.bring(flood, 5, queueMost, whole)
+		c.bring(light, 5, 1, whole)
+		c.end()
+		if got := c.among(3, light); got != 1 {
+			t.Errorf("the light one went after more than two of the flood's")
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t)
+		c.bring(flood, 5, queueMost, turnCost/2)
+		c.bring(light, 5, 20, 10*turnCost/2)
+		c.end()
+		if got := c.among(60, light); got < 11 || got > 13 { // a quarter of the cost each
+			t.Errorf("%d of 60", got)
+		}
+	})
+}
+
+func TestTurnsByRank(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t)
+		idle, normal, own := queueOf('i', hasteIdle), queueOf('n', hasteNormal), queueOf('h', hasteHome)
+		c.bring(idle, 1_000, 5, whole)
+		c.bring(normal, 0, 5, whole)
+		c.bring(own, 0, 5, whole)
+		c.end()
+		if c.among(5, own) != 5 || c.among(10, normal) != 5 || len(c.order) != 15 {
+			t.Errorf("order %v", c.order)
+		}
+	})
+}
+
+// What waits is bounded in number and in time, and whoever gives up takes nobody's turn.
+func TestTurnsThatDoNotCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t)
+		a := queueOf('a', hasteNormal)
+		ctx, cancel := context.WithCancel(t.Context())
+		outcomes := make(chan error, queueMost)
+		for range queueMost {
+			go func() {
+				_, err := c.turns.take(ctx, a, 0, 1)
+				outcomes <- err
+			}()
+		}
+		synctest.Wait()
+		_, err := c.turns.take(ctx, a, 0, 1)
+		if e, ok := errors.AsType[*wire.Error](err); !ok || !errors.Is(err, core.ErrBusy) || e.RetrySeconds == 0 {
+			t.Errorf("one too many: %v", err)
+		}
+		c.bring(queueOf('b', hasteNormal), 0, 1, 1) // another household may still
+		cancel()
+		for range queueMost {
+			if err := <-outcomes; !errors.Is(err, context.Canceled) {
+				t.Errorf("%v", err)
+			}
+		}
+		c.end()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t)
+		if _, err := c.turns.take(t.Context(), queueOf('a', hasteNormal), 0, 1); !errors.Is(err, core.ErrBusy) {
+			t.Errorf("a turn that does not come: %v", err)
+		}
+		c.end()
+	})
+	// A piece that fits is not kept waiting by a larger one that has given up.
+	synctest.Test(t, func(t *testing.T) {
+		turns := newTurns(bubble{}, core.DID{})
+		half, err := turns.take(t.Context(), queueOf('a', hasteNormal), 0, whole/2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _, _ = turns.take(ctx, queueOf('b', hasteNormal), 0, whole) }()
+		synctest.Wait()
+		var small *turn
+		go func() { small, _ = turns.take(t.Context(), queueOf('c', hasteNormal), 0, 1) }()
+		synctest.Wait()
+		if small != nil {
+			t.Error("it went before who came first")
+		}
+		cancel()
+		synctest.Wait()
+		if small == nil {
+			t.Fatal("it waits for nobody")
+		}
+		small.done()
+		half.done()
+		turns.idle(t)
+	})
+}
+
+// Whatever is taken, given up and ended at once, the disk is never overfull, and nobody is forgotten.
+func TestTurnsTogether(t *testing.T) {
+	turns := newTurns(sim.NewClock(1), core.DID{3})
+	var atOnce sync.Mutex
+	var cost int64
+	var g sync.WaitGroup
+	for seed := range uint64(16) {
+		g.Go(func() {
+			r := rand.New(rand.NewPCG(seed, 1))
+			for range 300 {
+				ctx, cancel := context.WithCancel(t.Context())
+				if r.IntN(3) == 0 {
+					go cancel()
+				}
+				id := queueID{core.DID{byte(r.IntN(4))}, haste(r.IntN(4))}
+				w, err := turns.take(ctx, id, r.Int64N(1_000), r.Int64N(whole+1))
+				if err == nil {
+					atOnce.Lock()
+					if cost += w.cost; cost > turnsRoom {
+						t.Errorf("%d at the disk", cost)
+					}
+					atOnce.Unlock()
+					turns.busy(id, 5)
+					atOnce.Lock()
+					cost -= w.cost
+					atOnce.Unlock()
+					w.done()
+				} else if !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+				cancel()
+			}
+		})
+	}
+	g.Wait()
+	turns.idle(t)
+}
+
+// Busy is measured: it is who has much under way, as long as the disk is slow for it.
+func TestTurnsAreBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t)
+		flood, light := queueOf('f', hasteNormal), queueOf('l', hasteNormal)
+		if got := c.turns.busy(flood, 5); got != 0 {
+			t.Errorf("nothing waits, and it is busy for %d s", got)
+		}
+		const n = 100 // of which 1 goes by in a second
+		for range n {
+			go func() {
+				w, err := c.turns.take(t.Context(), flood, 5, whole)
+				if err != nil {
+					return // after a minute
+				}
+				time.Sleep(time.Second)
+				w.done()
+			}()
+		}
+		synctest.Wait()
+		c.first.done()
+		time.Sleep(30*time.Second + time.Millisecond)
+		idle := flood
+		idle.haste = hasteIdle
+		if f, i := c.turns.busy(flood, 5), c.turns.busy(idle, 5); f != busyMax || i != busyMax {
+			t.Errorf("69 seconds of work, and the flood is to wait for %d, an idle one for %d", f, i)
+		}
+		if got := c.turns.busy(light, 5); got != 0 {
+			t.Errorf("another, who waits for one or two, is to wait for %d", got)
+		}
+		time.Sleep(29 * time.Second) // at which half of it gives up, and it goes on
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := c.turns.busy(flood, 5); got != 0 {
+			t.Errorf("nothing waits any more, and it is busy for %d s", got)
+		}
+		c.turns.idle(t)
+	})
+}
+
+// A disk that stands still is busy for all, and after it has gone on for nobody.
+func TestTurnsOfADiskThatStandsStill(t *testing.T) {
+	clock := sim.NewClock(1)
+	turns := newTurns(clock, core.DID{})
+	a, b := queueOf('a', hasteNormal), queueOf('b', hasteNormal)
+	first, err := turns.take(t.Context(), a, 0, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan *turn)
+	go func() {
+		w, _ := turns.take(t.Context(), a, 0, whole)
+		got <- w
+	}()
+	if err := clock.Await(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if n := turns.busy(b, 0); n != 0 {
+		t.Errorf("at first it is busy for %d s", n)
+	}
+	for range 50 {
+		clock.Advance(time.Second)
+		turns.busy(b, 0)
+	}
+	clock.Jump(-time.Hour) // says nothing
+	if n := turns.busy(b, 0); n < 10 {
+		t.Errorf("after 50 seconds it is busy for %d s", n)
+	}
+	first.done()
+	(<-got).done()
+	if n := turns.busy(b, 0); n != 0 {
+		t.Errorf("in the end it is busy for %d s", n)
+	}
+	turns.idle(t)
+}
