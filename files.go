@@ -33,6 +33,8 @@ type Ref struct {
 type PutOptions struct {
 	// Data and Parity pieces of each segment; zero both is 10+10.
 	Data, Parity int
+	// Quality is how much it matters, and so how soon partners that are busy take it; "" is core.Normal.
+	Quality core.Quality
 	// Exclude has patterns in the syntax of .gitignore; PutPath alone heeds it.
 	Exclude []string
 	// OneFileSystem leaves out what is mounted below the path; PutPath alone heeds it.
@@ -141,7 +143,7 @@ func (a *Agent) put(ctx context.Context, name string, src vault.Source, o *PutOp
 	progress, done := a.works.begin(a.c.Clock.Now(), "put", name, o.Progress)
 	defer done()
 	in := vault.PutOptions{
-		Spread: erasure.Shape{K: o.Data, M: o.Parity}, SkipSame: o.SkipSame, Wait: o.wait, Progress: a.progressOf(progress),
+		Spread: erasure.Shape{K: o.Data, M: o.Parity}, Quality: o.Quality, SkipSame: o.SkipSame, Wait: o.wait, Progress: a.progressOf(progress),
 	}
 	if o.Seed != "" {
 		disk, err := a.carried(o.Seed)

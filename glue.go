@@ -155,8 +155,8 @@ func (h heedful) Fetch(ctx context.Context, to core.DID, path string, buf []byte
 // placer is barter as the vault sees it.
 type placer struct{ *barter.Barter }
 
-func (p placer) Place(ctx context.Context, expect int64) (vault.Placement, error) {
-	return p.Barter.Place(ctx, expect)
+func (p placer) Place(ctx context.Context, quality core.Quality, expect int64) (vault.Placement, error) {
+	return p.Barter.Place(ctx, quality, expect)
 }
 
 // household is federation as the vault sees it.

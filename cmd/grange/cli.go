@@ -159,6 +159,7 @@ type putCommand struct {
 	Spread        spread   `placeholder:"10+10" help:"Data and spare pieces of each segment of what is stored anew; else 10+10."`
 	Exclude       []string `placeholder:"GLOB" sep:"none" help:"Leave out what matches, as in .gitignore."`
 	OneFileSystem bool     `help:"Leave out what is mounted below PATH."`
+	Quality       string   `aside:"" enum:"idle,normal,prompt" default:"normal" placeholder:"prompt" help:"How much it matters: idle takes what nobody else needs, prompt goes before normal."`
 	Seed          string   `placeholder:"DIR" help:"Write it onto a disk that you carry to your partners, instead of sending it."`
 }
 

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/face/api"
 )
 
@@ -64,7 +65,7 @@ func (c *putCommand) put(ctx context.Context, a *app, s *session, path string) (
 		return grange.PutResult{}, err
 	}
 	in := api.PutRequest{
-		Path: grange.Path(abs), Name: c.Name, Data: c.Spread.data, Parity: c.Spread.parity, OneFileSystem: c.OneFileSystem,
+		Path: grange.Path(abs), Name: c.Name, Data: c.Spread.data, Parity: c.Spread.parity, Quality: core.Quality(c.Quality), OneFileSystem: c.OneFileSystem,
 	}
 	for _, pattern := range c.Exclude {
 		in.Exclude = append(in.Exclude, grange.Path(pattern))

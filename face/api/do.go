@@ -7,10 +7,12 @@ import (
 	"math"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/erasure"
 	"github.com/grange-grid/grange/pure/manifest"
@@ -28,7 +30,7 @@ func (o *owner) put(r *http.Request) answer {
 	}
 	return long(r, func(progress func(grange.Progress)) (any, error) {
 		out, err := o.agent.PutPath(r.Context(), in.Name, string(in.Path), &grange.PutOptions{
-			Data: in.Data, Parity: in.Parity, Exclude: exclude, OneFileSystem: in.OneFileSystem, Seed: string(in.Seed), Progress: progress,
+			Data: in.Data, Parity: in.Parity, Quality: in.Quality, Exclude: exclude, OneFileSystem: in.OneFileSystem, Seed: string(in.Seed), Progress: progress,
 		})
 		if in.Seed != "" {
 			return out, written(in, out, err)
@@ -58,6 +60,9 @@ func (in PutRequest) check() error {
 	}
 	if err := named(name, hint); err != nil {
 		return err
+	}
+	if !slices.Contains([]core.Quality{"", core.Idle, core.Normal, core.Prompt}, in.Quality) {
+		return invalid(fmt.Sprintf("quality %.16q: it is idle, normal or prompt", in.Quality), "")
 	}
 	if in.Data == 0 && in.Parity == 0 {
 		return nil

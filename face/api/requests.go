@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/core"
 )
 
 // PutRequest is the body of POST /v1/put.
@@ -15,6 +16,8 @@ type PutRequest struct {
 	// Data and Parity pieces of each segment; zero both is 10 and 10.
 	Data   int `json:"data,omitempty"`
 	Parity int `json:"parity,omitempty"`
+	// Quality is "idle", "normal" or "prompt"; "" is normal.
+	Quality core.Quality `json:"quality,omitempty"`
 	// Exclude has patterns in the syntax of .gitignore.
 	Exclude       []grange.Path `json:"exclude,omitempty"`
 	OneFileSystem bool          `json:"one_file_system,omitempty"`

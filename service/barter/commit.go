@@ -53,7 +53,7 @@ func (l *lane) commit(ctx context.Context, done bool) error {
 			break
 		}
 		var missing []core.Score
-		err := l.persist(ctx, func() (err error) {
+		err := l.persist(ctx, busyGiveUp, func() (err error) {
 			missing, err = l.b.takeLease(ctx, l.partner, l.agent, piecesOf(batch), closing, true)
 			return err
 		})

@@ -210,7 +210,7 @@ func TestOwnerCrashAtEachWrite(t *testing.T) {
 			owner.disk.CrashAfter(n, kept)
 			for seed := range 3 {
 				s, pieces := segmentOf(seed, 2, 2, 100)
-				p, err := owner.now().Place(t.Context(), 400)
+				p, err := owner.now().Place(t.Context(), core.Normal, 400)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -18,12 +18,12 @@ import (
 
 func TestNobodyToPlaceWith(t *testing.T) {
 	w, _ := simWorld(t, 1)
-	if _, err := w.homes[0].now().Place(t.Context(), 1); !errors.Is(err, core.ErrNotExist) {
+	if _, err := w.homes[0].now().Place(t.Context(), core.Normal, 1); !errors.Is(err, core.ErrNotExist) {
 		t.Errorf("without a partner: %v", err)
 	}
 	w, _ = simWorld(t, 2)
 	w.homes[1].agents = []core.DID{}
-	if _, err := w.homes[0].now().Place(t.Context(), 1); !errors.Is(err, core.ErrNotExist) {
+	if _, err := w.homes[0].now().Place(t.Context(), core.Normal, 1); !errors.Is(err, core.ErrNotExist) {
 		t.Errorf("with a partner without machines: %v", err)
 	}
 	w.homes[1].agents = nil

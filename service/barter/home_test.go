@@ -176,11 +176,11 @@ func TestWhatLiesHereIsRead(t *testing.T) {
 	if err := holder.now().Audit(t.Context(), pieces, func(f core.Finding) { t.Errorf("asked itself: %+v", f) }); err != nil {
 		t.Error(err)
 	}
-	if _, err := holder.now().Place(t.Context(), 1); err != nil {
+	if _, err := holder.now().Place(t.Context(), core.Normal, 1); err != nil {
 		t.Errorf("with a machine that is away: %v", err)
 	}
 	w.removed[owner.agent()] = true
-	if _, err := holder.now().Place(t.Context(), 1); !errors.Is(err, core.ErrNotExist) {
+	if _, err := holder.now().Place(t.Context(), core.Normal, 1); !errors.Is(err, core.ErrNotExist) {
 		t.Errorf("a placement at itself: %v", err)
 	}
 	if _, _, err := holder.now().Learn(t.Context(), owner.grid, func(core.Score) (int64, bool) { return 0, false }); err != nil {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/grange-grid/grange/core"
-	"github.com/grange-grid/grange/internal/wire"
 )
 
 // Limits of a lane.
@@ -19,11 +18,8 @@ const (
 	askGrowth    = 4               // past what was expected: the part of all so far that is asked for
 	askLate      = 5 * time.Second // for the answer to an ask after all else has ended
 	counterTries = 3               // asks for one need, each for what the answer before would grant
-	busyTries    = 8               // times that "busy" is waited out
-	busyWait     = 2 * time.Second
-	busyWaitMax  = 30 * time.Second
-	sendTries    = 2 // connections on which a request is tried
-	roomsLostMax = 3 // grants that a holder may have forgotten
+	sendTries    = 2               // connections on which a request is tried
+	roomsLostMax = 3               // grants that a holder may have forgotten
 )
 
 // lane is one partner household, or one machine of our own, as a holder, for the length of one placement.
@@ -32,6 +28,7 @@ type lane struct {
 	partner Partner
 	agents  []core.DID // of which the first that answers is agent
 	agent   core.DID
+	quality core.Quality
 	// Each put holds one of the streams; whoever takes room is the only asker.
 	streams chan struct{}
 	asker   chan struct{}
@@ -43,8 +40,9 @@ type lane struct {
 	refusal error   // the last denial: no more is asked for
 	short   bool    // for want of room, pieces went elsewhere
 	stop    error   // why nothing more is sent here
-	epoch   int     // how often connections were made anew
-	gone    int     // grants that the holder has forgotten
+	pause   pause
+	epoch   int // how often connections were made anew
+	gone    int // grants that the holder has forgotten
 	pending []pendingPiece
 }
 
@@ -62,9 +60,9 @@ type pendingPiece struct {
 	segment string
 }
 
-func newLane(b *Barter, p Partner, agents []core.DID, expect int64) *lane {
+func newLane(b *Barter, p Partner, agents []core.DID, quality core.Quality, expect int64) *lane {
 	return &lane{
-		b: b, partner: p, agents: agents, agent: agents[0], expect: expect,
+		b: b, partner: p, agents: agents, agent: agents[0], quality: quality, expect: expect,
 		streams: make(chan struct{}, laneStreams), asker: make(chan struct{}, 1),
 	}
 }
@@ -114,20 +112,22 @@ func (l *lane) refused() error {
 	case l.short:
 		return l.refusal
 	}
-	return nil
+	return l.pause.err
 }
 
 // lost tells whether the holder went out of reach, so that what has been stored there and not leased
 // may never be.
 func (l *lane) lost() bool { return errors.Is(l.stopped(), core.ErrUnreachable) }
 
-// fits returns how many pieces of size bytes can be sent here, at most most. Where the
+// fits returns how many pieces of size bytes can be sent here now, at most most. Where the
 // holder will have no more, and what is left is too little for one, it is given up.
-func (l *lane) fits(size int64, most int) int {
+func (l *lane) fits(now time.Time, size int64, most int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.stop != nil:
+		return 0
+	case l.pause.left(now) > 0:
 		return 0
 	case l.refusal == nil: // who knows
 		return most
@@ -204,7 +204,7 @@ func (l *lane) free(r *room) {
 func (l *lane) fill(ctx context.Context, need, size int64) (more bool, err error) {
 	l.mu.Lock()
 	amount := max(need, min(askChunk, max(l.expect, l.taken/askGrowth)))
-	enough := l.stop != nil || l.refusal != nil
+	enough := l.stop != nil || l.refusal != nil || l.pause.left(l.b.c.Clock.Now()) > 0
 	l.mu.Unlock()
 	if enough {
 		return false, nil
@@ -231,8 +231,11 @@ func (l *lane) fill(ctx context.Context, need, size int64) (more bool, err error
 	return more, nil
 }
 
-// note notes why an ask was not granted.
+// note notes why an ask was not granted, or a piece not taken.
 func (l *lane) note(err error) {
+	if l.rest(err) {
+		return
+	}
 	if !errors.Is(err, core.ErrRefused) && !errors.Is(err, core.ErrBusy) && !errors.Is(err, core.ErrFull) {
 		l.fail(err)
 		return
@@ -263,9 +266,9 @@ func (l *lane) askOnce(ctx context.Context, amount int64) error {
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { l.b.c.Clock.AfterFunc(askLate, cancel) })()
-	err := l.persist(ctx, func() error {
+	err := l.persist(ctx, busyPatience, func() error {
 		return l.b.c.Wire.Call(late, l.agent, "POST", "/ask", core.Ask{
-			Resource: core.Storage, Amount: amount, Seconds: l.partner.leaseSeconds(), Quality: core.Normal,
+			Resource: core.Storage, Amount: amount, Seconds: l.partner.leaseSeconds(), Quality: l.quality,
 			Why: l.partner.why(),
 		}, &out)
 	})
@@ -277,6 +280,7 @@ func (l *lane) askOnce(ctx context.Context, amount int64) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.pause = pause{}
 	l.rooms = append(l.rooms, &room{id: out.Grant, left: amount})
 	return nil
 }
@@ -298,11 +302,14 @@ func (l *lane) send(ctx context.Context, r *room, segment []byte, index int, pie
 	if err := l.stopped(); err != nil {
 		return err
 	}
-	err = l.persist(ctx, func() error {
+	err = l.persist(ctx, busyPatience, func() error {
 		return l.b.c.Wire.Send(ctx, l.agent, putPath(piece, r.id, segment, index), data)
 	})
 	switch {
-	case err == nil || ctx.Err() != nil:
+	case err == nil:
+		l.awake()
+	case ctx.Err() != nil:
+	case l.rest(err):
 	case errors.Is(err, core.ErrNotExist) && l.forget(r): // another will be asked for
 	default:
 		l.fail(err)
@@ -324,13 +331,13 @@ func (l *lane) forget(r *room) bool {
 }
 
 // persist calls f again on a fresh connection where one broke. Several streams
-// break at once: only the first of them has connections made anew.
-func (l *lane) persist(ctx context.Context, f func() error) error {
+// break at once: only the first of them has connections made anew. It waits for as long as patience while the answer is "busy".
+func (l *lane) persist(ctx context.Context, patience time.Duration, f func() error) error {
 	for try := 1; ; try++ {
 		l.mu.Lock()
 		epoch := l.epoch
 		l.mu.Unlock()
-		err := l.patient(ctx, f)
+		err := l.b.patient(ctx, patience, f)
 		if ctx.Err() != nil {
 			return err
 		}
@@ -347,24 +354,5 @@ func (l *lane) persist(ctx context.Context, f func() error) error {
 		if first {
 			l.b.c.Wire.Fresh(l.agent)
 		}
-	}
-}
-
-// patient calls f again while the answer is "busy", which is not punished.
-func (l *lane) patient(ctx context.Context, f func() error) error {
-	wait := busyWait
-	for try := 1; ; try++ {
-		err := f()
-		if err == nil || !errors.Is(err, core.ErrBusy) || try == busyTries {
-			return err
-		}
-		if busy, ok := errors.AsType[*wire.Error](err); ok {
-			wait = max(wait, time.Duration(busy.RetrySeconds)*time.Second)
-		}
-		wait = min(wait, busyWaitMax)
-		if err := l.b.c.Clock.Sleep(ctx, wait); err != nil {
-			return err
-		}
-		wait *= 2
 	}
 }

@@ -41,7 +41,7 @@ func (s *pair) place(*rapid.T) {
 	if len(s.segments) == 0 || rapid.Bool().Draw(s.t, "known") {
 		s.segments = append(s.segments, seg)
 	}
-	p, err := s.owner.now().Place(s.ctx(), 400)
+	p, err := s.owner.now().Place(s.ctx(), core.Normal, 400)
 	if err != nil {
 		return
 	}

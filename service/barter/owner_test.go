@@ -102,7 +102,7 @@ func upTo(n int) []int {
 
 func mustPlace(t *testing.T, h *home, expect int64) *Placement {
 	t.Helper()
-	p, err := h.now().Place(t.Context(), expect)
+	p, err := h.now().Place(t.Context(), core.Normal, expect)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -27,10 +28,10 @@ type Placement struct {
 	turn  atomic.Int64
 }
 
-// Place begins a placement of about expect bytes of pieces in all, at the partners that are
+// Place begins a placement of about expect bytes of pieces in all, which are asked for with a quality, at the partners that are
 // not leaving and at our other machines. It reaches each of these once; those that do not answer take no part, and Refusals says so.
 // Errors: core.ErrNotExist if there is no partner, ctx's.
-func (b *Barter) Place(ctx context.Context, expect int64) (*Placement, error) {
+func (b *Barter) Place(ctx context.Context, quality core.Quality, expect int64) (*Placement, error) {
 	var partners []Partner
 	for _, partner := range b.c.Partners.All() {
 		if len(b.away(partner)) > 0 && !partner.Leaving && (partner.Gives > 0 || b.isHome(partner)) {
@@ -47,7 +48,7 @@ func (b *Barter) Place(ctx context.Context, expect int64) (*Placement, error) {
 	for _, partner := range partners {
 		berths := b.berths(partner)
 		for _, agents := range berths {
-			l := newLane(b, partner, agents, (share+share/expectSpare)/int64(len(berths)))
+			l := newLane(b, partner, agents, quality, (share+share/expectSpare)/int64(len(berths)))
 			p.lanes[partner.Grid] = append(p.lanes[partner.Grid], l)
 			reached.Go(func() error { return l.choose(ctx) })
 		}
@@ -125,17 +126,25 @@ type stored struct {
 // holder, or nobody is left who would take it; those are returned. What a holder that went
 // out of reach had been given is dealt to the others. The promise to keep the pieces
 // comes with Commit. A segment of which fewer than k pieces found a place is
-// given up: all of want is returned. It fails only when ctx has ended.
+// given up: all of want is returned. A holder that is busy is given nothing for a while: what nobody else may have
+// waits for it, until it is given up too. It fails only when ctx has ended.
 func (p *Placement) Segment(ctx context.Context, s manifest.Segment, pieces [][]byte, want []int, held map[core.DID][]int) (unplaced []int, err error) {
 	sp := &spreading{p: p, segment: s, pieces: pieces, held: held, turn: int(p.turn.Add(1))}
 	for {
-		give := sp.deal(sp.lacking(want))
-		if len(give) == 0 {
-			break
+		lacking, now := sp.lacking(want), p.b.c.Clock.Now()
+		give := sp.deal(now, lacking)
+		more, err := len(give) > 0, error(nil)
+		if more {
+			err = sp.round(ctx, give)
+		} else if len(lacking) > 0 {
+			more, err = p.await(ctx, now)
 		}
-		if err := sp.round(ctx, give); err != nil {
+		if err != nil {
 			sp.giveUp(func(stored) bool { return true })
 			return want, err
+		}
+		if !more {
+			break
 		}
 		sp.giveUp(func(at stored) bool { return at.lane.lost() })
 	}
@@ -198,7 +207,7 @@ func (sp *spreading) settle() {
 }
 
 // deal says who should be given which of want now.
-func (sp *spreading) deal(want []int) map[*lane][]int {
+func (sp *spreading) deal(now time.Time, want []int) map[*lane][]int {
 	total := sp.segment.Total()
 	have := map[core.DID][]int{}
 	for grid, indexes := range sp.held {
@@ -213,7 +222,7 @@ func (sp *spreading) deal(want []int) map[*lane][]int {
 	for grid, lanes := range sp.p.lanes {
 		h := place.Household{DID: grid, Held: have[grid]}
 		for _, l := range lanes {
-			room[l] = l.fits(int64(sp.segment.Size), total)
+			room[l] = l.fits(now, int64(sp.segment.Size), total)
 			h.Room += room[l]
 		}
 		hs = append(hs, h)

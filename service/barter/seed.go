@@ -279,9 +279,9 @@ func (b *Barter) Claim(ctx context.Context, agent core.DID, pieces []core.Piece)
 	if !ok || p.Leaving {
 		return nil, fmt.Errorf("no partner has machine %s: %w", agent.Short(), core.ErrNotExist)
 	}
-	l := newLane(b, p, []core.DID{agent}, 0)
+	l := newLane(b, p, []core.DID{agent}, core.Normal, 0)
 	for batch := range slices.Chunk(pieces, leasePieceMax) {
-		err := l.persist(ctx, func() error {
+		err := l.persist(ctx, busyPatience, func() error {
 			without, err := b.takeLease(ctx, p, agent, batch, nil, true)
 			if err == nil {
 				missing = append(missing, without...)

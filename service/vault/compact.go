@@ -213,7 +213,7 @@ func (v *Vault) rewrite(ctx context.Context, old manifest.Version, avoid segment
 		return 0, err
 	}
 	p.avoid = avoid
-	if p.placing, err = v.c.Barter.Place(ctx, int64(len(avoid))*int64(like.Size)*int64(like.Total())); err != nil {
+	if p.placing, err = v.c.Barter.Place(ctx, core.Normal, int64(len(avoid))*int64(like.Size)*int64(like.Total())); err != nil {
 		return 0, err
 	}
 	tree, err := p.pipe(ctx, func() error { return p.copy(old) }, p.collect)

@@ -52,7 +52,7 @@ func newMarket(n int) *market {
 	return m
 }
 
-func (m *market) Place(context.Context, int64) (Placement, error) {
+func (m *market) Place(context.Context, core.Quality, int64) (Placement, error) {
 	if len(m.homes) == 0 {
 		return nil, core.ErrNotExist
 	}

@@ -149,7 +149,7 @@ func (f *filling) begin(ctx context.Context, tasks []*task) error {
 
 // ask finds out who could take about so many bytes of pieces.
 func (f *filling) ask(ctx context.Context, expect int64) error {
-	placing, err := f.v.c.Barter.Place(ctx, expect)
+	placing, err := f.v.c.Barter.Place(ctx, core.Normal, expect)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ var ErrNoPartner = errors.New("no partner")
 type PutOptions struct {
 	// Spread is k+m; zero means 10+10.
 	Spread erasure.Shape
+	// Quality is how much it matters; "" is normal.
+	Quality core.Quality
 	// SkipSame makes no version of a tree that the newest version of the name has already.
 	SkipSame bool
 	// Seed writes it onto a disk that a person carries to the holders, and makes no version.
@@ -195,7 +198,7 @@ func (p *put) begins(ctx context.Context, o PutOptions, expect int64) (err error
 	if o.Seed != nil {
 		err = p.beginSeed(o.Seed)
 	} else if err = p.bring(ctx, o.Wait); err == nil {
-		p.placing, err = p.v.c.Barter.Place(ctx, expect)
+		p.placing, err = p.v.c.Barter.Place(ctx, cmp.Or(o.Quality, core.Normal), expect)
 	}
 	if errors.Is(err, core.ErrNotExist) {
 		return ErrNoPartner

@@ -71,11 +71,11 @@ type bombMarket struct {
 	b *bomb
 }
 
-func (m bombMarket) Place(ctx context.Context, expect int64) (Placement, error) {
+func (m bombMarket) Place(ctx context.Context, q core.Quality, expect int64) (Placement, error) {
 	if err := m.b.tick(); err != nil {
 		return nil, err
 	}
-	p, err := m.market.Place(ctx, expect)
+	p, err := m.market.Place(ctx, q, expect)
 	return bombPlacement{p, m.b}, err
 }
 
@@ -195,8 +195,8 @@ type peakBarter struct {
 	peak *uint64
 }
 
-func (m peakBarter) Place(ctx context.Context, expect int64) (Placement, error) {
-	p, err := m.market.Place(ctx, expect)
+func (m peakBarter) Place(ctx context.Context, q core.Quality, expect int64) (Placement, error) {
+	p, err := m.market.Place(ctx, q, expect)
 	return &peakPlacement{p.(*fakePlacement), m}, err
 }
 

@@ -108,7 +108,7 @@ func (v *Vault) putTable(ctx context.Context, t *Ticketed, uses segmentSet) (seg
 		return nil, err
 	}
 	p.apartFrom, p.oldUpTo = 0, 0
-	p.placing, err = v.c.Barter.Place(ctx, int64(len(uses))*int64(1<<10)*int64(like.Total())/int64(like.K))
+	p.placing, err = v.c.Barter.Place(ctx, core.Normal, int64(len(uses))*int64(1<<10)*int64(like.Total())/int64(like.K))
 	if errors.Is(err, core.ErrNotExist) {
 		return nil, ErrNoPartner
 	}

@@ -265,7 +265,7 @@ func TestTablesThatLie(t *testing.T) {
 		t.Helper()
 		p := must1(f.v.newPut("docs", good.Tables[0].Shape(), newMeter("", nil)))
 		p.apartFrom, p.oldUpTo = 0, 0
-		p.placing = must1(f.m.Place(t.Context(), 0))
+		p.placing = must1(f.m.Place(t.Context(), core.Normal, 0))
 		tr, err := p.pipe(t.Context(), func() error { return nil }, func() (page.Tree, error) {
 			for range p.events { // none come
 			}

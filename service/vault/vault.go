@@ -24,8 +24,8 @@ type Pieces interface {
 // Barter places, fetches, audits and gives up pieces; service/barter does.
 type Barter interface {
 	Pieces
-	// Place begins a placement of about expect bytes of pieces.
-	Place(ctx context.Context, expect int64) (Placement, error)
+	// Place begins a placement of about expect bytes of pieces, which are asked for with a quality.
+	Place(ctx context.Context, quality core.Quality, expect int64) (Placement, error)
 	// Audit asks every holder of pieces for proof.
 	Audit(ctx context.Context, pieces []core.Piece, found func(core.Finding)) error
 	// Forget strikes out placements that are no more.
