@@ -150,6 +150,7 @@ func TestFormOfRequests(t *testing.T) {
 		{"POST", "/v1/put", "application/json", `{"path":"a"}`, 400, CodeInvalid, `path "a" is not absolute`},
 		{"POST", "/v1/put", "application/json", `{"path":"/a","name":"x/y"}`, 400, CodeInvalid, `name: '/' in "x/y"`},
 		{"POST", "/v1/put", "application/json", `{"path":"/a","data":11}`, 400, CodeInvalid, "spread 11+0: data and parity pieces are 1 to 10 and 0 to 10"},
+		{"POST", "/v1/put", "application/json", `{"path":"/a","quality":"soon"}`, 400, CodeInvalid, `quality "soon": it is idle, normal or prompt`},
 		{"POST", "/v1/put", "application/json", `{"path":{"base64":"L2H/"}}`, 400, CodeInvalid, `name: "a\xff" is not UTF-8`},
 		{"POST", "/v1/put", "application/json", `{"path":"/a/\u0007"}`, 400, CodeInvalid, `name: '\a' in "\a"`},
 		{"POST", "/v1/put", "application/json", `{"path":"/a","name":"\ud83d"}`, 400, CodeInvalid, "the body: text that is not Unicode; a path that is not is an object with base64"},
