@@ -33,7 +33,7 @@ type Facts struct {
 	Others []Other `json:"others,omitempty"`
 	Crowd  *Crowd  `json:"crowd,omitempty"`
 	// Gives is how much the partner keeps for us by leases that it signed: while it is away nothing changes.
-	// Missing is what it was lately found to have lost, be it still part of Gives or given up since.
+	// Missing is what it was lately found to have lost, be it still part of Gives or given up since, and what its receipts contradict each other by.
 	Gives   int64 `json:"gives,omitempty"`
 	Missing int64 `json:"missing,omitempty"`
 	// Age is how many seconds we have run since the first pact with the partner.

@@ -89,6 +89,11 @@ func (b *Barter) auditAgent(ctx context.Context, agent core.DID, hs []held, foun
 		if err := b.recordFindings(findings); err != nil {
 			return err
 		}
+		if slices.ContainsFunc(findings, func(f core.Finding) bool { return f.State == core.PieceOK }) {
+			if err := b.noteProven(asOwner, agent); err != nil {
+				return err
+			}
+		}
 		for _, f := range findings {
 			found(f)
 		}

@@ -237,6 +237,9 @@ func New(c Config) (*Barter, error) {
 	if err := b.loadStanding(); err != nil {
 		return nil, err
 	}
+	if err := b.loadContradictions(); err != nil {
+		return nil, err
+	}
 	kept, err := b.totals(usedPrefix)
 	if err != nil {
 		return nil, err

@@ -35,6 +35,8 @@ var (
 	foundKey      = []byte("o/found")    // holders told of pieces that they have aside, and nobody has looked yet whether we need them
 	lostPrefix    = []byte("o/lost/")    // + holder's household: what it was found to have lost lately
 	sincePrefix   = []byte("b/since/")   // + household: what this machine had run when it became a partner
+	twicePrefix   = []byte("b/twice/")   // + household + agent + seq + resource: two receipts that contradict each other
+	forgedPrefix  = []byte("o/forged/")  // + agent: it answered our last receipt with one that we never signed
 	alarmPrefix   = []byte("o/alarm/")   // + agent: it said last that too much was released
 	askedPrefix   = []byte("o/asked/")   // + agent: a request for a lease whose outcome is not known
 )

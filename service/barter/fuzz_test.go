@@ -10,6 +10,7 @@ import (
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
 	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/pure/policy"
 )
@@ -175,6 +176,7 @@ func FuzzRecords(f *testing.F) {
 		heldRecord{V: 1, Size: 5, Counts: []countRecord{{End: daySeconds}}},
 		rulesRecord{V: 1, Since: 7, Text: "pact open\n", Units: map[core.Resource]string{"potatoes": "kg"}},
 		lossRecord{V: 1, Days: []lossDay{{Day: 3, Bytes: 7}}},
+		twiceRecord{V: 1, Kept: identity.Signed{Body: []byte("kept"), Sig: make([]byte, 64)}, Time: 7, Day: 3},
 	} {
 		raw, err := codec.Marshal(v)
 		if err != nil {
@@ -183,7 +185,7 @@ func FuzzRecords(f *testing.F) {
 		f.Add(byte(i), raw)
 	}
 	f.Fuzz(func(t *testing.T, kind byte, raw []byte) {
-		record := []any{&lineRecord{}, &askedRecord{}, &decisionRecord{}, &heldRecord{}, &rulesRecord{}, &lossRecord{}}[kind%6]
+		record := []any{&lineRecord{}, &askedRecord{}, &decisionRecord{}, &heldRecord{}, &rulesRecord{}, &lossRecord{}, &twiceRecord{}}[kind%7]
 		if parse(nil, raw, record) != nil {
 			return
 		}

@@ -47,6 +47,7 @@ type account struct {
 	// it became a partner; 0: it is none.
 	gives int64
 	lost  []lossDay
+	twice map[core.Resource][]lossDay // what its receipts contradict each other by
 	since int64
 	seat  seat
 }

@@ -5,6 +5,9 @@ import (
 	"slices"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/pact"
 )
 
 // Ledger is what there is between us and one partner, as this machine has it in its books.
@@ -27,6 +30,12 @@ type Ledger struct {
 	// Gave has a line for each of their machines that had something here, Had one for each of theirs
 	// that had something of ours.
 	Gave, Had []LedgerLine
+	// Missing is what counts as lost of what they keep for us, by proofs that they failed and receipts that contradict each other.
+	Missing int64
+	// Contradictions are receipts of theirs that prove against them. Uncounted are leases by which pieces of ours lie there that do not count
+	// here, looked up only where the two sides count differently.
+	Contradictions []Contradiction
+	Uncounted      []UncountedLease
 	// Decisions are the newest on what they asked for, the newest first.
 	Decisions []Decision
 }
@@ -49,7 +58,26 @@ type LedgerLine struct {
 	Answered bool
 	// Overdue says that nothing new is granted on the line until there is a receipt.
 	Overdue bool
+	// Parted and PartedAt are number and date of the first receipt since which the two sides count differently; 0: they agree.
+	Parted   uint64
+	PartedAt int64
+	// Proven is when the side that gives proved last that it has something, in Unix seconds; 0: it never did.
+	Proven int64
+	// Forged says that they answered our last receipt with one that this machine never signed.
+	Forged bool
 }
+
+// UncountedLease is a lease of ours, Pieces of which, in Bytes, lie at Agent and do not count on our line: be it that our books were lost, or that the clocks were
+// too far apart.
+type UncountedLease struct {
+	Agent         core.DID
+	Lease         core.Score
+	From, Until   int64
+	Pieces, Bytes int64
+}
+
+// uncountedMax is how many such leases a Ledger has at most.
+const uncountedMax = 8
 
 // Differs tells whether the two sides count differently.
 func (l LedgerLine) Differs() bool { return l.Answered && l.Total != l.Other }
@@ -82,24 +110,40 @@ func (b *Barter) Ledger(grid core.DID) (Ledger, error) {
 	b.endIdle(b.c.Clock.Now())
 	b.attribute(owners...)
 	facts := b.facts(p, free, total, landed)
-	used, placed := b.account(grid).used, b.out[grid]
+	used, placed, missing := b.account(grid).used, b.out[grid], b.standing(b.account(grid)).Missing
 	b.mu.Unlock()
 	out := Ledger{
 		Grid: grid, Name: p.Name, Pact: p.Pact, Gives: there.Gives, Given: p.Given, Via: p.Via,
 		Used: used.Bytes, Aside: used.Aside, Pieces: used.Pieces, Room: max(0, min(facts.Room, facts.Offered-facts.Used)),
-		Placed: placed.Bytes, PlacedPieces: placed.Pieces,
+		Placed: placed.Bytes, PlacedPieces: placed.Pieces, Missing: missing,
 	}
-	if out.Gave, err = b.ledgerLines(asHolder, p, true); err != nil {
-		return Ledger{}, err
-	}
-	if out.Had, err = b.ledgerLines(asOwner, there, false); err != nil {
-		return Ledger{}, err
-	}
-	if out.Returns, err = b.returns(there); err != nil {
+	if err := b.addLines(&out, p, there); err != nil {
 		return Ledger{}, err
 	}
 	out.Decisions, err = b.Decisions(grid, ledgerDecisions)
 	return out, err
+}
+
+// addLines adds what the two have signed, and what speaks against either.
+func (b *Barter) addLines(l *Ledger, p, there Partner) (err error) {
+	if l.Gave, err = b.ledgerLines(asHolder, p, true); err != nil {
+		return err
+	}
+	if l.Had, err = b.ledgerLines(asOwner, there, false); err != nil {
+		return err
+	}
+	if l.Returns, err = b.returns(there); err != nil {
+		return err
+	}
+	if l.Contradictions, err = b.Contradictions(p.Grid); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(l.Had, LedgerLine.Differs) {
+		if l.Uncounted, err = b.uncounted(p.Grid); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *Barter) ledgerLines(s side, p Partner, gave bool) ([]LedgerLine, error) {
@@ -115,10 +159,59 @@ func (b *Barter) ledgerLines(s side, p Partner, gave bool) ([]LedgerLine, error)
 		}
 		at := max(now, l.rec.Latest)
 		overdue := gave && slices.Contains(p.Agents, l.agent) && l.overdue(now, ran)
+		proven, err := b.proven(s, l.agent)
+		if err != nil {
+			return nil, err
+		}
+		forged := false
+		if !gave {
+			if forged, err = b.has(join(forgedPrefix, l.agent[:])); err != nil {
+				return nil, err
+			}
+		}
 		out = append(out, LedgerLine{
 			Agent: l.agent, Live: l.meter.Live(at), Hours: l.meter.Hours(at), Receipts: l.rec.Kept,
 			Seq: l.rec.Seq, Total: l.rec.Total, Until: l.rec.Until, Other: l.rec.Other, Answered: l.rec.Seq == l.rec.Acked, Overdue: overdue,
+			Parted: l.rec.Parted, PartedAt: l.rec.PartedAt, Proven: proven, Forged: forged,
 		})
+	}
+	return out, nil
+}
+
+// uncounted returns leases by which pieces of ours lie at a household without counting here.
+func (b *Barter) uncounted(grid core.DID) (out []UncountedLease, err error) {
+	now := b.c.Clock.Now().Unix()
+	for c, err := range b.c.Books.Scan(takenPrefix, join(takenPrefix, dateKey(now))) {
+		if err != nil {
+			return nil, fmt.Errorf("read leases: %w", err)
+		}
+		if len(out) == uncountedMax {
+			break
+		}
+		var s identity.Signed
+		if err := codec.Unmarshal(c.Value, &s, leaseLimit); err != nil {
+			return nil, fmt.Errorf("record %q is broken: %v", c.Key, err)
+		}
+		lease, err := pact.OpenLease(s)
+		if err != nil {
+			return nil, fmt.Errorf("record %q is broken: %v", c.Key, err)
+		}
+		if lease.Grid != grid {
+			continue
+		}
+		u := UncountedLease{Agent: lease.Holder, Lease: s.Score(), From: lease.From, Until: lease.Until}
+		for _, piece := range lease.Pieces {
+			var r placedRecord
+			if _, err := b.read(placedKey(piece, lease.Holder), &r); err != nil {
+				return nil, err
+			}
+			if r.Grid == grid && r.Released == 0 && r.Counted < lease.Until {
+				u.Pieces, u.Bytes = u.Pieces+1, u.Bytes+r.Size
+			}
+		}
+		if u.Pieces > 0 {
+			out = append(out, u)
+		}
 	}
 	return out, nil
 }

@@ -17,11 +17,12 @@ import (
 type side struct {
 	lines    []byte // + grid + agent: lineRecord
 	receipts []byte // + grid + agent + seq: the Signed
+	proven   []byte // + agent: when the one who holds there proved something last
 }
 
 var (
-	asHolder = side{[]byte("b/line/"), []byte("b/receipt/")}
-	asOwner  = side{[]byte("o/line/"), []byte("o/receipt/")}
+	asHolder = side{[]byte("b/line/"), []byte("b/receipt/"), []byte("b/proven/")}
+	asOwner  = side{[]byte("o/line/"), []byte("o/receipt/"), []byte("o/proven/")}
 )
 
 // lineRecord is one line: what a machine of a partner has had of us, or we of it.
@@ -51,6 +52,9 @@ type lineRecord struct {
 	Ran int64 `json:"ran"`
 	// Fresh is the bytes that were leased since, and not before.
 	Fresh int64 `json:"fresh"`
+	// Parted and PartedAt are the Seq and Until of the first receipt since which the two sides count differently; 0: they agree.
+	Parted   uint64 `json:"parted,omitempty"`
+	PartedAt int64  `json:"parted_at,omitempty"`
 }
 
 // line is a line in hand. The account's commit guards the holder's, settling the owner's.
@@ -101,6 +105,7 @@ func (l *line) under(b *Barter, id core.Score, at int64) error {
 	if !l.rec.Pact.IsZero() {
 		l.meter.Restart(max(at, l.rec.Latest))
 		l.rec.Seq, l.rec.Total, l.rec.Until, l.rec.Acked, l.rec.Other, l.rec.Kept = 0, 0, 0, 0, 0, 0
+		l.rec.Parted, l.rec.PartedAt = 0, 0
 		for c, err := range b.c.Books.Scan(join(l.receipts, l.grid[:], l.agent[:]), nil) {
 			if err != nil {
 				return fmt.Errorf("read receipts: %w", err)
@@ -147,6 +152,16 @@ func (l *line) last(provider, receiver core.DID) pact.Receipt {
 	return pact.Receipt{
 		V: codec.Version, Pact: l.rec.Pact, Provider: provider, Receiver: receiver, Resource: core.Storage,
 		Seq: l.rec.Seq, Total: l.rec.Total, Until: l.rec.Until,
+	}
+}
+
+// compared notes since when the two sides count differently, after a receipt that both have.
+func (l *line) compared() {
+	switch {
+	case l.rec.Other == l.rec.Total:
+		l.rec.Parted, l.rec.PartedAt = 0, 0
+	case l.rec.Parted == 0:
+		l.rec.Parted, l.rec.PartedAt = l.rec.Seq, l.rec.Until
 	}
 }
 

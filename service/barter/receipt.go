@@ -133,7 +133,7 @@ func (b *Barter) receiptInTurn(ctx context.Context, p Partner, agent core.DID) e
 			return b.receipted(p, agent, r, out)
 		}
 		if err := b.adoptReceipt(p, agent, *out.Last); err != nil {
-			return err
+			return errors.Join(err, b.noteForged(p, agent, err))
 		}
 	}
 	return fmt.Errorf("ever another receipt of ours is later: %w", core.ErrInvalid)
@@ -189,11 +189,13 @@ func (b *Barter) writeReceipt(l *line, s identity.Signed) error {
 }
 
 // unmakeReceipt takes back a receipt that the provider would not have: be it that our clock is ahead, which
-// must not stand in the way of every later one. The caller has the line, so nothing was counted since.
+// must not stand in the way of every later one. Its number is used up, or a provider that has kept it could show the
+// next as one that contradicts it. The caller has the line, so nothing was counted since.
 func (b *Barter) unmakeReceipt(p Partner, agent core.DID, seq uint64, before lineRecord) error {
 	b.settling.Lock()
 	defer b.settling.Unlock()
 	l := &line{side: asOwner, grid: p.Grid, agent: agent}
+	before.Seq = seq
 	c, err := change(l.key(), before)
 	if err != nil {
 		return err
@@ -217,6 +219,8 @@ func (b *Barter) receipted(p Partner, agent core.DID, r pact.Receipt, out receip
 	l.rec.Kept++
 	l.rec.Acked, l.rec.Other, l.rec.Ran, l.rec.Fresh = r.Seq, out.Total, ran, 0
 	l.meter.Settle(r.Until)
+	l.compared()
+	l.drop = append(l.drop, core.Change{Key: join(forgedPrefix, agent[:])})
 	changes, err := l.changes()
 	if err != nil {
 		return err
@@ -234,7 +238,7 @@ func (b *Barter) receipted(p Partner, agent core.DID, r pact.Receipt, out receip
 func (b *Barter) adoptReceipt(p Partner, agent core.DID, s identity.Signed) error {
 	r, err := pact.OpenReceipt(s)
 	if err != nil {
-		return fmt.Errorf("the last receipt: %w", err)
+		return fmt.Errorf("the last receipt: %w: %w", errForged, err)
 	}
 	b.settling.Lock()
 	defer b.settling.Unlock()
@@ -242,8 +246,11 @@ func (b *Barter) adoptReceipt(p Partner, agent core.DID, s identity.Signed) erro
 	if err != nil {
 		return err
 	}
-	if last := l.last(agent, b.c.Key.DID()); r.Line() != last.Line() || r.Seq < last.Seq && r.Total <= last.Total && r.Until <= last.Until {
-		return fmt.Errorf("the last receipt: of another line, or none that hinders: %w", core.ErrInvalid)
+	switch last := l.last(agent, b.c.Key.DID()); {
+	case r.Line() != last.Line():
+		return fmt.Errorf("the last receipt: %w: of another line: %w", errForged, core.ErrInvalid)
+	case r.Seq < last.Seq && r.Total <= last.Total && r.Until <= last.Until:
+		return fmt.Errorf("the last receipt: none that hinders: %w", core.ErrInvalid)
 	}
 	b.c.Log.Warn("a receipt of this machine was lost, and is back", "holder", p.Name, "seq", r.Seq)
 	r.Seq, r.Total, r.Until = max(r.Seq, l.rec.Seq), max(r.Total, l.rec.Total), max(r.Until, l.rec.Until)
@@ -296,6 +303,7 @@ func (b *Barter) takeReceipt(owner, agent core.DID, s identity.Signed) (receiptA
 	l.rec.Kept++
 	l.rec.Acked, l.rec.Other, l.rec.Ran, l.rec.Fresh = r.Seq, l.meter.Hours(l.rec.Latest), ran, 0
 	l.meter.Settle(l.rec.Latest)
+	l.compared()
 	if err := b.writeReceipt(l, s); err != nil {
 		return receiptAnswer{}, err
 	}

@@ -151,9 +151,9 @@ func (b *Barter) meet() error {
 
 // standing returns what a household gives, as policies see it. All of it is in memory. The caller holds b.mu.
 func (b *Barter) standing(a *account) policy.Other {
-	out := policy.Other{Gives: a.gives}
-	if len(a.lost) > 0 {
-		out.Missing = lossLeft(a.lost, b.running.seconds/daySeconds)
+	out, today := policy.Other{Gives: a.gives}, b.running.seconds/daySeconds
+	if len(a.lost)+len(a.twice) > 0 {
+		out.Missing = lossLeft(a.lost, today) + lossLeft(a.twice[core.Storage], today)
 	}
 	if a.since != 0 {
 		out.Age = max(0, b.running.seconds-a.since)

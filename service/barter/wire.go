@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -264,7 +265,11 @@ func (b *Barter) handleRelease(ctx context.Context, in releaseRequest) (releaseA
 
 func (b *Barter) handleReceipt(ctx context.Context, in receiptRequest) (receiptAnswer, error) {
 	c := wire.CallerOf(ctx)
-	return b.takeReceipt(c.Grid, c.Agent, in.Receipt)
+	out, err := b.takeReceipt(c.Grid, c.Agent, in.Receipt)
+	if err == nil && out.Last != nil {
+		err = b.contradicts(c.Grid, c.Agent, in.Receipt)
+	}
+	return out, err
 }
 
 func (b *Barter) handleLeases(w http.ResponseWriter, r *http.Request) {
@@ -332,6 +337,10 @@ func (b *Barter) handleProve(ctx context.Context, in proveRequest) (proveAnswer,
 	if n := len(in.Challenges); n > challengesMax {
 		return proveAnswer{}, fmt.Errorf("%d challenges, at most %d: %w", n, challengesMax, core.ErrTooLarge)
 	}
-	proofs, err := b.proveAll(ctx, wire.CallerOf(ctx).Grid, in.Challenges)
+	c := wire.CallerOf(ctx)
+	proofs, err := b.proveAll(ctx, c.Grid, in.Challenges)
+	if slices.ContainsFunc(proofs, func(p proofAnswer) bool { return p.State == core.PieceOK }) {
+		err = errors.Join(err, b.noteProven(asHolder, c.Agent))
+	}
 	return proveAnswer{Proofs: proofs}, err
 }
