@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/grange-grid/grange/pure/policy"
+	"github.com/grange-grid/grange/service/barter"
 )
 
 // The faults that a Doctor finds.
@@ -27,11 +28,12 @@ const (
 	FaultKept       = "kept"      // something that is kept is not stored
 	FaultPolicy     = "policy"    // the file policy makes no sense
 	FaultVoucher    = "voucher"   // what lets this machine in somewhere as a guest has ended, or will
+	FaultLedger     = "ledger"    // a partner's receipts contradict each other
 )
 
 // Examined is one thing that was looked at.
 type Examined struct {
-	// What is one of: machine, network, reach, clock, disk, books, policy, guest, kept.
+	// What is one of: machine, network, reach, clock, disk, books, policy, ledger, guest, kept.
 	What string `json:"what"`
 	// Fault is one of the Fault constants, "" for none.
 	Fault string `json:"fault,omitempty"`
@@ -55,7 +57,7 @@ func (a *Agent) Doctor(ctx context.Context) ([]Examined, error) {
 	if addrs := a.network.Addrs(); len(addrs) > 0 {
 		out = append(out, lookAtReach(addrs))
 	}
-	out = append(out, a.lookAtClock(heard), a.lookAtDisk(), a.lookAtBooks(ctx), a.lookAtPolicy())
+	out = append(out, a.lookAtClock(heard), a.lookAtDisk(), a.lookAtBooks(ctx), a.lookAtPolicy(), a.lookAtLedgers())
 	out = append(out, a.lookAtGuests()...)
 	for _, k := range a.Kept(ctx) {
 		e := Examined{What: "kept", Text: fmt.Sprintf("%s is stored", k.Name)}
@@ -185,6 +187,26 @@ func (a *Agent) lookAtPolicy() Examined {
 		e.Fault, e.Text = FaultPolicy, fmt.Sprintf("%s; the %d rules from before are in force", p.Fault.in(string(p.File)), len(p.Rules))
 	case p.Default:
 		e.Text = "the default rules are in force"
+	}
+	return e
+}
+
+// lookAtLedgers looks for receipts that contradict each other, as long as they count against who signed them.
+func (a *Agent) lookAtLedgers() Examined {
+	e := Examined{What: "ledger", Text: "no receipts contradict each other"}
+	var bad []string
+	for _, p := range a.counterparts() {
+		all, err := a.barter.Contradictions(p.Grid)
+		if err != nil {
+			e.Fault, e.Text = FaultBooks, err.Error()
+			return e
+		}
+		if slices.ContainsFunc(all, func(c barter.Contradiction) bool { return c.Counts }) {
+			bad = append(bad, p.Name)
+		}
+	}
+	if len(bad) > 0 {
+		e.Fault, e.Text = FaultLedger, "different receipts with one number were signed by "+strings.Join(bad, ", ")
 	}
 	return e
 }

@@ -37,6 +37,12 @@ type Ledger struct {
 	// each that had something of ours.
 	Gave []LedgerLine `json:"gave"`
 	Had  []LedgerLine `json:"had"`
+	// Missing is what counts as lost of what they keep for us, in bytes: by proofs that they failed and receipts that contradict each other.
+	Missing int64 `json:"missing"`
+	// Contradictions are such receipts. Uncounted are leases of ours there that do not count here, looked up only where the two
+	// sides count differently.
+	Contradictions []Contradiction  `json:"contradictions"`
+	Uncounted      []UncountedLease `json:"uncounted"`
 	// Decisions are the newest on what they asked for, the newest first.
 	Decisions []Decision `json:"decisions"`
 }
@@ -72,9 +78,19 @@ type LedgerLine struct {
 	Receipts int64     `json:"receipts"`
 	Signed   uint64    `json:"signed"`
 	Until    time.Time `json:"until,omitzero"`
+	// Pending is the byte-hours that came since, and are not signed for. Waiting says that the last receipt is not known to have arrived.
+	Pending uint64 `json:"pending"`
+	Waiting bool   `json:"waiting,omitempty"`
+	// Proven is when the side that gives proved last that it has something.
+	Proven time.Time `json:"proven,omitzero"`
+	// Forged says that they answered our last receipt with one that this machine never signed.
+	Forged bool `json:"forged,omitempty"`
 	// Differs says that the side which did not sign the last receipt counts Other.
 	Differs bool   `json:"differs,omitempty"`
 	Other   uint64 `json:"other,omitempty"`
+	// Parted is the number, PartedAt the date of the first receipt since which the two do not agree.
+	Parted   uint64    `json:"parted,omitempty"`
+	PartedAt time.Time `json:"parted_at,omitzero"`
 	// Overdue says that nothing new is granted on the line until there is a receipt.
 	Overdue bool `json:"overdue,omitempty"`
 }
@@ -126,7 +142,11 @@ func (a *Agent) Ledgers(_ context.Context, who string) ([]Ledger, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, a.ledgerOf(l))
+		of, err := a.ledgerOf(l)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, of)
 	}
 	if who != "" && len(out) == 0 {
 		return nil, fmt.Errorf("partner %q: %w", who, fs.ErrNotExist)
@@ -168,10 +188,15 @@ func (a *Agent) Decision(_ context.Context, id uint64) (Decision, error) {
 	return out, nil
 }
 
-func (a *Agent) ledgerOf(l barter.Ledger) Ledger {
+func (a *Agent) ledgerOf(l barter.Ledger) (Ledger, error) {
+	contradictions, err := contradictionsOf(l.Contradictions)
+	if err != nil {
+		return Ledger{}, err
+	}
 	out := Ledger{
 		Partner: l.Grid, Name: l.Name, Gives: l.Gives, Has: l.Placed, Given: l.Given, Keeps: l.Used, Aside: l.Aside, Returns: l.Returns, More: l.Room,
 		Gave: linesOf(l.Gave), Had: linesOf(l.Had), Decisions: []Decision{},
+		Missing: l.Missing, Contradictions: contradictions, Uncounted: uncountedOf(l.Uncounted),
 	}
 	if v := l.Via; v != nil {
 		out.Via = &LedgerVia{Kind: v.Kind, Account: v.Account, Grid: v.Grid, Name: v.Name, Chain: append([]DID{}, v.Chain...), Offered: v.Offered, Share: v.Share}
@@ -193,7 +218,7 @@ func (a *Agent) ledgerOf(l barter.Ledger) Ledger {
 	for _, d := range l.Decisions {
 		out.Decisions = append(out.Decisions, a.decisionOf(d))
 	}
-	return out
+	return out, nil
 }
 
 func linesOf(lines []barter.LedgerLine) []LedgerLine {
@@ -201,12 +226,16 @@ func linesOf(lines []barter.LedgerLine) []LedgerLine {
 	for _, l := range lines {
 		line := LedgerLine{
 			Machine: l.Agent, Live: l.Live, ByteHours: l.Hours, Receipts: l.Receipts, Signed: l.Total, Differs: l.Differs(), Overdue: l.Overdue,
+			Pending: l.Hours - min(l.Total, l.Hours), Waiting: l.Seq > 0 && !l.Answered, Forged: l.Forged,
+		}
+		if l.Proven > 0 {
+			line.Proven = time.Unix(l.Proven, 0)
 		}
 		if l.Until > 0 {
 			line.Until = time.Unix(l.Until, 0)
 		}
 		if line.Differs {
-			line.Other = l.Other
+			line.Other, line.Parted, line.PartedAt = l.Other, l.Parted, time.Unix(l.PartedAt, 0)
 		}
 		out = append(out, line)
 	}

@@ -87,6 +87,7 @@ func (a *app) ledger(l grange.Ledger) {
 	}
 	a.lines(l.Had, "Had of "+name, name+" counts")
 	a.lines(l.Gave, "Given to "+name, "you count")
+	a.evidence(l)
 	for _, line := range l.Gave {
 		if line.Overdue {
 			a.say("%s", a.paint(red, fmt.Sprintf("%s's receipt is overdue: nothing new is granted until it comes.", name)))
@@ -98,8 +99,11 @@ func (a *app) ledger(l grange.Ledger) {
 // lines says what one direction has come to, by all machines together.
 func (a *app) lines(lines []grange.LedgerLine, what, others string) {
 	var hours, receipts int64
+	var pending uint64
+	var waiting bool
 	var until time.Time
 	for _, l := range lines {
+		pending, waiting = pending+l.Pending, waiting || l.Waiting
 		hours += int64(min(l.ByteHours, 1<<61))
 		receipts += l.Receipts
 		if l.Until.After(until) {
@@ -113,11 +117,17 @@ func (a *app) lines(lines []grange.LedgerLine, what, others string) {
 	if receipts > 0 {
 		text += fmt.Sprintf("; %s up to %s", count(receipts, "receipt", "receipts"), moment(until, a.now()))
 	}
+	if pending/24 > 0 {
+		text += fmt.Sprintf("; %s not signed for yet", byteDays(pending))
+	}
+	if waiting {
+		text += "; the last receipt is not known to have arrived"
+	}
 	a.say("%s.", text)
 	for _, l := range lines {
 		if l.Differs {
-			a.say("%s", a.paint(red, fmt.Sprintf("The two do not agree: %s %s, where the receipt up to %s says %s.",
-				others, byteDays(l.Other), moment(l.Until, a.now()), byteDays(l.Signed))))
+			a.say("%s", a.paint(red, fmt.Sprintf("The two do not agree: %s %s, where the receipt up to %s says %s. They have not agreed since receipt %d, up to %s.",
+				others, byteDays(l.Other), moment(l.Until, a.now()), byteDays(l.Signed), l.Parted, moment(l.PartedAt, a.now()))))
 		}
 	}
 }

@@ -56,6 +56,8 @@ func cure(fault string) string {
 		return "grange policy edit"
 	case grange.FaultVoucher:
 		return "a running agent brings it elsewhere, where there is room; a newer voucher comes from whoever gave this one, of an account from its server"
+	case grange.FaultLedger:
+		return "grange ledger WHO shows both; ask them what has happened: books that were put back from an older copy can do that. grange pact end WHO ends it"
 	case grange.FaultKept:
 		return "grange keep shows since when; what is gone for good is stopped by: grange keep --stop PATH"
 	}
