@@ -31,7 +31,7 @@ func (a *app) evidence(l grange.Ledger) {
 		warn("%s has signed two receipts with the number %d: one says %s, the other %s. Both are kept: see --json.", name, c.Seq, total(c, c.Kept), total(c, c.Other))
 	}
 	if l.Missing > 0 {
-		warn("%s of what %s keeps for you counts as lost; less of it each day, for 30 days.", amount(l.Missing), name)
+		warn("%s of what %s kept for you counts as lost; less of it each day, for 30 days.", amount(l.Missing), name)
 	}
 }
 
