@@ -25,16 +25,13 @@ const commandRoot = "/grange"
 // amountAt is the selector of the one argument that a policy bounds.
 const amountAt = ".amount"
 
-// link is what a delegation says.
+// link is what a delegation says, or an invocation.
 type link struct {
 	issuer, audience, subject core.DID
 	resource                  core.Resource
 	amount                    int64
 	from, until               int64
 }
-
-// call is what an invocation says.
-type call link
 
 // The structures of UCAN 1.0, as pure/codec orders them. Source: https://github.com/ucan-wg/spec,
 // https://github.com/ucan-wg/delegation, https://github.com/ucan-wg/invocation.
@@ -97,21 +94,19 @@ func decodeLink(raw []byte) (link, error) {
 		return link{}, err
 	}
 	l, err := d.Body.Payload.link()
-	if err == nil {
-		err = checkSigned(d.Sig, d.Body.Header)
-	}
 	if err != nil {
 		return link{}, err
 	}
-	if _, _, err := delegation.FromSealed(raw); err != nil {
-		return link{}, fmt.Errorf("%w: %w", core.ErrCorrupt, err)
-	}
-	return l, nil
+	return l, checkSigned(raw, d.Sig, d.Body.Header, delegation.FromSealed)
 }
 
-func checkSigned(sig, head []byte) error {
+// checkSigned verifies a token, of which read is what go-ucan makes.
+func checkSigned[T, C, O any](raw, sig, head []byte, read func([]byte, ...O) (T, C, error)) error {
 	if len(sig) != 64 || !bytes.Equal(head, header) {
 		return fmt.Errorf("%w: not signed with ed25519 over DAG-CBOR", core.ErrInvalid)
+	}
+	if _, _, err := read(raw); err != nil {
+		return fmt.Errorf("%w: %w", core.ErrCorrupt, err)
 	}
 	return nil
 }
@@ -129,19 +124,25 @@ func (p delegationPayload) link() (l link, err error) {
 		return l, fmt.Errorf("%w: its policy does not bound the amount, and that alone", core.ErrInvalid)
 	}
 	l = link{amount: p.Pol[0].Value, from: *p.Nbf, until: *p.Exp}
-	if l.issuer, err = parseDID("issuer", p.Iss); err != nil {
-		return l, err
-	}
-	if l.audience, err = parseDID("audience", p.Aud); err != nil {
-		return l, err
-	}
-	if l.subject, err = parseDID("subject", *p.Sub); err != nil {
-		return l, err
-	}
-	if l.resource, err = parseCommand(p.Cmd); err != nil {
+	if err := l.parties(p.Iss, p.Aud, *p.Sub, p.Cmd); err != nil {
 		return l, err
 	}
 	return l, checkTerms(l.amount, l.from, l.until, LifeMax, p.Nonce)
+}
+
+// parties reads who gives what to whom.
+func (l *link) parties(iss, aud, sub, cmd string) (err error) {
+	if l.issuer, err = parseDID("issuer", iss); err != nil {
+		return err
+	}
+	if l.audience, err = parseDID("audience", aud); err != nil {
+		return err
+	}
+	if l.subject, err = parseDID("subject", sub); err != nil {
+		return err
+	}
+	l.resource, err = parseCommand(cmd)
+	return err
 }
 
 // checkTerms bounds what both kinds of token say.
@@ -160,55 +161,40 @@ func checkTerms(amount, from, until, lifeMax int64, nonce []byte) error {
 }
 
 // decodeCall reads and verifies an invocation whose proofs are those links.
-func decodeCall(raw []byte, links [][]byte) (call, error) {
+func decodeCall(raw []byte, links [][]byte) (link, error) {
 	proofs := proofsOf(links)
 	bare := bytes.Replace(raw, append(codecKey("prf"), proofs...), append(codecKey("prf"), 0x80), 1)
 	if len(bare) == len(raw) {
-		return call{}, fmt.Errorf("%w: its proofs are not the links", core.ErrInvalid)
+		return link{}, fmt.Errorf("%w: its proofs are not the links", core.ErrInvalid)
 	}
 	var d invoked
 	if err := codec.Unmarshal(bare, &d, TokenSizeMax); err != nil {
-		return call{}, err
+		return link{}, err
 	}
 	again, err := d.encode(proofs)
 	if err != nil {
-		return call{}, err
+		return link{}, err
 	}
 	if !bytes.Equal(again, raw) {
-		return call{}, fmt.Errorf("%w: not the one encoding of its value", core.ErrInvalid)
+		return link{}, fmt.Errorf("%w: not the one encoding of its value", core.ErrInvalid)
 	}
 	c, err := d.Body.Payload.call()
-	if err == nil {
-		err = checkSigned(d.Sig, d.Body.Header)
-	}
 	if err != nil {
-		return call{}, err
+		return link{}, err
 	}
-	if _, _, err := invocation.FromSealed(raw); err != nil {
-		return call{}, fmt.Errorf("%w: %w", core.ErrCorrupt, err)
-	}
-	return c, nil
+	return c, checkSigned(raw, d.Sig, d.Body.Header, invocation.FromSealed)
 }
 
 // call checks everything that an invocation says.
-func (p invocationPayload) call() (c call, err error) {
+func (p invocationPayload) call() (c link, err error) {
 	switch {
 	case p.Aud == nil:
 		return c, fmt.Errorf("%w: it names no holder", core.ErrInvalid)
 	case p.Exp == nil || p.Iat == nil:
 		return c, fmt.Errorf("%w: it does not say when it was made and until when it is good", core.ErrInvalid)
 	}
-	c = call{amount: p.Args.Amount, from: *p.Iat, until: *p.Exp}
-	if c.issuer, err = parseDID("issuer", p.Iss); err != nil {
-		return c, err
-	}
-	if c.audience, err = parseDID("audience", *p.Aud); err != nil {
-		return c, err
-	}
-	if c.subject, err = parseDID("subject", p.Sub); err != nil {
-		return c, err
-	}
-	if c.resource, err = parseCommand(p.Cmd); err != nil {
+	c = link{amount: p.Args.Amount, from: *p.Iat, until: *p.Exp}
+	if err := c.parties(p.Iss, *p.Aud, p.Sub, p.Cmd); err != nil {
 		return c, err
 	}
 	if c.resource == "" {

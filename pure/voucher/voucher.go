@@ -163,7 +163,7 @@ type opened struct {
 	ids   []core.Score
 	links []link
 	// call is nil of a chain without an invocation.
-	call *call
+	call *link
 }
 
 // open does what is dear, and the same whoever asks and whenever.
@@ -177,6 +177,9 @@ func open(c Chain) (opened, error) {
 		l, err := decodeLink(raw)
 		if err == nil && i > 0 {
 			err = l.follows(o.links[i-1])
+			if before := o.links[i-1]; err == nil && l.until > before.until {
+				err = fmt.Errorf("%w: it widens the end %d to %d", core.ErrInvalid, before.until, l.until)
+			}
 		}
 		if err == nil {
 			issuers, err = once(issuers, l.issuer)
@@ -265,7 +268,7 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("voucher: %w: %s", core.ErrInvalid, fmt.Sprintf(format, args...))
 }
 
-// follows tells whether l only passes on what p gave.
+// follows tells whether l asks for, or passes on, no more than p gives.
 func (l link) follows(p link) error {
 	switch {
 	case l.issuer != p.audience:
@@ -276,23 +279,6 @@ func (l link) follows(p link) error {
 		return fmt.Errorf("%w: it widens the command %s to %s", core.ErrInvalid, command(p.resource), command(l.resource))
 	case l.amount > p.amount:
 		return fmt.Errorf("%w: it widens the amount %d to %d", core.ErrInvalid, p.amount, l.amount)
-	case l.until > p.until:
-		return fmt.Errorf("%w: it widens the end %d to %d", core.ErrInvalid, p.until, l.until)
-	}
-	return nil
-}
-
-// follows tells whether an invocation asks for no more than the last link gives.
-func (c call) follows(p link) error {
-	switch {
-	case c.issuer != p.audience:
-		return fmt.Errorf("%w: by %s; the last link is for %s", core.ErrInvalid, c.issuer.Short(), p.audience.Short())
-	case c.subject != p.subject:
-		return fmt.Errorf("%w: its subject is another than the links'", core.ErrInvalid)
-	case p.resource != "" && c.resource != p.resource:
-		return fmt.Errorf("%w: it widens the command %s to %s", core.ErrInvalid, command(p.resource), command(c.resource))
-	case c.amount > p.amount:
-		return fmt.Errorf("%w: it widens the amount %d to %d", core.ErrInvalid, p.amount, c.amount)
 	}
 	return nil
 }

@@ -267,7 +267,7 @@ func TestHostileInvocations(t *testing.T) {
 		wantError(t, name, err, core.ErrInvalid, k.want)
 	}
 	_, err := chainOf(2).Invoke(anna, ask)
-	wantError(t, "by another", err, core.ErrInvalid, "invocation: invalid: by "+anna.DID().Short())
+	wantError(t, "by another", err, core.ErrInvalid, "invocation: invalid: issued by "+anna.DID().Short())
 
 	other := must(chainOf(1).Narrow(anna, Terms{Audience: bo.DID(), Resource: core.Storage, Amount: 9 * gb, From: noon, Until: noon + day}))
 	_, err = Open(Chain{Links: other.Links, Invocation: c.Invocation})
@@ -296,7 +296,7 @@ func TestHostileInvocations(t *testing.T) {
 	wantError(t, "no end", err, core.ErrInvalid, "invocation: invalid: it does not say")
 	elsewhere := forgeCall(c, func(p *invocationPayload) { p.Sub = club.DID().String() })
 	_, err = Open(Chain{Links: c.Links, Invocation: elsewhere})
-	wantError(t, "another subject", err, core.ErrInvalid, "invocation: invalid: its subject is another than the links'")
+	wantError(t, "another subject", err, core.ErrInvalid, "invocation: invalid: its subject is another than the link's before")
 }
 
 // forgeCall signs whatever change makes of bo's invocation of c.
