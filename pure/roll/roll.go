@@ -44,13 +44,20 @@ const MayStore = "store"
 type Roll struct {
 	V    uint     `json:"v"`
 	Grid core.DID `json:"grid"`
-	// N is greater than in any roll before; it begins with the time, so that a club that was recovered goes on.
+	// N is greater than in any roll before, and at least what Least says, so that a club that was recovered goes on.
 	N uint64 `json:"n"`
 	// Members are by DID, rising.
 	Members []Member `json:"members"`
 	// Revoked are by id, rising.
 	Revoked []Revoked `json:"revoked,omitempty"`
 	Time    int64     `json:"time"` // seconds since 1970
+}
+
+// Least is the least number of a roll that is made under a charter of that epoch, at a time in seconds since 1970. A club that was
+// recovered has a later epoch.
+func Least(epoch uint64, now int64) uint64 {
+	const timeBits = 40
+	return min(epoch, 1<<(63-timeBits)-1)<<timeBits + uint64(min(max(now, 1), 1<<timeBits-1))
 }
 
 // Member is a grid, or the machine of a person.

@@ -195,3 +195,19 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func TestLeast(t *testing.T) {
+	const late = 253402300799 // the year 9999
+	for _, c := range []struct {
+		epoch uint64
+		now   int64
+		want  uint64
+	}{{0, 0, 1}, {0, -5, 1}, {1, 1_800_000_000, 1<<40 + 1_800_000_000}, {2, 1, 2<<40 + 1}, {1, 1 << 50, 2<<40 - 1}, {1 << 60, late, (1<<23-1)<<40 + late}} {
+		if got := Least(c.epoch, c.now); got != c.want {
+			t.Errorf("epoch %d at %d: %d, want %d", c.epoch, c.now, got, c.want)
+		}
+	}
+	if Least(3, late) >= Least(4, 0) {
+		t.Error("a later epoch's is no greater")
+	}
+}

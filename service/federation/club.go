@@ -160,7 +160,7 @@ func (f *Federation) changeRoll(ctx context.Context, begin bool, change func(*ro
 		return errNoClub()
 	}
 	now := f.now()
-	next := roll.Roll{Grid: f.self.Grid, N: max(old.N+1, uint64(max(now, 1))), Time: max(now, 0)}
+	next := roll.Roll{Grid: f.self.Grid, N: max(old.N+1, roll.Least(f.Self().Epoch, now)), Time: max(now, 0)}
 	next.Members = f.membersFrom(old)
 	if err := change(&next); err != nil {
 		return err

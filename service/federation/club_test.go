@@ -256,7 +256,7 @@ func TestRollsThatAClubTakesBack(t *testing.T) {
 		return s
 	}
 	take := func(s identity.Signed) error { return anna.f.TakeRoll(t.Context(), club.grid(), s) }
-	n := uint64(w.clock.Now().Unix()) + 100
+	n := roll.Least(1, w.clock.Now().Unix()) + 100
 	one, two := sign(club.key, roll.Roll{Grid: club.grid(), N: n}), sign(club.key, roll.Roll{Grid: club.grid(), N: n, Time: 1})
 	if lower := one.Score(); two.Score().String() < lower.String() {
 		one, two = two, one

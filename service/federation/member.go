@@ -307,7 +307,10 @@ func (f *Federation) judgeRoll(grid core.DID, old *club, next *clubRecord) error
 		if !r.Stands(is, old.roll, was) {
 			rival, next.Roll = next.Roll, old.record.Roll
 		}
-		next.Rival = &rival
+		known := old.record.Rival != nil && old.record.Rival.Score() == rival.Score()
+		if next.Rival = &rival; known {
+			return nil
+		}
 		f.c.Log.Warn("a club has signed two rolls of one number", "grid", grid, "n", r.N)
 		f.c.Told(grid, ClubTwofaced)
 	}
