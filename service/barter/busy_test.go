@@ -19,13 +19,13 @@ func (h *home) fill(t *testing.T, of *home, n int) (free func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	turns := h.now().turns
-	first, err := turns.take(ctx, queueID{core.DID{'?'}, hasteNormal}, 0, whole)
+	first, err := turns.take(ctx, queueOf('?', hasteNormal), 0, whole)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range n {
 		go func() {
-			if w, err := turns.take(ctx, queueID{of.grid, hasteNormal}, 0, pieceSize); err == nil {
+			if w, err := turns.take(ctx, queueID{household: of.grid, haste: hasteNormal}, 0, pieceSize); err == nil {
 				w.done()
 			}
 		}()

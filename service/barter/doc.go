@@ -4,8 +4,8 @@
 // still there.
 //
 // It has two sides that share nothing but the wire. The holder's (grants.go, decide.go,
-// hold.go, lease.go, aside.go, expire.go, drop.go) has books of what lies here for whom. The owner's
-// (placement.go, lane.go, commit.go, take.go, placed.go, fetch.go, audit.go, renew.go, release.go, undo.go, learn.go) has
+// hold.go, turns.go, lease.go, aside.go, expire.go, drop.go) has books of what lies here for whom. The owner's
+// (placement.go, lane.go, patience.go, commit.go, take.go, placed.go, fetch.go, audit.go, renew.go, release.go, undo.go, learn.go) has
 // books of where our pieces lie. What the other side says is checked on arrival,
 // and nothing that it says of itself is believed without a signature or a proof.
 //

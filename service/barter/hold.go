@@ -45,7 +45,7 @@ func (b *Barter) holds(owner core.DID, piece core.Score) (bool, error) {
 
 // serve returns a piece of owner's, verified. buf, which is called when the piece has its turn at the disk, returns
 // where it goes.
-func (b *Barter) serve(ctx context.Context, owner core.DID, piece core.Score, buf func() []byte) ([]byte, error) {
+func (b *Barter) serve(ctx context.Context, owner core.DID, h haste, piece core.Score, buf func() []byte) ([]byte, error) {
 	var r heldRecord
 	ok, err := b.read(heldKey(owner, piece), &r)
 	if err != nil {
@@ -53,10 +53,6 @@ func (b *Barter) serve(ctx context.Context, owner core.DID, piece core.Score, bu
 	}
 	if !ok { // be it another household's or nobody's: the answer is the same
 		return nil, fmt.Errorf("piece %s: %w", piece, core.ErrNotExist)
-	}
-	h := hasteNormal
-	if owner == b.c.Grid {
-		h = hasteHome
 	}
 	t, err := b.turn(ctx, owner, h, r.Size)
 	if err != nil {
@@ -99,7 +95,7 @@ func (b *Barter) proveAll(ctx context.Context, owner core.DID, challenges []chal
 
 // prove answers one challenge. buf is scratch space.
 func (b *Barter) prove(ctx context.Context, owner core.DID, ch challenge, buf []byte) proofAnswer {
-	data, err := b.serve(ctx, owner, ch.Score, func() []byte { return buf[:0] })
+	data, err := b.serve(ctx, owner, hasteNormal, ch.Score, func() []byte { return buf[:0] })
 	switch {
 	case errors.Is(err, core.ErrNotExist):
 		return proofAnswer{State: core.PieceMissing}

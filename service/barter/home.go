@@ -66,7 +66,7 @@ func (b *Barter) fetchHere(ctx context.Context, p core.Piece, buf []byte) ([]byt
 	if !b.holdsHome() {
 		return nil, core.ErrNotExist
 	}
-	data, err := b.serve(ctx, b.c.Grid, p.Score, func() []byte { return buf })
+	data, err := b.serve(ctx, b.c.Grid, hasteHome, p.Score, func() []byte { return buf })
 	if err == nil && int64(len(data)) != p.Size {
 		return nil, fmt.Errorf("piece %s has %d bytes here, not %d: %w", p.Score.Short(), len(data), p.Size, core.ErrCorrupt)
 	}

@@ -39,7 +39,7 @@ func (s *machine) check(*rapid.T) {
 		piece := core.ScoreOf(data)
 		for _, owner := range s.owners {
 			_, held := s.m.held[owner][piece]
-			got, err := s.b.serve(context.Background(), owner, piece, func() []byte { return nil })
+			got, err := s.b.serve(context.Background(), owner, hasteNormal, piece, func() []byte { return nil })
 			if good := err == nil && slices.Equal(got, data); good != (held && !s.rotten[piece]) {
 				s.t.Fatalf("piece %s is served %v, held %v, rotten %v: %v", piece.Short(), good, held, s.rotten[piece], err)
 			}

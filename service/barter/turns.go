@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
-	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -20,6 +19,7 @@ const (
 	turnCost   = 64 << 10    // of a piece beside its bytes: a seek, and its part of a sync
 	turnMost   = time.Minute // for a turn: well below what a caller waits for an answer
 	queueMost  = 256         // pieces that wait in one queue
+	idleMost   = turnsRoom   // cost of all idle ones that wait: each keeps its bytes in memory, which others need
 	weightMin  = 1.0 / 16
 	promptMore = 4
 
@@ -85,6 +85,7 @@ type turns struct {
 // queueID names what one household wants in one haste.
 type queueID struct {
 	household core.DID
+	via       core.DID // the grid on whose behalf it is a guest; zero of all others
 	haste     haste
 }
 
@@ -112,7 +113,7 @@ func newTurns(clock core.Clock, home core.DID) *turns {
 	return &turns{clock: clock, home: home, queues: map[queueID]*queue{}, moved: paceFirst, spent: 1}
 }
 
-// take waits until a piece of size bytes may go to the disk; gives is what the household gives us. Whoever has it
+// take waits until a piece of size bytes may go to the disk; gives is what the household, or who has let it in, gives us. Whoever has it
 // calls done when the piece has been there. Errors: core.ErrBusy if that takes too long, or too many wait; ctx's.
 func (t *turns) take(ctx context.Context, id queueID, gives, size int64) (*turn, error) {
 	w := &turn{of: t, id: id, cost: size + turnCost, at: -1}
@@ -123,9 +124,9 @@ func (t *turns) take(ctx context.Context, id queueID, gives, size int64) (*turn,
 		return w, nil
 	}
 	t.measure()
-	if q := t.queues[id]; q != nil && q.count >= queueMost {
+	if t.crowded(w) {
 		t.mu.Unlock()
-		return nil, &wire.Error{Code: wire.CodeBusy, Message: fmt.Sprintf("%d pieces wait for the disk", queueMost), RetrySeconds: busyMin}
+		return nil, &wire.Error{Code: wire.CodeBusy, Message: "too many pieces wait for the disk", RetrySeconds: busyMin}
 	}
 	t.join(w, gives)
 	t.mu.Unlock()
@@ -172,6 +173,20 @@ func (w *turn) done() {
 // fits tells whether one more can be at the disk; something always can. The caller holds t.mu.
 func (t *turns) fits(w *turn) bool { return t.atDisk == 0 || t.atDisk+w.cost <= turnsRoom }
 
+// crowded tells whether one more cannot wait. The caller holds t.mu.
+func (t *turns) crowded(w *turn) bool {
+	idle := w.cost
+	for other, q := range t.queues {
+		if other == w.id && q.count >= queueMost {
+			return true
+		}
+		if other.haste == hasteIdle {
+			idle += q.cost
+		}
+	}
+	return w.id.haste == hasteIdle && idle > idleMost
+}
+
 // join puts one in line. The caller holds t.mu.
 func (t *turns) join(w *turn, gives int64) {
 	q := t.queues[w.id]
@@ -210,12 +225,17 @@ func (t *turns) next() {
 	}
 }
 
-// weight is a queue's, from what its household gives and what those give that wait. The caller holds t.mu.
+// weight is a queue's, from what its household gives and what those give that wait. The guests of a grid have one
+// together. The caller holds t.mu.
 func (t *turns) weight(id queueID, gives int64) float64 {
-	weight, most := 1.0, gives
+	weight, most, sharing := 1.0, gives, 1.0
 	for other, q := range t.queues {
-		if q.count > 0 && other.household != t.home {
-			most = max(most, q.gives)
+		if q.count == 0 || other.household == t.home {
+			continue
+		}
+		most = max(most, q.gives)
+		if other != id && other.via == id.via && !id.via.IsZero() {
+			sharing++
 		}
 	}
 	if most > 0 && id.household != t.home {
@@ -224,7 +244,7 @@ func (t *turns) weight(id queueID, gives int64) float64 {
 	if id.haste == hastePrompt {
 		weight *= promptMore
 	}
-	return weight
+	return weight / sharing
 }
 
 // measure counts the time since it was called last, if some have waited. It is called before that changes, by who holds t.mu.
@@ -303,9 +323,9 @@ func (h *turnHeap) Pop() any {
 // turn waits until a piece of a household's may go to the disk.
 func (b *Barter) turn(ctx context.Context, owner core.DID, h haste, size int64) (*turn, error) {
 	b.mu.Lock()
-	gives := b.stands(b.account(owner))
+	id, gives := b.queueOf(owner, h)
 	b.mu.Unlock()
-	return b.turns.take(ctx, queueID{owner, h}, gives, size)
+	return b.turns.take(ctx, id, gives, size)
 }
 
 // busy returns in how many seconds a household is to ask again, because there is more to do for it than can be
@@ -314,11 +334,17 @@ func (b *Barter) busy(owner core.DID, ask core.Ask) int64 {
 	if ask.Resource != core.Storage {
 		return 0
 	}
-	return b.turns.busy(queueID{owner, hasteOf(ask.Quality)}, b.stands(b.account(owner)))
+	return b.turns.busy(b.queueOf(owner, hasteOf(ask.Quality)))
 }
 
-// stands is what a household gives, less what it was found to have lost. The caller holds b.mu.
-func (b *Barter) stands(a *account) int64 {
+// queueOf returns a household's queue, and what it, or the grid on whose behalf it is a guest, gives, less what that
+// was found to have lost. The caller holds b.mu.
+func (b *Barter) queueOf(owner core.DID, h haste) (id queueID, gives int64) {
+	a := b.account(owner)
+	id = queueID{household: owner, via: a.via, haste: h}
+	if !a.via.IsZero() {
+		a = b.account(a.via)
+	}
 	s := b.standing(a)
-	return max(s.Gives-s.Missing, 0)
+	return id, max(s.Gives-s.Missing, 0)
 }

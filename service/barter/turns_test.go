@@ -29,7 +29,7 @@ type crowd struct {
 
 func newCrowd(t *testing.T) *crowd {
 	c := &crowd{t: t, turns: newTurns(bubble{}, core.DID{'h'})}
-	first, err := c.turns.take(t.Context(), queueID{core.DID{'?'}, hasteNormal}, 0, whole)
+	first, err := c.turns.take(t.Context(), queueOf('?', hasteNormal), 0, whole)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func (t *turns) idle(test *testing.T) {
 	}
 }
 
-func queueOf(name byte, h haste) queueID { return queueID{core.DID{name}, h} }
+func queueOf(name byte, h haste) queueID { return queueID{household: core.DID{name}, haste: h} }
 
 func TestTurnsAreByWeight(t *testing.T) {
 	const n = 120
@@ -100,6 +100,7 @@ func TestTurnsAreByWeight(t *testing.T) {
 		"one gives nothing":           {a, b, 1 << 50, 0, 75}, // of which a sixteenth is something
 		"prompt":                      {queueOf('a', hastePrompt), b, 5, 5, 64},
 		"prompt, of one household":    {queueOf('a', hastePrompt), a, 5, 5, 64},
+		"guests of who gives as much": {guest('a'), b, 5, 5, 40},
 		"our own gives nothing":       {home, b, 0, 1_000, 40},
 		"our own, who gives the most": {home, b, 0, 1, 40},
 	} {
@@ -142,11 +143,55 @@ func TestTurnsOfAFlood(t *testing.T) {
 	})
 }
 
+// The guests of one grid have together what one partner has, and are fair to each other.
+func TestTurnsOfGuests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t)
+		partner := queueOf('p', hasteNormal)
+		guests := []queueID{guest('a'), guest('b'), guest('c')}
+		for range 60 { // in turn, as all of them know of each other soon
+			for _, g := range guests {
+				c.bring(g, 5, 1, whole)
+			}
+			c.bring(partner, 5, 1, whole)
+		}
+		c.end()
+		n := c.among(80, partner)
+		if n < 36 || n > 44 {
+			t.Errorf("the partner had %d of 80", n)
+		}
+		for _, g := range guests {
+			if got := c.among(80, g); got < 11 || got > 16 {
+				t.Errorf("a guest had %d of 80", got)
+			}
+		}
+	})
+}
+
+func guest(name byte) queueID {
+	return queueID{household: core.DID{name}, via: core.DID{'v'}, haste: hasteNormal}
+}
+
+// Idle pieces that wait take little of the memory that others need.
+func TestTurnsOfTooMuchThatIsIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t)
+		for name := range byte(4) {
+			c.bring(queueOf(name, hasteIdle), 0, 1, idleMost/4-turnCost)
+		}
+		if _, err := c.turns.take(t.Context(), queueOf(9, hasteIdle), 0, 1); !errors.Is(err, core.ErrBusy) {
+			t.Errorf("one more: %v", err)
+		}
+		c.bring(queueOf(9, hasteNormal), 0, 1, 1)
+		c.end()
+	})
+}
+
 func TestTurnsByRank(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t)
 		idle, normal, own := queueOf('i', hasteIdle), queueOf('n', hasteNormal), queueOf('h', hasteHome)
-		c.bring(idle, 1_000, 5, whole)
+		c.bring(idle, 1_000, 5, idleMost/5-turnCost)
 		c.bring(normal, 0, 5, whole)
 		c.bring(own, 0, 5, whole)
 		c.end()
@@ -231,7 +276,7 @@ func TestTurnsTogether(t *testing.T) {
 				if r.IntN(3) == 0 {
 					go cancel()
 				}
-				id := queueID{core.DID{byte(r.IntN(4))}, haste(r.IntN(4))}
+				id := queueOf(byte(r.IntN(4)), haste(r.IntN(4)))
 				w, err := turns.take(ctx, id, r.Int64N(1_000), r.Int64N(whole+1))
 				if err == nil {
 					atOnce.Lock()
@@ -244,7 +289,7 @@ func TestTurnsTogether(t *testing.T) {
 					cost -= w.cost
 					atOnce.Unlock()
 					w.done()
-				} else if !errors.Is(err, context.Canceled) {
+				} else if !errors.Is(err, context.Canceled) && (id.haste != hasteIdle || !errors.Is(err, core.ErrBusy)) {
 					t.Error(err)
 				}
 				cancel()
