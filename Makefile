@@ -17,12 +17,12 @@ BUILD = CGO_ENABLED=0 $(GO) build -trimpath
 holding = $$(grep -rlE --include='*_test.go' '$(1)' . | xargs -r -n 1 dirname | sort -u)
 
 .DEFAULT_GOAL := build
-.PHONY: build test tools lint test-race test-sim test-big trial demo fuzz bench bench-parts sim vectors economy clean help
+.PHONY: build test tools lint test-race test-scripts test-sim test-big trial demo fuzz bench bench-parts sim vectors economy clean help
 
 build: ## build bin/grange
 	$(BUILD) -o bin/grange ./cmd/grange
 
-test: tools lint test-race test-sim test-big ## all checks and tests that a change must pass
+test: tools lint test-race test-scripts test-sim test-big ## all checks and tests that a change must pass
 
 tools: ## what a test needs besides Go: ip, which makes networks
 	@command -v ip >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends iproute2; } \
@@ -49,6 +49,9 @@ test-race:
 		echo 'CGO_ENABLED=0 $(GO) test -short ./...'; \
 		CGO_ENABLED=0 $(GO) test $(SIDE_BY_SIDE) -count=1 -short -timeout 15m ./...; \
 	fi
+
+test-scripts: ## the commands, as scripts with real agents, without the race detector
+	CGO_ENABLED=0 $(GO) test -count=1 -timeout 15m ./cmd/grange
 
 # Large inputs and what memory they take: the race detector's own memory would be measured with it.
 # Such a test is built with the tag "big", and its name ends with Big.

@@ -41,9 +41,22 @@ func TestMain(m *testing.M) {
 //	save VAR NAME REGEXP     keep what matches of what that command has written
 //	garble VAR               change one character in the middle of $VAR
 //	random FILE SIZE         a file of so many bytes that cannot be compressed
+//
+// The race detector makes ten minutes of one: with -short, as beside it, there are only those in which most goes on at once.
 func TestScripts(t *testing.T) {
+	const dir = "testdata/script"
+	files, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if testing.Short() {
+		files = nil
+		for _, name := range []string{"carry", "club", "club_loop", "contract", "exits", "first_hour", "ledger", "machine", "recover", "ticket", "trouble", "watch"} {
+			files = append(files, filepath.Join(dir, name+".txtar"))
+		}
+	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Files: files,
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
 				return os.Getuid() == 0, nil
