@@ -315,7 +315,7 @@ func (b *Barter) leaseChanges(l *leasing, a *account, raw []byte, used usedRecor
 		if err != nil {
 			return nil, score, err
 		}
-		line.passed(l.from)
+		line.leased(l.from)
 		line.rec.Asked, line.rec.Lease = l.asked, score
 		counted, err := l.lines.changes()
 		if err != nil {

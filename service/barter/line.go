@@ -64,6 +64,7 @@ type line struct {
 	rec         lineRecord
 	meter       *pact.Meter
 	drop        []core.Change // receipts of a pact before
+	moved       bool          // a lease has changed what counts
 }
 
 // lineOf reads a line, or begins one.
@@ -113,7 +114,7 @@ func (l *line) under(b *Barter, id core.Score, at int64) error {
 			l.drop = append(l.drop, core.Change{Key: c.Key})
 		}
 	}
-	l.rec.Pact = id
+	l.rec.Pact, l.moved = id, true
 	return nil
 }
 
@@ -138,7 +139,17 @@ func (l *line) lease(end, size int64, lease pact.Lease) int64 {
 	if end == 0 {
 		l.rec.Fresh += size
 	}
-	return l.meter.Lease(end, size, lease.From, lease.Until)
+	to := l.meter.Lease(end, size, lease.From, lease.Until)
+	l.moved = l.moved || to != end
+	return to
+}
+
+// leased notes that a lease of that date was counted. One that has changed nothing is as if it had not been: its holder need not
+// even write it down.
+func (l *line) leased(from int64) {
+	if l.moved {
+		l.passed(from)
+	}
 }
 
 // release counts a piece no longer from a date on.

@@ -95,7 +95,6 @@ func (b *Barter) recordPlaced(t taking) error {
 		if err := line.under(b, lease.Pact, lease.From); err != nil {
 			return err
 		}
-		line.passed(lease.From)
 	}
 	for _, piece := range t.pieces {
 		more, err := b.place(t, piece, line, counts, added)
@@ -104,6 +103,7 @@ func (b *Barter) recordPlaced(t taking) error {
 		}
 		changes = append(changes, more...)
 	}
+	line.leased(lease.From)
 	if t.asked != nil {
 		line.rec.Lease = score
 		counted, err := line.changes()
