@@ -14,6 +14,7 @@ import (
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/pure/seal"
+	"github.com/grange-grid/grange/pure/steward"
 	"github.com/grange-grid/grange/service/federation"
 )
 
@@ -53,6 +54,31 @@ func Create(_ context.Context, c Config, name string, save func(phrase string) e
 	}
 	return errors.Join(err, store.Close())
 }
+
+// SplitPhrase makes n lines of a recovery phrase, of which any k are as good as the phrase wherever that is asked for; fewer
+// are of no use. Errors: ErrInvalid; CheckStewards tells beforehand.
+func SplitPhrase(phrase string, k, n uint) ([]string, error) {
+	entropy, err := identity.ParsePhrase(phrase)
+	if err != nil {
+		return nil, err
+	}
+	var seed [32]byte
+	seal.Random(seed[:])
+	shares, err := steward.Split(entropy, k, n, seed)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, len(shares))
+	for i, s := range shares {
+		if out[i], err = s.Line(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// CheckStewards tells whether a phrase can be split so. Errors: ErrInvalid.
+func CheckStewards(k, n uint) error { return steward.CheckNumbers(k, n) }
 
 // leftover opens what an init or a recovery that came to nothing has left of the
 // directory; nil if that is still to be made. Its key stands in no charter, because a
@@ -107,7 +133,7 @@ type RecoverOptions struct {
 }
 
 // Recover makes this machine one of a household that has lost its own, from the
-// recovery phrase and one partner. All partners that can be reached are asked, and
+// recovery phrase, or enough lines of SplitPhrase one after another, and one partner. All partners that can be reached are asked, and
 // the newest of what they say counts. Called again after it was cut short, it goes on.
 // Errors: ErrUnreachable, ErrInvalid for a phrase that is none, core.ErrForbidden if no
 // partner knows it.
@@ -116,7 +142,7 @@ func Recover(ctx context.Context, c Config, phrase string, o RecoverOptions) (Re
 	if err != nil {
 		return RecoverResult{}, err
 	}
-	entropy, err := identity.ParsePhrase(phrase)
+	entropy, err := steward.Secret(phrase)
 	if err != nil {
 		return RecoverResult{}, err
 	}

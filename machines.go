@@ -9,7 +9,7 @@ import (
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/wire"
-	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/steward"
 	"github.com/grange-grid/grange/service/federation"
 )
 
@@ -92,7 +92,7 @@ func (a *Agent) Machines(context.Context) (list, removed []Machine, err error) {
 // several have; fs.ErrNotExist for none; core.ErrForbidden for another household's phrase;
 // ErrUnreachable where nobody can be asked: then nothing was done.
 func (a *Agent) RemoveMachine(ctx context.Context, phrase, which string) (Removal, error) {
-	entropy, err := identity.ParsePhrase(phrase)
+	entropy, err := steward.Secret(phrase)
 	if err != nil {
 		return Removal{}, err
 	}

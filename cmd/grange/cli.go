@@ -206,7 +206,7 @@ func (checkCommand) detail() string {
 
 // phraseFlag is of commands that need the words.
 type phraseFlag struct {
-	PhraseFile string `placeholder:"F" help:"A file with the 24 words; - is stdin. Else they are asked for."`
+	PhraseFile string `placeholder:"F" help:"A file with the 24 words, or with the lines of enough stewards; - is stdin. Else they are asked for."`
 }
 
 type recoverCommand struct {

@@ -21,14 +21,16 @@ type gridCommand struct {
 }
 
 type gridNewCommand struct {
-	Name       string `arg:"" name:"NAME" placeholder:"NAME" help:"What it is called, of a to z, 0 to 9 and -."`
-	PhraseFile string `placeholder:"F" help:"Write the words to this file, which must not exist, with mode 0600, and do not show them."`
+	Name       string   `arg:"" name:"NAME" placeholder:"NAME" help:"What it is called, of a to z, 0 to 9 and -."`
+	PhraseFile string   `placeholder:"F" help:"Write the words to this file, which must not exist, with mode 0600, and do not show them."`
+	Stewards   stewards `placeholder:"2/3" help:"Instead of the words, make a line for each of so many stewards, of which so many suffice."`
+	SharesDir  string   `placeholder:"DIR" help:"Write the stewards' lines to files in this directory, with mode 0600, and do not show them."`
 }
 
 func (gridNewCommand) detail() string {
 	return `A club is a grid like your household, with words, a key, pacts and books of its own; its machine is in DIR/grids/NAME, and runs while this one does. It can neither read nor command your household, which joins like any other: by a code of 'grange invite --grid NAME'.
 
-Lost with the disk, it comes back as a household does: 'grange recover --dir DIR/grids/NAME'.`
+Lost with the disk, it comes back as a household does: 'grange recover --dir DIR/grids/NAME'. With --stewards 2/3 nobody has its words, but each of three people a line, of which any two, in one --phrase-file, are as good.`
 }
 
 type gridShowCommand struct {
@@ -71,21 +73,35 @@ func (c *gridNewCommand) run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	undo := func(err error) error { return words.undo(err, phrase, written) }
+	var lines splitting
+	if c.Stewards.of > 0 || c.SharesDir != "" {
+		if save, err = lines.saver(a, c); err != nil {
+			return err
+		}
+		undo = lines.undo
+	}
 	return a.with(ctx, func(s *session) error {
 		if err := grange.CreateClub(ctx, a.config(), c.Name, save); err != nil {
-			return words.undo(err, phrase, written)
+			return undo(err)
 		}
 		out, err := s.Host(ctx, c.Name)
 		if err != nil {
 			return err
 		}
-		made := founded{Household: out.Household, Grid: out.Grid, Machine: out.Machine}
+		made := foundedClub{founded: founded{Household: out.Household, Grid: out.Grid, Machine: out.Machine}}
 		if c.PhraseFile == "" {
 			made.Phrase = phrase
 		}
+		if c.SharesDir == "" {
+			made.Shares = lines.lines
+		}
 		a.value(made)
-		if c.PhraseFile != "" {
+		switch {
+		case c.PhraseFile != "":
 			a.tell("The 24 words are in %s. Without them a lost club stays lost.", clean(c.PhraseFile))
+		case c.SharesDir != "":
+			a.tell("Give each steward one file of %s, and keep none. Without %d of the %d a lost club stays lost.", clean(c.SharesDir), c.Stewards.need, c.Stewards.of)
 		}
 		a.tell("Ready. Next: grange invite --grid %s --uses 50", c.Name)
 		return nil

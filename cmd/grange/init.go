@@ -53,7 +53,7 @@ func (c *initCommand) saver(a *app, phrase *string, written *bool) (func(string)
 	if c.PhraseFile == "-" {
 		return nil, usage("--phrase-file is a file to write, and - is none", "without it the words are shown, on stdout")
 	}
-	if c.inside(a.dir) {
+	if inside(a.dir, c.PhraseFile) {
 		return nil, usage("--phrase-file is in the directory that the words are to outlive", "name a file elsewhere")
 	}
 	return func(words string) error {
@@ -87,13 +87,13 @@ func (a *app) vacant(ctx context.Context, conf grange.Config) error {
 	return err
 }
 
-// inside tells whether the words would be written into a directory: it would not be empty any more, and be
+// inside tells whether words would be written into a directory: it would not be empty any more, and be
 // lost with them.
-func (c *initCommand) inside(dir string) bool {
-	if c.PhraseFile == "" {
+func inside(dir, file string) bool {
+	if file == "" {
 		return false
 	}
-	file, err := filepath.Abs(c.PhraseFile)
+	file, err := filepath.Abs(file)
 	if err != nil {
 		return false // writing it will say so
 	}

@@ -30,13 +30,14 @@ Where a machine was lost, 'grange recover' is right: it shuts the lost one out.`
 type machineRevokeCommand struct {
 	Which string `arg:"" name:"WHICH" placeholder:"WHICH" help:"Its name or its ID, as 'grange machine list' shows them."`
 	phraseFlag
+	gridFlag
 }
 
 func (machineRevokeCommand) detail() string {
 	return `Run it on another machine of your household. What the machine has stored stays; it reads nothing that is stored from now on, and no partner who has heard of it lets it in. Partners who are away hear of it from your other machines' 'grange run', or when the same command is given again.`
 }
 
-type machineListCommand struct{}
+type machineListCommand struct{ gridFlag }
 
 func (c *machineAddCommand) run(ctx context.Context, a *app) error {
 	if err := checkFrom(c.From); err != nil {
@@ -63,7 +64,7 @@ func (c *machineAddCommand) run(ctx context.Context, a *app) error {
 }
 
 func (c *machineRevokeCommand) run(ctx context.Context, a *app) error {
-	return a.with(ctx, func(s *session) error {
+	return a.withGrid(ctx, c.Grid, func(s *session) error {
 		known, err := s.Machines(ctx)
 		if err != nil {
 			return err
@@ -96,8 +97,8 @@ func (c *machineRevokeCommand) run(ctx context.Context, a *app) error {
 	})
 }
 
-func (*machineListCommand) run(ctx context.Context, a *app) error {
-	return a.with(ctx, func(s *session) error {
+func (c *machineListCommand) run(ctx context.Context, a *app) error {
+	return a.withGrid(ctx, c.Grid, func(s *session) error {
 		out, err := s.Machines(ctx)
 		if err != nil {
 			return err

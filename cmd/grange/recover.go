@@ -11,14 +11,14 @@ import (
 
 	"github.com/grange-grid/grange"
 	"github.com/grange-grid/grange/face/api"
-	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/steward"
 )
 
 // phraseWords is how many words there are.
 const phraseWords = 24
 
-// phraseSizeMax bounds a file with the words, in bytes.
-const phraseSizeMax = 4 << 10
+// phraseSizeMax bounds a file with the words, or with stewards' lines, in bytes.
+const phraseSizeMax = 32 << 10
 
 func (c *recoverCommand) run(ctx context.Context, a *app) error {
 	if err := checkFrom(c.From); err != nil {
@@ -70,8 +70,12 @@ func (c phraseFlag) read(ctx context.Context, a *app) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := identity.ParsePhrase(phrase); err != nil {
-		return "", usage(api.ErrorOf(err).Message, "the words are those that 'grange init' showed, in their order")
+	if _, err := steward.Secret(phrase); err != nil {
+		hint := "the words are those that 'grange init' showed, in their order"
+		if steward.Is(phrase) {
+			hint = "put the whole lines of enough stewards into one file, one after another"
+		}
+		return "", usage(api.ErrorOf(err).Message, hint)
 	}
 	return phrase, nil
 }
@@ -90,19 +94,28 @@ func (c phraseFlag) words(ctx context.Context, a *app) (string, error) {
 	case !a.inTerminal:
 		return "", usage("the 24 words are asked for on a terminal", "--phrase-file F reads them from a file, or with - from stdin")
 	}
-	fmt.Fprintln(a.err, "The 24 words, on as many lines as you like:")
-	var words []string
-	for len(words) < phraseWords {
+	fmt.Fprintln(a.err, "The 24 words, on as many lines as you like; or the lines of enough stewards, and then an empty one:")
+	text := ""
+	for !isWhole(text) {
 		line, err := patient(ctx, func() (string, error) { return readLine(a.in) })
-		words = append(words, strings.Fields(unnumbered(line))...)
-		if errors.Is(err, io.EOF) {
+		text += unnumbered(line) + " "
+		if errors.Is(err, io.EOF) || steward.Is(text) && strings.TrimSpace(line) == "" {
 			break
 		}
 		if err != nil {
 			return "", fmt.Errorf("read the words: %w", err)
 		}
 	}
-	return strings.Join(words, " "), nil
+	return text, nil
+}
+
+// isWhole tells whether a text has all the words, or lines of enough stewards.
+func isWhole(text string) bool {
+	if !steward.Is(text) {
+		return len(strings.Fields(text)) >= phraseWords
+	}
+	_, err := steward.Secret(text)
+	return err == nil
 }
 
 func readPhrase(ctx context.Context, r io.Reader) (string, error) {
@@ -111,7 +124,10 @@ func readPhrase(ctx context.Context, r io.Reader) (string, error) {
 		return "", fmt.Errorf("read the words: %w", err)
 	}
 	if len(raw) > phraseSizeMax {
-		return "", usage("that is no file with 24 words: it is too long", "")
+		return "", usage("that is no file with 24 words, or with stewards' lines: it is too long", "")
+	}
+	if steward.Is(raw) {
+		return raw, nil
 	}
 	return unnumbered(raw), nil
 }
