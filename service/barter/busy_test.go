@@ -296,3 +296,26 @@ func TestWhatCountsAsBusy(t *testing.T) {
 		}
 	}
 }
+
+func TestFetchWaitsForWhoIsBusyInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, bubble{}, 2)
+		owner, holder := w.homes[0], w.homes[1]
+		p := mustPlace(t, owner, 20_000)
+		mustSegment(t, p, 1, 1_000, upTo(20))
+		commit(t, p, true)
+		_, pieces := segmentOf(1, 10, 10, 1_000)
+		piece := core.Piece{Score: core.ScoreOf(pieces[0]), Size: 1_000}
+		free := holder.fill(t, owner, queueMost)
+		began := time.Now()
+		if _, err := owner.now().Fetch(t.Context(), piece, nil, false); !errors.Is(err, core.ErrBusy) || time.Since(began) != 0 {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		time.AfterFunc(10*time.Second, free)
+		data, err := owner.now().Fetch(t.Context(), piece, nil, true)
+		if err != nil || !slices.Equal(data, pieces[0]) || time.Since(began) < 10*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		w.end()
+	})
+}

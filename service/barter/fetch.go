@@ -63,7 +63,8 @@ func (b *Barter) reach(ctx context.Context, agent core.DID) error {
 // Fetch returns a piece of ours, verified, from this machine or any other holder of it; buf is where
 // it goes if it is large enough. Errors: ErrNotExist if nobody is known to hold it,
 // ErrUnreachable if none of those can be reached, ErrCorrupt if what came is not
-// the piece. Now says to try also machines that failed to answer a moment ago.
+// the piece. Now says to try also machines that failed to answer a moment ago, and to wait
+// for those that are busy.
 func (b *Barter) Fetch(ctx context.Context, p core.Piece, buf []byte, now bool) ([]byte, error) {
 	data, err := b.fetchHere(ctx, p, buf)
 	if err == nil {
@@ -92,11 +93,16 @@ func (b *Barter) Fetch(ctx context.Context, p core.Piece, buf []byte, now bool) 
 		}
 	}
 	held = slices.DeleteFunc(held, func(h core.Holding) bool { return slices.Contains(down, h) })
+	patience := time.Duration(0)
 	if now {
-		held = append(held, down...)
+		held, patience = append(held, down...), busyPatience
 	}
 	for _, h := range held {
-		data, err := b.fetchFrom(ctx, h, p, buf)
+		var data []byte
+		err := b.patient(ctx, patience, func() (err error) {
+			data, err = b.fetchFrom(ctx, h, p, buf)
+			return err
+		})
 		if err == nil {
 			return data, nil
 		}

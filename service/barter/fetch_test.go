@@ -51,7 +51,7 @@ func TestFetchBelievesNobody(t *testing.T) {
 		}), core.ErrUnreachable},
 	} {
 		holder.instead("GET /pieces/{score}", c.handler)
-		got, err := owner.now().Fetch(t.Context(), pieces[0], make([]byte, 10), true)
+		got, err := owner.now().Fetch(t.Context(), pieces[0], make([]byte, 10), !errors.Is(c.kind, core.ErrBusy)) // else it is waited for
 		if got != nil || !errors.Is(err, c.kind) {
 			t.Errorf("%s: %d bytes, %v; want %v", name, len(got), err, c.kind)
 		}
