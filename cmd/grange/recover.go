@@ -106,7 +106,7 @@ func (c phraseFlag) words(ctx context.Context, a *app) (string, error) {
 			return "", fmt.Errorf("read the words: %w", err)
 		}
 	}
-	return text, nil
+	return strings.TrimSpace(text), nil
 }
 
 // isWhole tells whether a text has all the words, or lines of enough stewards.
