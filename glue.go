@@ -72,7 +72,7 @@ func (p partners) Guest(grid core.DID) (barter.Partner, bool) {
 func partnerOf(p federation.Partner) barter.Partner {
 	out := barter.Partner{
 		Grid: p.Grid, Name: p.Name, Pact: p.Pact, LeaseDays: int64(p.Terms.LeaseDays), AsideDays: int64(p.Terms.AsideDays),
-		Gives: p.Gives[core.Storage], Given: p.Given[core.Storage], Ends: p.Ends, Leaving: p.Leaving(),
+		Gives: p.Gives[core.Storage], Given: p.Given[core.Storage], GivesOf: p.Gives, GivenOf: p.Given, Ends: p.Ends, Leaving: p.Leaving(),
 	}
 	out.Agents = agentsOf(p)
 	return out

@@ -143,9 +143,9 @@ func BenchmarkAsk(b *testing.B) {
 			for n := range b.N {
 				p := &m.all[n*7919%benchPacts]
 				begun := time.Now()
-				out, err := barter.ask(p.Grid, p.Agents[0], core.Ask{
+				out, err := barter.ask(p.Grid, p.Agents[0], askRequest{Ask: core.Ask{
 					Resource: core.Storage, Amount: int64(n%1_000+1) * 1e4, Seconds: 180 * daySeconds, Quality: core.Normal, Why: core.Why{Kind: core.WhyPact, Ref: p.Pact[:]},
-				})
+				}})
 				took = append(took, time.Since(begun))
 				if err == nil {
 					granted++

@@ -18,9 +18,10 @@ type Partner struct {
 	Name string
 	// Pact is the pact's id; our own household's is pact.Home.
 	Pact core.Score
-	// Gives is what they give us, Given what we give them, in bytes of storage. To our own household a
+	// Gives is what they give us, Given what we give them, in bytes of storage, GivesOf and GivenOf of each resource, in its unit. To our own household a
 	// machine gives all that it offers, whatever stands here.
-	Gives, Given int64
+	Gives, Given     int64
+	GivesOf, GivenOf map[core.Resource]int64
 	// LeaseDays is the pact's term for a lease, AsideDays for what is set aside.
 	LeaseDays, AsideDays int64
 	// Ends is when the pact ends, in Unix seconds; 0: nobody has given notice that both know of.
@@ -128,6 +129,8 @@ type Config struct {
 	// Table is what rules may name. Rules answer what is asked of us until there were others.
 	Table policy.Table
 	Rules policy.Rules
+	// Offers is what this machine gives of flows in all; what is not there is 0.
+	Offers map[core.Resource]int64
 	// Free returns the bytes free, and in all, on the disk that has the pieces.
 	Free func() (free, total int64, err error)
 	// Needed tells whether another service needs a blob, which is then not deleted
@@ -238,6 +241,9 @@ func New(c Config) (*Barter, error) {
 		return nil, err
 	}
 	if err := b.loadContradictions(); err != nil {
+		return nil, err
+	}
+	if err := b.loadFlows(); err != nil {
 		return nil, err
 	}
 	kept, err := b.totals(usedPrefix)

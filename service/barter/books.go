@@ -37,6 +37,7 @@ var (
 	sincePrefix   = []byte("b/since/")   // + household: what this machine had run when it became a partner
 	twicePrefix   = []byte("b/twice/")   // + household + agent + seq + resource: two receipts that contradict each other
 	forgedPrefix  = []byte("o/forged/")  // + agent: it answered our last receipt with one that we never signed
+	wantedPrefix  = []byte("o/wanted/")  // + agent: an ask for a flow whose outcome is not known
 	alarmPrefix   = []byte("o/alarm/")   // + agent: it said last that too much was released
 	askedPrefix   = []byte("o/asked/")   // + agent: a request for a lease whose outcome is not known
 )

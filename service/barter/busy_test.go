@@ -173,7 +173,7 @@ func TestPutWithoutATurn(t *testing.T) {
 func (h *home) busyUntil(end time.Time) (qualities func() []core.Quality) {
 	var mu sync.Mutex
 	var all []core.Quality
-	h.instead("POST /ask", wire.Handle(func(ctx context.Context, ask core.Ask) (grantAnswer, error) {
+	h.instead("POST /ask", wire.Handle(func(ctx context.Context, ask askRequest) (grantAnswer, error) {
 		mu.Lock()
 		all = append(all, ask.Quality)
 		mu.Unlock()

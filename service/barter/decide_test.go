@@ -103,7 +103,7 @@ func TestAFloodOfAsks(t *testing.T) {
 		return n
 	}
 	for n := range 3 {
-		if _, err := b.ask(other.grid, other.agent(), ask(n)); !errors.Is(err, core.ErrRefused) {
+		if _, err := b.ask(other.grid, other.agent(), askRequest{Ask: ask(n)}); !errors.Is(err, core.ErrRefused) {
 			t.Fatal(err)
 		}
 	}
@@ -112,7 +112,7 @@ func TestAFloodOfAsks(t *testing.T) {
 			holder.open()
 			b = holder.now()
 		}
-		if _, err := b.ask(owner.grid, owner.agent(), ask(n)); !errors.Is(err, core.ErrRefused) {
+		if _, err := b.ask(owner.grid, owner.agent(), askRequest{Ask: ask(n)}); !errors.Is(err, core.ErrRefused) {
 			t.Fatal(err)
 		}
 	}

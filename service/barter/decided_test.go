@@ -32,7 +32,7 @@ func TestDecisionsAreWrittenBySeconds(t *testing.T) {
 		}()
 		synctest.Wait()
 		ask := func() {
-			_, _ = holder.now().ask(owner.grid, owner.agent(), core.Ask{Resource: "moon", Amount: time.Now().UnixNano()})
+			_, _ = holder.now().ask(owner.grid, owner.agent(), askRequest{Ask: core.Ask{Resource: "moon", Amount: time.Now().UnixNano()}})
 		}
 		want := func(n int) {
 			t.Helper()

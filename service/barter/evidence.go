@@ -79,7 +79,7 @@ func (b *Barter) contradicts(owner, agent core.DID, s identity.Signed) error {
 	if err != nil {
 		return err
 	}
-	l, err := b.lineOf(asHolder, owner, agent)
+	l, err := b.lineOf(asHolder.of(r.Resource), owner, agent)
 	if err != nil {
 		return err
 	}

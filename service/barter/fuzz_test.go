@@ -89,7 +89,7 @@ func FuzzRequests(f *testing.F) {
 	data := bytesOf(1, 100)
 	b := holder.now()
 	id := pactOf(owner.grid, holder.grid)
-	grant, err := b.ask(owner.grid, owner.agent(), core.Ask{Resource: core.Storage, Amount: 100, Seconds: 1, Quality: core.Normal, Why: core.Why{Kind: core.WhyPact, Ref: id[:]}})
+	grant, err := b.ask(owner.grid, owner.agent(), askRequest{Ask: core.Ask{Resource: core.Storage, Amount: 100, Seconds: 1, Quality: core.Normal, Why: core.Why{Kind: core.WhyPact, Ref: id[:]}}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func FuzzAnswers(f *testing.F) {
 		}
 		var receipt receiptAnswer
 		if codec.UnmarshalMessage(raw, &receipt, leaseLimit) == nil && receipt.Last != nil {
-			if err := b.adoptReceipt(p, holder.agent(), *receipt.Last); err == nil {
+			if err := b.adoptReceipt(asOwner, p, holder.agent(), *receipt.Last, 0); err == nil {
 				t.Fatal("a receipt that we did not sign")
 			}
 		}

@@ -49,6 +49,8 @@ type account struct {
 	lost  []lossDay
 	twice map[core.Resource][]lossDay // what its receipts contradict each other by
 	since int64
+	// flows are what either side has had of the other of all but storage.
+	flows map[flowName]*flowRecord
 	seat  seat
 }
 
@@ -86,9 +88,9 @@ func (b *Barter) account(owner core.DID) *account {
 	return a
 }
 
-// ask answers an ask for storage by capacity, then by policy, and opens a grant. Each
+// ask answers an ask by capacity, then by policy, and opens a grant. Each
 // decision is written down. A denial is a *core.Denial.
-func (b *Barter) ask(owner, agent core.DID, ask core.Ask) (grantAnswer, error) {
+func (b *Barter) ask(owner, agent core.DID, in askRequest) (grantAnswer, error) {
 	p, ok := b.owner(owner)
 	if !ok {
 		return grantAnswer{}, fmt.Errorf("ask of %s: %w", owner, core.ErrForbidden)
@@ -97,10 +99,13 @@ func (b *Barter) ask(owner, agent core.DID, ask core.Ask) (grantAnswer, error) {
 	if err != nil {
 		return grantAnswer{}, err
 	}
-	return b.askAs(p, agent, ask, overdue)
+	if in.Resource != core.Storage {
+		return b.askFlow(p, agent, in, overdue)
+	}
+	return b.askAs(p, agent, in.Ask, overdue)
 }
 
-// askAs answers an ask of a partner's machine; overdue says that it owes a receipt.
+// askAs answers an ask for storage of a partner's machine; overdue says that it owes a receipt.
 func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (grantAnswer, error) {
 	owner := p.Grid
 	b.mu.Lock()
@@ -120,9 +125,6 @@ func (b *Barter) askAs(p Partner, agent core.DID, ask core.Ask, overdue bool) (g
 	facts := b.facts(p, free, total, landed)
 	facts.Others, facts.Overdue = b.others(p, now.Unix()), overdue
 	facts.Busy = b.busy(owner, ask)
-	if ask.Resource != core.Storage {
-		facts.Offered, facts.Room = 0, 0
-	}
 	rules, id := b.force.rules, b.force.id
 	facts = rules.Weigh(ask, facts)
 	facts.Others = slices.Clone(facts.Others)

@@ -36,6 +36,8 @@ type Ledger struct {
 	// here, looked up only where the two sides count differently.
 	Contradictions []Contradiction
 	Uncounted      []UncountedLease
+	// Flows are all else than storage, by name.
+	Flows []LedgerFlow
 	// Decisions are the newest on what they asked for, the newest first.
 	Decisions []Decision
 }
@@ -118,6 +120,9 @@ func (b *Barter) Ledger(grid core.DID) (Ledger, error) {
 		Placed: placed.Bytes, PlacedPieces: placed.Pieces, Missing: missing,
 	}
 	if err := b.addLines(&out, p, there); err != nil {
+		return Ledger{}, err
+	}
+	if out.Flows, err = b.ledgerFlows(p, there); err != nil {
 		return Ledger{}, err
 	}
 	out.Decisions, err = b.Decisions(grid, ledgerDecisions)

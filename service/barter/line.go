@@ -18,12 +18,26 @@ type side struct {
 	lines    []byte // + grid + agent: lineRecord
 	receipts []byte // + grid + agent + seq: the Signed
 	proven   []byte // + agent: when the one who holds there proved something last
+	flow     []byte // + grid + resource: flowRecord
+	ours     bool   // what we had
+	resource core.Resource
 }
 
 var (
-	asHolder = side{[]byte("b/line/"), []byte("b/receipt/"), []byte("b/proven/")}
-	asOwner  = side{[]byte("o/line/"), []byte("o/receipt/"), []byte("o/proven/")}
+	asHolder = side{[]byte("b/line/"), []byte("b/receipt/"), []byte("b/proven/"), []byte("b/flow/"), false, core.Storage}
+	asOwner  = side{[]byte("o/line/"), []byte("o/receipt/"), []byte("o/proven/"), []byte("o/flow/"), true, core.Storage}
 )
+
+// of returns where a side keeps its lines of a resource.
+func (s side) of(r core.Resource) side {
+	if r == core.Storage {
+		return s
+	}
+	room := s.flow[:2]                                                                                                // b/ or o/
+	s.lines, s.receipts = fmt.Appendf(nil, "%sflowline/%s/", room, r), fmt.Appendf(nil, "%sflowreceipt/%s/", room, r) // no resource's name has a slash
+	s.resource = r
+	return s
+}
 
 // lineRecord is one line: what a machine of a partner has had of us, or we of it.
 type lineRecord struct {
@@ -55,6 +69,8 @@ type lineRecord struct {
 	// Parted and PartedAt are the Seq and Until of the first receipt since which the two sides count differently; 0: they agree.
 	Parted   uint64 `json:"parted,omitempty"`
 	PartedAt int64  `json:"parted_at,omitempty"`
+	// Drawn is the part of Total of a flow that counts in what we had lately; the owner's.
+	Drawn uint64 `json:"drawn,omitempty"`
 }
 
 // line is a line in hand. The account's commit guards the holder's, settling the owner's.
@@ -63,7 +79,7 @@ type line struct {
 	grid, agent core.DID
 	rec         lineRecord
 	meter       *pact.Meter
-	drop        []core.Change // receipts of a pact before
+	drop        []core.Change // receipts of a pact before, and what else is written with it
 	moved       bool          // a lease has changed what counts
 }
 
@@ -105,7 +121,7 @@ func (l *line) under(b *Barter, id core.Score, at int64) error {
 	}
 	if !l.rec.Pact.IsZero() {
 		l.meter.Restart(max(at, l.rec.Latest))
-		l.rec.Seq, l.rec.Total, l.rec.Until, l.rec.Acked, l.rec.Other, l.rec.Kept = 0, 0, 0, 0, 0, 0
+		l.rec.Seq, l.rec.Total, l.rec.Until, l.rec.Acked, l.rec.Other, l.rec.Kept, l.rec.Drawn = 0, 0, 0, 0, 0, 0, 0
 		l.rec.Parted, l.rec.PartedAt = 0, 0
 		for c, err := range b.c.Books.Scan(join(l.receipts, l.grid[:], l.agent[:]), nil) {
 			if err != nil {
@@ -155,13 +171,21 @@ func (l *line) leased(from int64) {
 // release counts a piece no longer from a date on.
 func (l *line) release(end, size, at int64) { l.meter.Release(end, size, max(at, l.rec.Latest)) }
 
+// counts is what this side itself counts up to the last date; of a flow what the receiver signs.
+func (l *line) counts() uint64 {
+	if l.resource != core.Storage {
+		return l.rec.Total
+	}
+	return l.meter.Hours(l.rec.Latest)
+}
+
 // passed notes that something of that date was counted.
 func (l *line) passed(at int64) { l.rec.Latest = max(l.rec.Latest, at) }
 
 // last is the last receipt; its Seq is 0 if there is none.
 func (l *line) last(provider, receiver core.DID) pact.Receipt {
 	return pact.Receipt{
-		V: codec.Version, Pact: l.rec.Pact, Provider: provider, Receiver: receiver, Resource: core.Storage,
+		V: codec.Version, Pact: l.rec.Pact, Provider: provider, Receiver: receiver, Resource: l.resource,
 		Seq: l.rec.Seq, Total: l.rec.Total, Until: l.rec.Until,
 	}
 }

@@ -146,9 +146,9 @@ func (s *machine) grant() *modelGrant {
 func (s *machine) ask(*rapid.T) {
 	owner, amount := s.owner(), rapid.Int64Range(1, 8_000).Draw(s.t, "amount")
 	pact := pactOf(owner, s.h.grid)
-	out, err := s.b.ask(owner, s.agentOf(owner).agent(), core.Ask{
+	out, err := s.b.ask(owner, s.agentOf(owner).agent(), askRequest{Ask: core.Ask{
 		Resource: core.Storage, Amount: amount, Seconds: 1, Quality: core.Normal, Why: core.Why{Kind: core.WhyPact, Ref: pact[:]},
-	})
+	}})
 	if s.m.overdue(owner, s.clock.Now().Unix()) {
 		if denial, ok := errors.AsType[*core.Denial](err); !ok || denial.Reason != reasonOverdue {
 			s.t.Fatalf("ask without a receipt: %v", err)

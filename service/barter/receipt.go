@@ -55,6 +55,9 @@ func (l *line) due(now, ran int64) bool {
 	if l.rec.Fresh >= receiptBytes {
 		return true
 	}
+	if l.resource != core.Storage { // a person says when there is more
+		return l.rec.Seq != l.rec.Acked
+	}
 	late := ran-l.rec.Ran >= receiptDue || now-l.rec.Until >= receiptDue
 	return late && (l.rec.Seq != l.rec.Acked || l.meter.Hours(max(now, l.rec.Latest)) > l.rec.Total)
 }
@@ -81,9 +84,13 @@ func (b *Barter) receiptIfFresh(ctx context.Context, p Partner, agent core.DID) 
 
 // sendDue sends the receipts that are due to partners who can be reached.
 func (b *Barter) sendDue(ctx context.Context) error {
-	lines, err := b.linesOf(asOwner, nil)
-	if err != nil {
-		return err
+	var lines []*line
+	for _, r := range b.resources() {
+		some, err := b.linesOf(asOwner.of(r), nil)
+		if err != nil {
+			return err
+		}
+		lines = append(lines, some...)
 	}
 	var failures []error
 	for _, l := range lines {
@@ -91,7 +98,7 @@ func (b *Barter) sendDue(ctx context.Context) error {
 		if !ok || b.isHome(p) || !slices.Contains(p.Agents, l.agent) || !l.due(b.c.Clock.Now().Unix(), b.ran()) || b.isDown(l.agent) != nil {
 			continue
 		}
-		err := b.sendReceipt(ctx, p, l.agent)
+		err := b.signFor(ctx, l.side, p, l.agent, 0)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -102,13 +109,21 @@ func (b *Barter) sendDue(ctx context.Context) error {
 	return errors.Join(failures...)
 }
 
-// sendReceipt signs a receipt for what we have had of a machine, and has it taken.
+// sendReceipt signs a receipt for the storage that we have had of a machine, and has it taken.
 func (b *Barter) sendReceipt(ctx context.Context, p Partner, agent core.DID) error {
+	return b.signFor(ctx, asOwner, p, agent, 0)
+}
+
+// signFor signs a receipt for what we have had of a machine, of a flow so much more than before, and has it taken.
+func (b *Barter) signFor(ctx context.Context, of side, p Partner, agent core.DID, more uint64) error {
 	unlock, err := b.lockLine(ctx, agent)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if of.resource != core.Storage {
+		return b.signInTurn(ctx, of, p, agent, more)
+	}
 	return b.receiptInTurn(ctx, p, agent)
 }
 
@@ -117,8 +132,13 @@ func (b *Barter) receiptInTurn(ctx context.Context, p Partner, agent core.DID) e
 	if err := b.settleLine(ctx, p, agent); err != nil {
 		return err
 	}
+	return b.signInTurn(ctx, asOwner, p, agent, 0)
+}
+
+// signInTurn is signFor for who has the line, on which nothing is unsettled.
+func (b *Barter) signInTurn(ctx context.Context, of side, p Partner, agent core.DID, more uint64) error {
 	for range receiptTries {
-		s, r, before, err := b.makeReceipt(p, agent)
+		s, r, before, err := b.makeReceipt(of, p, agent, more)
 		if err != nil {
 			return err
 		}
@@ -126,13 +146,13 @@ func (b *Barter) receiptInTurn(ctx context.Context, p Partner, agent core.DID) e
 		err = b.c.Wire.Call(ctx, agent, "POST", "/receipt", receiptRequest{Receipt: s}, &out)
 		switch {
 		case err != nil && final(err):
-			return errors.Join(err, b.unmakeReceipt(p, agent, r.Seq, before))
+			return errors.Join(err, b.unmakeReceipt(of, p, agent, r.Seq, before))
 		case err != nil:
 			return err
 		case out.Last == nil:
-			return b.receipted(p, agent, r, out)
+			return b.receipted(of, p, agent, r, out)
 		}
-		if err := b.adoptReceipt(p, agent, *out.Last); err != nil {
+		if err := b.adoptReceipt(of, p, agent, *out.Last, more); err != nil {
 			return errors.Join(err, b.noteForged(p, agent, err))
 		}
 	}
@@ -141,10 +161,10 @@ func (b *Barter) receiptInTurn(ctx context.Context, p Partner, agent core.DID) e
 
 // makeReceipt signs the next receipt and writes it down: whether or not it arrives, nothing ends before its
 // date any more. It returns also what was written before. The caller has the line.
-func (b *Barter) makeReceipt(p Partner, agent core.DID) (s identity.Signed, r pact.Receipt, before lineRecord, err error) {
+func (b *Barter) makeReceipt(of side, p Partner, agent core.DID, more uint64) (s identity.Signed, r pact.Receipt, before lineRecord, err error) {
 	b.settling.Lock()
 	defer b.settling.Unlock()
-	l, err := b.lineOf(asOwner, p.Grid, agent)
+	l, err := b.lineOf(of, p.Grid, agent)
 	if err != nil {
 		return s, r, before, err
 	}
@@ -155,7 +175,10 @@ func (b *Barter) makeReceipt(p Partner, agent core.DID) (s identity.Signed, r pa
 	}
 	unanswered := l.rec.Seq != l.rec.Acked
 	r = l.last(agent, b.c.Key.DID())
-	r.Seq, r.Total, r.Until = r.Seq+1, max(l.meter.Hours(until), r.Total), until
+	r.Seq, r.Total, r.Until = r.Seq+1, max(l.meter.Hours(until), r.Total)+more, until
+	if r.Total > flowTotalMax && of.resource != core.Storage {
+		return s, r, before, fmt.Errorf("%d of %s in all, at most %d: %w", r.Total, of.resource, uint64(flowTotalMax), core.ErrInvalid)
+	}
 	if s, err = pact.SignReceipt(b.c.Key, r); err != nil {
 		return s, r, before, err
 	}
@@ -191,10 +214,10 @@ func (b *Barter) writeReceipt(l *line, s identity.Signed) error {
 // unmakeReceipt takes back a receipt that the provider would not have: be it that our clock is ahead, which
 // must not stand in the way of every later one. Its number is used up, or a provider that has kept it could show the
 // next as one that contradicts it. The caller has the line, so nothing was counted since.
-func (b *Barter) unmakeReceipt(p Partner, agent core.DID, seq uint64, before lineRecord) error {
+func (b *Barter) unmakeReceipt(of side, p Partner, agent core.DID, seq uint64, before lineRecord) error {
 	b.settling.Lock()
 	defer b.settling.Unlock()
-	l := &line{side: asOwner, grid: p.Grid, agent: agent}
+	l := &line{side: of, grid: p.Grid, agent: agent}
 	before.Seq = seq
 	c, err := change(l.key(), before)
 	if err != nil {
@@ -204,10 +227,10 @@ func (b *Barter) unmakeReceipt(p Partner, agent core.DID, seq uint64, before lin
 }
 
 // receipted writes down that a receipt was taken, and what its provider counts.
-func (b *Barter) receipted(p Partner, agent core.DID, r pact.Receipt, out receiptAnswer) error {
+func (b *Barter) receipted(of side, p Partner, agent core.DID, r pact.Receipt, out receiptAnswer) error {
 	b.settling.Lock()
 	defer b.settling.Unlock()
-	l, err := b.lineOf(asOwner, p.Grid, agent)
+	l, err := b.lineOf(of, p.Grid, agent)
 	if err != nil {
 		return err
 	}
@@ -221,6 +244,13 @@ func (b *Barter) receipted(p Partner, agent core.DID, r pact.Receipt, out receip
 	l.meter.Settle(r.Until)
 	l.compared()
 	l.drop = append(l.drop, core.Change{Key: join(forgedPrefix, agent[:])})
+	flow, err := b.drawing(l, r.Total-l.rec.Drawn)
+	if err != nil {
+		return err
+	}
+	if flow != nil {
+		l.rec.Drawn = r.Total
+	}
 	changes, err := l.changes()
 	if err != nil {
 		return err
@@ -228,21 +258,23 @@ func (b *Barter) receipted(p Partner, agent core.DID, r pact.Receipt, out receip
 	if err := b.c.Books.Apply(changes...); err != nil {
 		return fmt.Errorf("record a receipt: %w", err)
 	}
+	b.drawn(l, flow)
 	if out.Total != r.Total {
 		b.c.Log.Warn("a holder counts otherwise", "holder", p.Name, "it", out.Total, "we", r.Total)
 	}
 	return nil
 }
 
-// adoptReceipt takes a receipt of ours that we have lost, with our books: the next one follows on it.
-func (b *Barter) adoptReceipt(p Partner, agent core.DID, s identity.Signed) error {
+// adoptReceipt takes a receipt of ours that we have lost, with our books: the next one follows on it, and says the more that the last
+// one said for nothing.
+func (b *Barter) adoptReceipt(of side, p Partner, agent core.DID, s identity.Signed, more uint64) error {
 	r, err := pact.OpenReceipt(s)
 	if err != nil {
 		return fmt.Errorf("the last receipt: %w: %w", errForged, err)
 	}
 	b.settling.Lock()
 	defer b.settling.Unlock()
-	l, err := b.lineOf(asOwner, p.Grid, agent)
+	l, err := b.lineOf(of, p.Grid, agent)
 	if err != nil {
 		return err
 	}
@@ -253,7 +285,10 @@ func (b *Barter) adoptReceipt(p Partner, agent core.DID, s identity.Signed) erro
 		return fmt.Errorf("the last receipt: none that hinders: %w", core.ErrInvalid)
 	}
 	b.c.Log.Warn("a receipt of this machine was lost, and is back", "holder", p.Name, "seq", r.Seq)
-	r.Seq, r.Total, r.Until = max(r.Seq, l.rec.Seq), max(r.Total, l.rec.Total), max(r.Until, l.rec.Until)
+	if of.resource != core.Storage { // what the lost ones say was not had just now
+		l.rec.Drawn = max(l.rec.Drawn, r.Total)
+	}
+	r.Seq, r.Total, r.Until = max(r.Seq, l.rec.Seq), max(r.Total, l.rec.Total-more), max(r.Until, l.rec.Until)
 	l.note(r)
 	l.rec.Acked = r.Seq
 	return b.writeReceipt(l, s)
@@ -269,15 +304,18 @@ func (b *Barter) takeReceipt(owner, agent core.DID, s identity.Signed) (receiptA
 	if err != nil {
 		return receiptAnswer{}, fmt.Errorf("%w: %w", core.ErrInvalid, err)
 	}
-	if r.Line() != (pact.Line{Pact: p.Pact, Provider: b.c.Key.DID(), Receiver: agent, Resource: core.Storage}) {
+	if r.Line() != (pact.Line{Pact: p.Pact, Provider: b.c.Key.DID(), Receiver: agent, Resource: r.Resource}) {
 		return receiptAnswer{}, fmt.Errorf("a receipt of another line: %w", core.ErrInvalid)
+	}
+	if err := b.checkFlow(p, r); err != nil {
+		return receiptAnswer{}, err
 	}
 	b.mu.Lock()
 	a := b.account(owner)
 	b.mu.Unlock()
 	a.commit.Lock()
 	defer a.commit.Unlock()
-	l, err := b.lineOf(asHolder, owner, agent)
+	l, err := b.lineOf(asHolder.of(r.Resource), owner, agent)
 	if err != nil {
 		return receiptAnswer{}, err
 	}
@@ -299,14 +337,19 @@ func (b *Barter) takeReceipt(owner, agent core.DID, s identity.Signed) (receiptA
 		l.drop = append(l.drop, core.Change{Key: l.receiptKey(l.rec.Seq)})
 		l.rec.Kept--
 	}
+	flow, err := b.drawing(l, r.Total-l.rec.Total)
+	if err != nil {
+		return receiptAnswer{}, err
+	}
 	l.note(r)
 	l.rec.Kept++
-	l.rec.Acked, l.rec.Other, l.rec.Ran, l.rec.Fresh = r.Seq, l.meter.Hours(l.rec.Latest), ran, 0
+	l.rec.Acked, l.rec.Other, l.rec.Ran, l.rec.Fresh = r.Seq, l.counts(), ran, 0
 	l.meter.Settle(l.rec.Latest)
 	l.compared()
 	if err := b.writeReceipt(l, s); err != nil {
 		return receiptAnswer{}, err
 	}
+	b.drawn(l, flow)
 	if l.rec.Other != r.Total {
 		b.c.Log.Warn("a receipt says otherwise than what is counted here", "owner", p.Name, "it", r.Total, "we", l.rec.Other)
 	}

@@ -3,6 +3,7 @@ package barter
 import (
 	"slices"
 
+	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/policy"
 )
 
@@ -20,6 +21,7 @@ type roster struct {
 type entry struct {
 	home    bool
 	given   int64
+	flows   map[core.Resource]int64 // given too
 	account *account
 }
 
@@ -48,7 +50,7 @@ func (b *Barter) enroll(now int64) {
 		if p.Via == nil && len(b.away(p)) > 0 { // what a guest has is its grid's
 			a := b.account(p.Grid)
 			a.seat = seat{in: r, index: len(r.all)}
-			r.all = append(r.all, entry{home: b.isHome(p), given: p.Given, account: a})
+			r.all = append(r.all, entry{home: b.isHome(p), given: p.Given, flows: p.GivenOf, account: a})
 			r.others = append(r.others, b.other(r.all[a.seat.index], now))
 		}
 	}

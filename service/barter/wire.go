@@ -37,6 +37,12 @@ const (
 
 func compareScores(a, b core.Score) int { return bytes.Compare(a[:], b[:]) }
 
+type askRequest struct {
+	core.Ask
+	// ID names an ask for a flow, so that it can be repeated.
+	ID []byte `json:"id,omitempty"`
+}
+
 type grantAnswer struct {
 	Grant   []byte `json:"grant"`
 	Amount  int64  `json:"amount"`
@@ -131,9 +137,12 @@ func (b *Barter) Routes() []wire.Route {
 	}
 }
 
-func (b *Barter) handleAsk(ctx context.Context, ask core.Ask) (grantAnswer, error) {
+func (b *Barter) handleAsk(ctx context.Context, in askRequest) (grantAnswer, error) {
+	if len(in.ID) != 0 && len(in.ID) != grantIDSize {
+		return grantAnswer{}, fmt.Errorf("an ask with a name of %d bytes, not %d: %w", len(in.ID), grantIDSize, core.ErrInvalid)
+	}
 	c := wire.CallerOf(ctx)
-	return b.ask(c.Grid, c.Agent, ask)
+	return b.ask(c.Grid, c.Agent, in)
 }
 
 func (b *Barter) handlePut(w http.ResponseWriter, r *http.Request) {

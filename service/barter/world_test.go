@@ -97,6 +97,8 @@ type home struct {
 	barter   *Barter
 	override map[string]http.Handler // by "METHOD /path" of the route
 	given    int64                   // bytes that this home gives each partner
+	flows    map[core.Resource]int64 // and what else
+	offers   map[core.Resource]int64 // what it gives of that in all
 	other    int64                   // bytes on the disk that are not blobs
 	days     int64                   // of a lease
 	clock    core.Clock              // instead of the world's
@@ -159,7 +161,7 @@ func table() policy.Table {
 	return policy.Table{
 		Whys:      map[core.WhyKind]string{core.WhyPact: "Partners", core.WhyVoucher: "Members", core.WhyAccount: "Holders of an account", core.WhyNone: "Those who give no reason"},
 		Policies:  map[string]func(*policy.Options) policy.Policy{"open": policy.Open, "even": policy.Even, "reciprocal": policy.Reciprocal, "deny": policy.Deny, "account": policy.ForAccounts},
-		Resources: map[core.Resource]string{core.Storage: ""},
+		Resources: map[core.Resource]string{core.Storage: "", potatoes: "kg"},
 	}
 }
 
@@ -176,7 +178,7 @@ func (h *home) open() {
 	h.w.t.Helper()
 	b, err := New(Config{
 		Key: h.key, Grid: h.grid, Books: h.books, Blobs: h.blobs, Clock: h.time(), Wire: caller{h}, Partners: h,
-		Table: table(), Rules: openRules(),
+		Table: table(), Rules: openRules(), Offers: h.offers,
 		Free: func() (int64, int64, error) { return h.free(), diskSize, nil },
 		ClockTrusted: func() bool {
 			h.mu.Lock()
@@ -297,7 +299,7 @@ func (h *home) All() []Partner {
 // Of returns another home.
 func (h *home) Of(grid core.DID) (Partner, bool) {
 	h.mu.Lock()
-	given, days, without, mine := h.given, h.days, h.without[grid], h.ends
+	given, flows, days, without, mine := h.given, h.flows, h.days, h.without[grid], h.ends
 	h.mu.Unlock()
 	if grid == h.grid {
 		return h.own()
@@ -319,7 +321,7 @@ func (h *home) Of(grid core.DID) (Partner, bool) {
 		id[0] ^= h.w.pacts
 		ends := max(mine, o.ends)
 		return Partner{
-			Ends: ends, Leaving: ends != 0, Grid: grid, Name: fmt.Sprintf("home %d", i), Pact: id, Given: given, Gives: o.given, LeaseDays: days, AsideDays: 14, Agents: agents,
+			Ends: ends, Leaving: ends != 0, Grid: grid, Name: fmt.Sprintf("home %d", i), Pact: id, Given: given, Gives: o.given, GivenOf: flows, GivesOf: o.flows, LeaseDays: days, AsideDays: 14, Agents: agents,
 		}, true
 	}
 	return Partner{}, false
