@@ -141,7 +141,7 @@ func assemble(c Config, store store) (*Agent, error) {
 	}
 	a.barter, err = barter.New(barter.Config{
 		Key: machine.key, Grid: a.federation.Self().Grid, Books: store.Books(), Blobs: store.Blobs(), Clock: c.Clock,
-		Wire: heedful{a.network, a.federation}, Partners: a.partners(), Uses: a.usesAccount, Table: a.policy.table, Rules: standard, Free: a.room, Needed: a.federation.NeedsBlob, ClockTrusted: a.federation.ClockTrusted, Alarm: a.alarm, Log: c.Log.With("room", "barter"),
+		Wire: heedful{a.network, a.federation}, Partners: a.partners(), Uses: a.usesAccount, Table: a.policy.table, Rules: standard, Offers: set.Offer.amounts(), Free: a.room, Needed: a.federation.NeedsBlob, ClockTrusted: a.federation.ClockTrusted, Alarm: a.alarm, Log: c.Log.With("room", "barter"),
 	})
 	if err != nil {
 		return nil, err

@@ -43,6 +43,8 @@ type Ledger struct {
 	// sides count differently.
 	Contradictions []Contradiction  `json:"contradictions"`
 	Uncounted      []UncountedLease `json:"uncounted"`
+	// Flows are what was promised, granted and had of other resources than storage, by name.
+	Flows []Flow `json:"flows"`
 	// Decisions are the newest on what they asked for, the newest first.
 	Decisions []Decision `json:"decisions"`
 }
@@ -195,7 +197,7 @@ func (a *Agent) ledgerOf(l barter.Ledger) (Ledger, error) {
 	}
 	out := Ledger{
 		Partner: l.Grid, Name: l.Name, Gives: l.Gives, Has: l.Placed, Given: l.Given, Keeps: l.Used, Aside: l.Aside, Returns: l.Returns, More: l.Room,
-		Gave: linesOf(l.Gave), Had: linesOf(l.Had), Decisions: []Decision{},
+		Gave: linesOf(l.Gave), Had: linesOf(l.Had), Flows: a.flowsOf(l), Decisions: []Decision{},
 		Missing: l.Missing, Contradictions: contradictions, Uncounted: uncountedOf(l.Uncounted),
 	}
 	if v := l.Via; v != nil {

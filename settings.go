@@ -27,6 +27,8 @@ type settings struct {
 	Alarms alarmSettings  `toml:"alarms,omitempty"`
 	// Resources has the unit of each that this household gives beside those that everybody knows.
 	Resources map[string]unitName `toml:"resources,omitempty"`
+	// Offer is what this machine gives of each resource but storage in 30 days that it runs.
+	Offer offers `toml:"offer,omitempty"`
 }
 
 // piecesSettings say where partners' pieces lie, if not in the directory.
@@ -108,6 +110,11 @@ func readSettings(file string) (settings, error) {
 	for _, name := range slices.Sorted(maps.Keys(s.Resources)) {
 		if err := checkResource(name); err != nil {
 			return s, fmt.Errorf("%s, line %d: %w: %w", file, lineOf(string(raw), toml.Key{"resources", name}), err, ErrInvalid)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Offer)) {
+		if err := checkOffer(name, s.Resources); err != nil {
+			return s, fmt.Errorf("%s, line %d: %w: %w", file, lineOf(string(raw), toml.Key{"offer", name}), err, ErrInvalid)
 		}
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {

@@ -90,6 +90,42 @@ func checkResource(name string) error {
 	return nil
 }
 
+// offers are amounts of resources, by name.
+type offers map[string]flowAmount
+
+func (o offers) amounts() map[core.Resource]int64 {
+	out := map[core.Resource]int64{}
+	for name, n := range o {
+		out[core.Resource(name)] = int64(n)
+	}
+	return out
+}
+
+// flowAmount is an amount in a resource's unit.
+type flowAmount int64
+
+// UnmarshalText reads a number.
+func (f *flowAmount) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil || n < 0 || n > pact.AmountMax {
+		return fmt.Errorf("%q is no amount; one is a whole number like 50, at most %d", text, int64(pact.AmountMax))
+	}
+	*f = flowAmount(n)
+	return nil
+}
+
+// checkOffer tells whether an offer of a resource makes sense.
+func checkOffer(name string, units map[string]unitName) error {
+	_, known := policyTable(units).Resources[core.Resource(name)]
+	switch {
+	case name == string(core.Storage):
+		return errors.New("what is given of storage is set by: grange offer")
+	case !known:
+		return fmt.Errorf("%q is not known here; [resources] can name it, with its unit", name)
+	}
+	return nil
+}
+
 // hours are a part of each day, "22:30-07:00": from one minute up to another, maybe over midnight.
 type hours struct{ from, to time.Duration }
 
