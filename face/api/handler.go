@@ -91,6 +91,8 @@ func Handler(a *grange.Agent) http.Handler {
 		{"POST", "/v1/invite", nil, "make a code for one friend", (*owner).invite},
 		{"POST", "/v1/terms", nil, "read what a code offers", (*owner).terms},
 		{"POST", "/v1/accept", nil, "agree to a code's terms", (*owner).accept},
+		{"POST", "/v1/ask", nil, "ask a partner for something", (*owner).ask},
+		{"POST", "/v1/sign", nil, "sign for what was had of a partner", (*owner).sign},
 		{"POST", "/v1/amend", nil, "change what you and a partner give, or agree to it", (*owner).amend},
 		{"POST", "/v1/end", nil, "give a partner notice", (*owner).end},
 		{"POST", "/v1/policy-trial", nil, "what a policy means, and what it would have answered lately", (*owner).tryPolicy},
