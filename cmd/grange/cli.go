@@ -38,6 +38,8 @@ type cli struct {
 	Ledger ledgerCommand `cmd:"" group:"Trust" help:"given and had, and each decision"`
 	Pacts  pactsCommand  `cmd:"" group:"Trust" help:"what there is with each partner"`
 	Pact   pactCommand   `cmd:"" group:"Trust" help:"change or end a pact"`
+	Ask    askCommand    `cmd:"" group:"Trust" help:"ask a partner for something: yes, or why not"`
+	Sign   signCommand   `cmd:"" group:"Trust" help:"sign for what you had of them"`
 	Grid   gridCommand   `cmd:"" group:"Trust" help:"clubs: grids whose members are grids"`
 
 	Policy policyCommand `cmd:"" group:"Trust" help:"who is answered how"`
@@ -109,7 +111,7 @@ func (runCommand) detail() string {
 
 While it runs, all other commands go through it, by the Unix socket 'sock' in the directory. Programs can use that too: curl --unix-socket DIR/sock http://grange/v1/status
 
-It reads config.toml when it starts: in the directory if --dir or GRANGE_DIR names one, else ~/.config/grange/config.toml. There [limits] can have up and down, in bytes a second; quiet = "22:30-07:00", hours in which nothing is stored by itself; on_battery = true and on_metered = true, to do that on battery and over a metered network too; reserve, bytes of the disk that partners never get; [alarms] a command; and [resources] the unit of each resource that you give beside those that everybody knows: potatoes = "kg". Who is answered how is in the file policy beside it: 'grange policy show'.`
+It reads config.toml when it starts: in the directory if --dir or GRANGE_DIR names one, else ~/.config/grange/config.toml. There [limits] can have up and down, in bytes a second; quiet = "22:30-07:00", hours in which nothing is stored by itself; on_battery = true and on_metered = true, to do that on battery and over a metered network too; reserve, bytes of the disk that partners never get; [alarms] a command; [resources] the unit of each resource that you give beside those that everybody knows: potatoes = "kg"; and [offer] how much you give of each but storage in 30 days, to all together: potatoes = 50. Who is answered how is in the file policy beside it: 'grange policy show'.`
 }
 
 type offerCommand struct {

@@ -88,6 +88,7 @@ func (a *app) ledger(l grange.Ledger) {
 	a.lines(l.Had, "Had of "+name, name+" counts")
 	a.lines(l.Gave, "Given to "+name, "you count")
 	a.evidence(l)
+	a.flows(name, l.Flows)
 	for _, line := range l.Gave {
 		if line.Overdue {
 			a.say("%s", a.paint(red, fmt.Sprintf("%s's receipt is overdue: nothing new is granted until it comes.", name)))
