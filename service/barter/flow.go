@@ -176,12 +176,17 @@ func flowKey(s side, grid core.DID, r core.Resource) []byte { return join(s.flow
 // flow returns what is known of a flow; nil: nothing is. The caller holds b.mu.
 func (a *account) flow(s side) *flowRecord { return a.flows[flowName{s.resource, s.ours}] }
 
-// setFlow makes known what was, or is about to be, written. The caller holds b.mu.
+// setFlow makes known what was, or is about to be, written; nil: nothing. The caller holds b.mu.
 func (a *account) setFlow(s side, f *flowRecord) {
-	if a.flows == nil {
+	name := flowName{s.resource, s.ours}
+	switch {
+	case f == nil:
+		delete(a.flows, name)
+		return
+	case a.flows == nil:
 		a.flows = map[flowName]*flowRecord{}
 	}
-	a.flows[flowName{s.resource, s.ours}] = f
+	a.flows[name] = f
 }
 
 // loadFlows reads all flows.

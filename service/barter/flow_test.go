@@ -1,14 +1,21 @@
 package barter
 
 import (
+	"bytes"
 	"errors"
 	"math"
-	"net/http"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/pact"
+	"github.com/grange-grid/grange/pure/policy"
 )
 
 const potatoes core.Resource = "potatoes"
@@ -79,9 +86,385 @@ func TestAnAllowanceIsDrawnByReceipts(t *testing.T) {
 	}
 }
 
-var (
-	_ = errors.Is
-	_ = math.MaxInt64
-	_ http.Handler
-	_ pact.Receipt
-)
+// run lets time pass for all, by their own count too.
+func (w *world) run(d time.Duration) {
+	for _, h := range w.homes {
+		h.now().startRunning()
+	}
+	w.clock.(interface{ Advance(time.Duration) }).Advance(d)
+	for _, h := range w.homes {
+		h.now().pass(d)
+	}
+}
+
+// From its end on an allowance counts as what was drawn of it, until 30 days after it began; what was had beyond counts from its receipt on.
+func TestWhatCountsOfAFlow(t *testing.T) {
+	w, _ := simWorld(t, 2)
+	eater, farm := w.homes[0], w.homes[1]
+	farm.giving(10, 50)
+	eater.mustWant(t, farm, 8)
+	eater.mustHave(t, farm, 3, 3)
+	want := func(used, had int64) {
+		t.Helper()
+		if ours, theirs := farm.flowWith(t, eater), eater.flowWith(t, farm); ours.Used != used || theirs.Has != had {
+			t.Errorf("%d are used, want %d; %d were had, want %d", ours.Used, used, theirs.Has, had)
+		}
+	}
+	want(8, 3)
+	w.run(7*days - time.Second)
+	want(8, 3)
+	w.run(time.Second)
+	want(3, 3)
+	eater.mustHave(t, farm, 5, 8)
+	want(8, 8)
+	eater.mustWant(t, farm, 2)
+	_, err := eater.now().Ask(t.Context(), farm.grid, kilos(1))
+	wantDenial(t, err, 0, "0 kg of potatoes left of your 10 kg of potatoes")
+	w.run(22 * days)
+	want(8, 8)
+	w.run(days) // 30 after the first
+	want(5, 5)
+	eater.open()
+	farm.open()
+	want(5, 5)
+	w.run(7 * days)
+	want(0, 0)
+	eater.mustWant(t, farm, 10)
+}
+
+// A date that nobody agrees with ends no allowance; the provider's own count does.
+func TestAClockThatJumpsEndsNoAllowance(t *testing.T) {
+	w, clock := simWorld(t, 2)
+	eater, farm := w.homes[0], w.homes[1]
+	farm.giving(10, 50)
+	eater.mustWant(t, farm, 8)
+	farm.doubted = true
+	clock.Jump(1000 * days)
+	if f := farm.flowWith(t, eater); f.Used != 8 || len(f.Granted) != 1 {
+		t.Errorf("after a jump: %+v", f)
+	}
+	clock.Jump(-3000 * days)
+	farm.doubted = false
+	if f := farm.flowWith(t, eater); len(f.Granted) != 1 {
+		t.Errorf("after a jump back: %+v", f)
+	}
+	w.run(7 * days)
+	if f := farm.flowWith(t, eater); f.Used != 0 || len(f.Granted) != 0 {
+		t.Errorf("after a week of running: %+v", f)
+	}
+}
+
+// Who signs for what nobody gave has nothing left itself, and takes nothing from others.
+func TestWhoSignsForTooMuch(t *testing.T) {
+	w, _ := simWorld(t, 3)
+	liar, eater, farm := w.homes[0], w.homes[1], w.homes[2]
+	farm.giving(10, 20)
+	liar.mustHave(t, farm, flowTotalMax, flowTotalMax)
+	if _, _, err := liar.now().Had(t.Context(), farm.grid, potatoes, 1); !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("beyond all: %v", err)
+	}
+	_, err := liar.now().Ask(t.Context(), farm.grid, kilos(1))
+	wantDenial(t, err, 0, "0 kg of potatoes left of your 10 kg of potatoes")
+	eater.mustWant(t, farm, 10)
+	if f := farm.flowWith(t, liar); f.Used != flowTotalMax {
+		t.Errorf("%+v", f)
+	}
+	// A new pact begins anew, and what was had counts on.
+	w.pacts++
+	liar.mustHave(t, farm, flowTotalMax, flowTotalMax)
+	if f := farm.flowWith(t, liar); f.Used != 2*flowTotalMax || f.Gave[0].Total != flowTotalMax {
+		t.Errorf("%+v", f)
+	}
+}
+
+// Hostile receipts draw nothing.
+func TestReceiptsThatDrawNothing(t *testing.T) {
+	w, clock := simWorld(t, 3)
+	eater, farm, guest := w.homes[0], w.homes[1], w.homes[2]
+	farm.giving(10, 50)
+	farm.vias[guest.grid] = &Via{Grid: eater.grid, Pact: pactOf(eater.grid, farm.grid), Offered: 100, Share: 100, Until: math.MaxInt64}
+	eater.mustWant(t, farm, 8)
+	sign := func(of *home, edit func(*pact.Receipt)) identity.Signed {
+		return of.sign(t, farm, func(r *pact.Receipt) {
+			r.Resource, r.Seq, r.Total = potatoes, 2, 3
+			if edit != nil {
+				edit(r)
+			}
+		})
+	}
+	first := sign(eater, nil)
+	if out, err := eater.hand(t, farm, first); err != nil || out.Last != nil || out.Total != 3 {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	before, _ := farm.books.Get(flowKey(asHolder, eater.grid, potatoes))
+	for name, c := range map[string]struct {
+		from *home
+		s    identity.Signed
+		kind error // nil: answered with the last
+	}{
+		"over the limit":     {eater, sign(eater, func(r *pact.Receipt) { r.Seq, r.Total = 3, flowTotalMax+1 }), core.ErrInvalid},
+		"the most":           {eater, sign(eater, func(r *pact.Receipt) { r.Seq, r.Total = 3, math.MaxUint64 }), core.ErrInvalid},
+		"less":               {eater, sign(eater, func(r *pact.Receipt) { r.Seq, r.Total = 3, 2 }), nil},
+		"an old one":         {eater, sign(eater, func(r *pact.Receipt) { r.Seq, r.Total = 1, 9 }), nil},
+		"the same number":    {eater, sign(eater, func(r *pact.Receipt) { r.Total = 9 }), nil},
+		"before the last":    {eater, sign(eater, func(r *pact.Receipt) { r.Seq, r.Total, r.Until = 3, 9, r.Until-1 }), nil},
+		"from ahead":         {eater, sign(eater, func(r *pact.Receipt) { r.Seq, r.Total, r.Until = 3, 9, r.Until+3*daySeconds }), core.ErrInvalid},
+		"an unknown kind":    {eater, sign(eater, func(r *pact.Receipt) { r.Seq, r.Resource = 3, "moon" }), core.ErrInvalid},
+		"another pact's":     {eater, sign(eater, func(r *pact.Receipt) { r.Seq, r.Pact = 3, core.Score{7} }), core.ErrInvalid},
+		"another provider's": {eater, sign(eater, func(r *pact.Receipt) { r.Seq, r.Provider = 3, core.DID{7} }), core.ErrInvalid},
+		"somebody else's":    {guest, first, core.ErrInvalid},
+		"a guest's":          {guest, sign(guest, func(r *pact.Receipt) { r.Pact = pact.Home(eater.grid) }), core.ErrInvalid},
+	} {
+		out, err := c.from.hand(t, farm, c.s)
+		if !errors.Is(err, c.kind) || (c.kind == nil) != (out.Last != nil && out.Last.Score() == first.Score()) {
+			t.Errorf("%s: %+v, %v", name, out, err)
+		}
+	}
+	for range 3 {
+		clock.Advance(time.Minute)
+		if out, err := eater.hand(t, farm, first); err != nil || out.Last != nil || out.Total != 3 {
+			t.Errorf("again: %+v, %v", out, err)
+		}
+	}
+	if after, err := farm.books.Get(flowKey(asHolder, eater.grid, potatoes)); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the flow has changed: %v", err)
+	}
+	if f := farm.flowWith(t, eater); f.Granted[0].Drawn != 3 || f.Used != 8 {
+		t.Errorf("%+v", f)
+	}
+}
+
+// So many allowances are open at once, of all resources and machines of a household together; when one ends there may be another.
+func TestSixtyFourAllowances(t *testing.T) {
+	w, clock := simWorld(t, 3)
+	eater, other, farm := w.homes[0], w.homes[1], w.homes[2]
+	farm.giving(1_000, 10_000)
+	for range allowancesMax {
+		eater.mustWant(t, farm, 1)
+		clock.Advance(time.Second)
+	}
+	_, err := eater.now().Ask(t.Context(), farm.grid, kilos(1))
+	if denial, ok := errors.AsType[*core.Denial](err); !ok || !strings.HasPrefix(denial.Reason, "you have 64 allowances; the next ends on 20") {
+		t.Errorf("one more: %v", err)
+	}
+	other.mustWant(t, farm, 1)
+	w.run(7*days - allowancesMax*time.Second)
+	eater.mustWant(t, farm, 1)
+	if f := farm.flowWith(t, eater); len(f.Granted) != allowancesMax || f.Used != allowancesMax {
+		t.Errorf("%d allowances, %d used", len(f.Granted), f.Used)
+	}
+	value, err := farm.books.Get(flowKey(asHolder, eater.grid, potatoes))
+	if err != nil || len(value) > 16<<10 {
+		t.Errorf("a record of %d bytes, %v", len(value), err)
+	}
+}
+
+// An ask with the name of one that was granted is answered as before, to whom it was granted.
+func TestAnAskThatComesAgain(t *testing.T) {
+	w, _ := simWorld(t, 3)
+	eater, other, farm := w.homes[0], w.homes[1], w.homes[2]
+	farm.giving(10, 50)
+	ask := func(of *home, id []byte, amount int64) (out grantAnswer, err error) {
+		in := askRequest{kilos(amount), id}
+		ref := pactOf(of.grid, farm.grid)
+		in.Why = core.Why{Kind: core.WhyPact, Ref: ref[:]}
+		err = of.client.Call(t.Context(), farm.agent(), "POST", "/ask", in, &out)
+		return out, err
+	}
+	id := bytes.Repeat([]byte{7}, grantIDSize)
+	first, err := ask(eater, id, 4)
+	if err != nil || !bytes.Equal(first.Grant, id) {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	farm.open()
+	w.run(time.Hour)
+	if again, err := ask(eater, id, 4); err != nil || again.Expires != first.Expires || again.Amount != 4 {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	if f := farm.flowWith(t, eater); f.Used != 4 {
+		t.Errorf("%+v", f)
+	}
+	if _, err := ask(other, id, 4); err != nil {
+		t.Error(err)
+	}
+	if _, err := ask(eater, id, 5); err != nil { // is another
+		t.Error(err)
+	}
+	if ours, theirs := farm.flowWith(t, eater), farm.flowWith(t, other); ours.Used != 9 || theirs.Used != 4 {
+		t.Errorf("%d and %d are used", ours.Used, theirs.Used)
+	}
+	if _, err := ask(eater, id[1:], 1); !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("a name that is too short: %v", err)
+	}
+}
+
+// What cannot be written down was not granted, and holds no room.
+func TestAnAllowanceInFullBooks(t *testing.T) {
+	w, _ := simWorld(t, 2)
+	eater, farm := w.homes[0], w.homes[1]
+	farm.giving(10, 10)
+	farm.disk.Books().SetFull(true)
+	if _, err := eater.now().Ask(t.Context(), farm.grid, kilos(8)); !errors.Is(err, core.ErrFull) {
+		t.Errorf("full books: %v", err)
+	}
+	if _, answered, err := eater.now().Had(t.Context(), farm.grid, potatoes, 3); answered || !errors.Is(err, core.ErrFull) {
+		t.Errorf("full books: %v, %v", answered, err)
+	}
+	if f := farm.flowWith(t, eater); f.Used != 0 || len(f.Granted) != 0 || len(farm.decisions(t, eater)) != 0 {
+		t.Errorf("%+v", f)
+	}
+	farm.disk.Books().SetFull(false)
+	eater.mustWant(t, farm, 10)
+	eater.mustHave(t, farm, 2, 5)
+}
+
+// Whoever asks at once is promised no more than there is.
+func TestManyAskAtOnce(t *testing.T) {
+	w, _ := simWorld(t, 6)
+	farm := w.homes[0]
+	farm.giving(10, 23)
+	var g sync.WaitGroup
+	var mu sync.Mutex
+	granted := int64(0)
+	for _, h := range w.homes[1:] {
+		for range 4 {
+			g.Go(func() {
+				p, _ := farm.Of(h.grid)
+				in := askRequest{Ask: kilos(3)}
+				in.Why = p.why()
+				out, err := farm.now().ask(h.grid, h.agent(), in)
+				mu.Lock()
+				defer mu.Unlock()
+				if granted += out.Amount; err != nil && !errors.Is(err, core.ErrRefused) {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	g.Wait()
+	if granted != 21 {
+		t.Errorf("%d kg were granted of 23", granted)
+	}
+}
+
+// Who has lost its books learns from the provider what it has signed, and what is had from then on counts once.
+func TestReceiptsOfAFlowThatWereLost(t *testing.T) {
+	w, _ := simWorld(t, 2)
+	eater, farm := w.homes[0], w.homes[1]
+	farm.giving(100, 100)
+	eater.mustHave(t, farm, 10, 10)
+	eater.mustHave(t, farm, 5, 15)
+	w.run(2 * time.Hour)
+	newDiskOf(eater)
+	eater.open()
+	eater.mustHave(t, farm, 4, 19)
+	if f := eater.flowWith(t, farm); f.Has != 4 || f.Had[0].Total != 19 {
+		t.Errorf("%+v", f)
+	}
+	if f := farm.flowWith(t, eater); f.Used != 19 || f.Gave[0].Total != 19 || f.Gave[0].Differs() {
+		t.Errorf("%+v", f)
+	}
+}
+
+// All policies answer asks for a flow from what was had of it: who gives some gets some.
+func TestPotatoesForPotatoes(t *testing.T) {
+	w, _ := simWorld(t, 3)
+	baker, farm, other := w.homes[0], w.homes[1], w.homes[2]
+	for _, h := range w.homes {
+		h.giving(10, 20)
+		h.setRules(t, "pact potatoes reciprocal slack=0%\npact open")
+		h.now().pass(time.Minute)
+	}
+	other.mustWant(t, farm, 1) // lent, because nobody else asks
+	_, err := baker.now().Ask(t.Context(), farm.grid, kilos(11))
+	wantDenial(t, err, 10, "10 kg of potatoes left of your 10 kg of potatoes")
+	farm.mustHave(t, baker, 6, 6)
+	baker.mustWant(t, farm, 6)
+	d := farm.decisions(t, baker)[0]
+	if d.Policy != "reciprocal" || d.Facts.Gives != 6 || d.Facts.Total != 20 || d.Facts.Room != 19 || d.Facts.Offered != 10 || d.Facts.Used != 0 || d.Facts.SecondsMax != flowSeconds || len(d.Facts.Others) != 1 {
+		t.Errorf("%+v", d)
+	}
+	if o := d.Facts.Others[0]; o.Offered != 10 || o.Used != 1 || o.Gives != 0 || !o.Asks {
+		t.Errorf("%+v", o)
+	}
+	for _, d := range append(farm.decisions(t, baker), farm.decisions(t, other)...) {
+		if again, _, err := farm.now().Replay(d); err != nil || !again.Equal(d.Decision) {
+			t.Errorf("%+v is %+v again, %v", d.Decision, again, err)
+		}
+	}
+}
+
+// Vouchers and accounts are for storage.
+func TestGuestsGetNoPotatoes(t *testing.T) {
+	w, c, members := clubWorld(t, 1, 1_000)
+	farm, guest := c.holder, members[0]
+	farm.giving(10, 20)
+	if _, err := guest.now().Ask(t.Context(), farm.grid, kilos(1)); err == nil || !strings.Contains(err.Error(), "the voucher gives you nothing; 1 kg of potatoes needed") {
+		t.Errorf("by a voucher: %v", err)
+	}
+	farm.vias[guest.grid] = &Via{Kind: core.WhyAccount, Name: "7", Until: math.MaxInt64, Account: &policy.Account{State: policy.AccountGood, Quota: 1_000, Until: math.MaxInt64}}
+	guest.whys[farm.grid] = core.Why{Kind: core.WhyAccount}
+	if _, err := guest.now().Ask(t.Context(), farm.grid, kilos(1)); err == nil || !strings.Contains(err.Error(), "0 kg of potatoes left of your plan's 0 kg of potatoes") {
+		t.Errorf("by an account: %v", err)
+	}
+	if _, _, err := guest.now().Had(t.Context(), farm.grid, potatoes, 1); !errors.Is(err, core.ErrNotExist) {
+		t.Errorf("a guest signs: %v", err)
+	}
+	_ = w
+}
+
+// Whatever happens: the sums are those of a list from which nothing is ever dropped.
+func TestFlowsAreFolded(t *testing.T) {
+	type entry struct {
+		born, length, amount, drawn int64
+		beyond                      bool
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		var all []*entry
+		var f *flowRecord
+		at := moment{ran: 1}
+		steps := rapid.IntRange(1, 60).Draw(t, "steps")
+		for n := range steps {
+			at.ran += rapid.SampledFrom([]int64{0, 1, 3600, daySeconds, 9 * daySeconds}).Draw(t, "pass")
+			f = f.at(at)
+			if rapid.Bool().Draw(t, "ask") {
+				length := rapid.Int64Range(1, flowSeconds).Draw(t, "length")
+				amount := rapid.Int64Range(1, 9).Draw(t, "amount")
+				f.add(allowance{ID: []byte{byte(n)}, Amount: amount, From: at.ran, Until: at.ran + length, Born: at.ran})
+				all = append(all, &entry{born: at.ran, length: length, amount: amount})
+			} else {
+				rest := rapid.Int64Range(0, 12).Draw(t, "amount")
+				f.draw(rest, at)
+				slices.SortStableFunc(all, func(x, y *entry) int { return int(x.born + x.length - y.born - y.length) })
+				for _, e := range all {
+					if !e.beyond && at.ran-e.born < e.length {
+						part := min(rest, e.amount-e.drawn)
+						e.drawn, rest = e.drawn+part, rest-part
+					}
+				}
+				all = append(all, &entry{born: at.ran, drawn: rest, beyond: true})
+			}
+			var used, had int64
+			for _, e := range all {
+				open, lately := !e.beyond && at.ran-e.born < e.length, at.ran/daySeconds-e.born/daySeconds < flowDays
+				switch {
+				case open:
+					used, had = used+e.amount, had+e.drawn
+				case lately:
+					used, had = used+e.drawn, had+e.drawn
+				}
+			}
+			if f.used(at) != used || f.had(at) != had || len(f.Days) > flowDays {
+				t.Fatalf("%d used and %d had of %+v, want %d and %d", f.used(at), f.had(at), f, used, had)
+			}
+		}
+	})
+	// Sums stop at the greatest number.
+	f := (&flowRecord{}).at(moment{})
+	for range 3 {
+		f.draw(math.MaxInt64/2+1, moment{})
+	}
+	if f.used(moment{}) != math.MaxInt64 {
+		t.Errorf("%d", f.used(moment{}))
+	}
+}

@@ -77,6 +77,7 @@ func FuzzRequests(f *testing.F) {
 		f.Add(route, raw)
 	}
 	seed(0, core.Ask{Resource: core.Storage, Amount: 1 << 60, Seconds: -1, Quality: core.Normal, Why: core.Why{Kind: core.WhyPact}})
+	seed(0, askRequest{Ask: core.Ask{Resource: potatoes, Amount: 1, Seconds: 1, Quality: core.Normal, Why: core.Why{Kind: core.WhyPact}}, ID: make([]byte, grantIDSize)})
 	seed(1, leaseRequest{Pieces: []core.Piece{{Score: core.Score{1}, Size: 5}, {Score: core.Score{2}}}, Seconds: 1, Close: [][]byte{make([]byte, 16), nil}})
 	seed(2, proveRequest{Challenges: []challenge{{Block: 1 << 63}, {Score: core.Score{1}, Block: 7}}})
 	seed(3, releaseRequest{Release: &signedLease{By: core.DID{1}, Body: []byte{0xa0}, Sig: make([]byte, 64)}})
@@ -167,7 +168,7 @@ func FuzzAnswers(f *testing.F) {
 	})
 }
 
-// FuzzRecords: a line, a request and a decision that are read are written again as they were.
+// FuzzRecords: a line, a request, a flow and a decision that are read are written again as they were.
 func FuzzRecords(f *testing.F) {
 	for i, v := range []any{
 		lineRecord{V: 1, Meter: pact.MeterState{Sum: "-5", Ends: []pact.MeterEnd{{At: daySeconds, Bytes: 7}}}, Seq: 1, Acked: 1},
@@ -177,6 +178,8 @@ func FuzzRecords(f *testing.F) {
 		rulesRecord{V: 1, Since: 7, Text: "pact open\n", Units: map[core.Resource]string{"potatoes": "kg"}},
 		lossRecord{V: 1, Days: []lossDay{{Day: 3, Bytes: 7}}},
 		twiceRecord{V: 1, Kept: identity.Signed{Body: []byte("kept"), Sig: make([]byte, 64)}, Time: 7, Day: 3},
+		flowRecord{V: 1, Open: []allowance{{ID: make([]byte, grantIDSize), Amount: 5, Until: 7}}, Days: []flowDay{{Day: 3, Amount: 7}}},
+		wantedRecord{V: 1, ID: make([]byte, grantIDSize), Ask: core.Ask{Resource: potatoes, Amount: 5}},
 	} {
 		raw, err := codec.Marshal(v)
 		if err != nil {
@@ -185,7 +188,7 @@ func FuzzRecords(f *testing.F) {
 		f.Add(byte(i), raw)
 	}
 	f.Fuzz(func(t *testing.T, kind byte, raw []byte) {
-		record := []any{&lineRecord{}, &askedRecord{}, &decisionRecord{}, &heldRecord{}, &rulesRecord{}, &lossRecord{}, &twiceRecord{}}[kind%7]
+		record := []any{&lineRecord{}, &askedRecord{}, &decisionRecord{}, &heldRecord{}, &rulesRecord{}, &lossRecord{}, &twiceRecord{}, &flowRecord{}, &wantedRecord{}}[kind%9]
 		if parse(nil, raw, record) != nil {
 			return
 		}
