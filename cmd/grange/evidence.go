@@ -28,7 +28,7 @@ func (a *app) evidence(l grange.Ledger) {
 		}
 	}
 	for _, c := range l.Contradictions {
-		warn("%s has signed two receipts with the number %d: one says %s, the other %s. Both are kept: see --json.", name, c.Seq, total(c, c.Kept), total(c, c.Other))
+		warn("%s has signed two receipts with the number %d: one says %s, the other %s. Both are kept: see --json.", name, c.Seq, a.receipt(c, c.Kept), a.receipt(c, c.Other))
 	}
 	if l.Missing > 0 {
 		warn("%s of what %s kept for you counts as lost; less of it each day, for 30 days.", amount(l.Missing), name)
@@ -51,10 +51,11 @@ func (a *app) momentOrNever(t time.Time) string {
 	return moment(t, a.now())
 }
 
-// total says what a receipt is over.
-func total(c grange.Contradiction, r grange.SignedReceipt) string {
-	if c.Resource == core.Storage {
-		return byteDays(r.Total)
+// receipt says what one is over.
+func (a *app) receipt(c grange.Contradiction, r grange.SignedReceipt) string {
+	total := byteDays(r.Total)
+	if c.Resource != core.Storage {
+		total = fmt.Sprintf("%d %s", r.Total, clean(string(c.Resource)))
 	}
-	return fmt.Sprintf("%d %s", r.Total, clean(string(c.Resource)))
+	return total + " up to " + moment(r.Until, a.now())
 }
