@@ -319,3 +319,19 @@ func TestFetchWaitsForWhoIsBusyInTheEnd(t *testing.T) {
 		w.end()
 	})
 }
+
+func TestWhatIsCarriedWaitsForABusyDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, bubble{}, 2)
+		owner, holder := w.homes[0], w.homes[1]
+		s := newStick()
+		owner.seeds(t, s, 1)
+		began := time.Now()
+		time.AfterFunc(3*time.Second, holder.fill(t, owner, 100))
+		out := holder.takesIn(t, s)
+		if f := out.From[0]; f.Pieces != 10 || f.Refused != nil || time.Since(began) != 4*time.Second {
+			t.Errorf("%+v after %v", out, time.Since(began))
+		}
+		w.end()
+	})
+}

@@ -208,7 +208,7 @@ func (t *intake) store(ctx context.Context, r seed.Record, data []byte) error {
 	}
 	for range roomTries {
 		if t.grant == nil {
-			if err := t.ask(int64(r.Size)); err != nil {
+			if err := t.ask(ctx, int64(r.Size)); err != nil {
 				return err
 			}
 		}
@@ -232,7 +232,7 @@ func (t *intake) store(ctx context.Context, r seed.Record, data []byte) error {
 
 // ask asks ourselves for room for all that is left, or for as much of it as there is, but at
 // least for a piece.
-func (t *intake) ask(size int64) error {
+func (t *intake) ask(ctx context.Context, size int64) error {
 	if len(t.grants) == grantsMax {
 		t.b.closeGrants(t.parcel.Partner.Grid, t.grants[:1])
 		t.grants = t.grants[1:]
@@ -252,6 +252,12 @@ func (t *intake) ask(size int64) error {
 		denial, ok := errors.AsType[*core.Denial](err)
 		if !ok && !errors.Is(err, core.ErrBusy) {
 			return err
+		}
+		if wait, busy := busyFor(err); ok && busy {
+			if err := t.b.c.Clock.Sleep(ctx, wait); err != nil {
+				return err
+			}
+			continue
 		}
 		if !ok || denial.Counter == nil || denial.Counter.Amount < size || denial.Counter.Amount >= amount {
 			break
