@@ -376,3 +376,17 @@ func TestTurnsOfADiskThatStandsStill(t *testing.T) {
 	}
 	turns.idle(t)
 }
+
+// BenchmarkTurns is what turns cost for each piece when nobody waits, and for each ask.
+func BenchmarkTurns(b *testing.B) {
+	turns := newTurns(bubble{}, core.DID{})
+	id := queueOf('a', hasteNormal)
+	for b.Loop() {
+		w, err := turns.take(b.Context(), id, 5, pieceSize)
+		if err != nil {
+			b.Fatal(err)
+		}
+		turns.busy(id, 5)
+		w.done()
+	}
+}
