@@ -37,6 +37,8 @@ type Errand struct {
 	// Subject is the grid whose pact is drawn on, or the account server, Ref names the voucher, or the token.
 	Subject core.DID
 	Ref     core.Score
+	// SubjectName is what that grid is called, as far as is known.
+	SubjectName string
 	// Amount is the most that we may have there, in bytes, Until when the voucher or token ends, in Unix seconds.
 	Amount, Until int64
 	// Ends is when that pact ends, 0 for never.
@@ -131,6 +133,11 @@ func (f *Federation) publicErrand(e *errand, now int64) Errand {
 	out := Errand{
 		Grid: e.record.Grid, Name: e.record.Name, Account: e.record.Account, Subject: by.subject, Ref: by.ref, Amount: by.amount, Until: by.until,
 		Ends: e.record.Ends, LeaseDays: int64(e.record.LeaseDays), AsideDays: int64(e.record.AsideDays),
+	}
+	if p := f.partners[by.subject]; p != nil {
+		out.SubjectName = p.record.Name
+	} else if p := f.passes[by.subject]; p != nil {
+		out.SubjectName = p.record.Name
 	}
 	out.Leaving = out.Ends != 0 || now >= out.Until+errandPatience || f.left(e)
 	out.Agents = e.agents()

@@ -128,3 +128,9 @@ func (f *Federation) Vouchers(club core.DID) map[core.DID]voucher.Chain {
 	}
 	return out
 }
+
+// PassesMax is from how many grids passes are kept.
+const PassesMax = passesMax
+
+// DuePasses are the grids that are to be asked for newer vouchers.
+func (f *Federation) DuePasses() []core.DID { return f.duePasses() }

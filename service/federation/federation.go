@@ -154,6 +154,7 @@ type Federation struct {
 	roll       *ownRoll              // nil where our grid is no club
 	serial     uint64                // see clubSerial
 	clubs      map[core.DID]*club    // those among the partners, by grid
+	passes     map[core.DID]*pass    // by the grid on whose pacts they draw
 	shelves    map[core.DID]*shelf   // what partners keep here, by grid
 	lanes      map[core.DID]turn     // one push at a time to an agent
 	refs       refCache
@@ -234,7 +235,7 @@ func New(c Config) (*Federation, error) {
 		revocation: make(chan struct{}), dirty: make(chan struct{}, 1), brought: make(chan struct{}, 1), merged: make(chan struct{}, 1), enrol: make(chan struct{}, 1), visits: make(chan struct{}, 1), news: make(chan struct{}),
 		partners: map[core.DID]*partner{}, siblings: map[core.DID]*sibling{}, seen: map[core.DID]seen{},
 		shelves: map[core.DID]*shelf{}, lanes: map[core.DID]turn{}, clocks: map[core.DID]heardClock{},
-		guests: map[core.DID]*guest{}, guestAt: map[core.DID]core.DID{}, knocks: map[core.DID]knock{}, errands: map[core.DID]*errand{}, errandBy: map[core.DID]core.DID{}, clubs: map[core.DID]*club{},
+		guests: map[core.DID]*guest{}, guestAt: map[core.DID]core.DID{}, knocks: map[core.DID]knock{}, errands: map[core.DID]*errand{}, errandBy: map[core.DID]core.DID{}, clubs: map[core.DID]*club{}, passes: map[core.DID]*pass{},
 	}
 	switch ok, err := get(c.Books, []byte(keySelf), &f.self, recordSizeMax); {
 	case err != nil:
@@ -277,7 +278,7 @@ func (f *Federation) load() error {
 			f.c.Known.Learn(a.DID, a.Addrs)
 		}
 	}
-	if err := errors.Join(f.loadGuests(), f.loadErrands(), f.loadRoll(), f.loadClubs()); err != nil {
+	if err := errors.Join(f.loadGuests(), f.loadErrands(), f.loadRoll(), f.loadClubs(), f.loadPasses()); err != nil {
 		return err
 	}
 	for e, err := range scan[signedRecord](f.c.Books, []byte(keyCharter), len(core.DID{})+core.ScoreSize, signedSizeMax) {

@@ -15,9 +15,32 @@ import (
 	"github.com/grange-grid/grange/pure/voucher"
 )
 
-// handleClub gives a member the roll, and vouchers for what the others offer.
+// handleClub gives a member the roll, and vouchers for what the others offer. A person has no pact: its machine is a stranger.
 func (f *Federation) handleClub(ctx context.Context, _ struct{}) (clubAnswer, error) {
 	caller := wire.CallerOf(ctx)
+	f.mu.Lock()
+	own := f.roll
+	f.mu.Unlock()
+	if caller.Class != wire.Partner {
+		if own == nil || !isPerson(own.roll, caller.Agent) {
+			return clubAnswer{}, &wire.Error{Code: wire.CodeUnknown, Message: "this is for members"}
+		}
+		caller.Grid = caller.Agent
+	}
+	if own == nil {
+		return clubAnswer{}, &wire.Error{Code: wire.CodeNotFound, Message: "this grid is no club"}
+	}
+	return f.vouchersFor(ctx, caller.Grid, caller.Agent)
+}
+
+// isPerson tells whether a machine is that of a person whom the club has admitted.
+func isPerson(r roll.Roll, agent core.DID) bool {
+	m, ok := r.Member(agent)
+	return ok && m.Kind == roll.KindPerson
+}
+
+// vouchersFor returns our roll, and vouchers for a member's machine. A person is its machine.
+func (f *Federation) vouchersFor(ctx context.Context, member, agent core.DID) (clubAnswer, error) {
 	if err := f.records.take(ctx); err != nil {
 		return clubAnswer{}, err
 	}
@@ -26,16 +49,16 @@ func (f *Federation) handleClub(ctx context.Context, _ struct{}) (clubAnswer, er
 	own := f.roll
 	f.mu.Unlock()
 	if own == nil {
-		return clubAnswer{}, &wire.Error{Code: wire.CodeNotFound, Message: "this grid is no club"}
+		return clubAnswer{}, errNoClub()
 	}
 	out := clubAnswer{Roll: own.signed, Homes: []clubHome{}}
 	var c changes
-	for _, h := range f.offers(caller.Grid, own.roll) {
+	for _, h := range f.offers(member, own.roll) {
 		if len(out.Homes) == homesMax {
 			break
 		}
-		amount := own.roll.Portion(caller.Grid, h.from, h.home.Amount)
-		chain, err := f.issue(&c, caller, h, amount)
+		amount := own.roll.Portion(member, h.from, h.home.Amount)
+		chain, err := f.issue(&c, member, agent, h, amount)
 		if err != nil {
 			return clubAnswer{}, err
 		}
@@ -89,21 +112,24 @@ func (f *Federation) offers(member core.DID, r roll.Roll) []offered {
 // canPassOn tells whether what a club has given us can be given on to a member: nobody gets his own, or what came from
 // him. The caller holds f.mu.
 func (f *Federation) canPassOn(h keptHome, member core.DID, now int64) bool {
-	p := f.partners[member]
-	if p == nil || h.Grid == member || h.right.Until <= now || len(h.chain.Links) >= voucher.LinksMax {
+	his := func(agent core.DID) bool { return agent == member } // a person
+	if p := f.partners[member]; p != nil {
+		his = p.lists
+	}
+	if h.Grid == member || h.right.Until <= now || len(h.chain.Links) >= voucher.LinksMax {
 		return false
 	}
-	return !slices.ContainsFunc(h.right.Via, p.lists)
+	return !slices.ContainsFunc(h.right.Via, his)
 }
 
 // issue returns a voucher for a member's machine: the one that it was given last, as long as that is good for some time
 // and says the same. Nil where there is nothing to give. The caller has f.records.
-func (f *Federation) issue(c *changes, caller wire.Caller, h offered, amount int64) ([]byte, error) {
+func (f *Federation) issue(c *changes, member, agent core.DID, h offered, amount int64) ([]byte, error) {
 	amount = min(amount, voucher.AmountMax)
 	if amount < 1 {
 		return nil, nil
 	}
-	k := key(keyIssued, caller.Grid[:], caller.Agent[:], h.home.Grid[:])
+	k := key(keyIssued, member[:], agent[:], h.home.Grid[:])
 	var last issuedRecord
 	had, err := get(f.c.Books, k, &last, issuedSizeMax)
 	if err != nil {
@@ -128,7 +154,7 @@ func (f *Federation) issue(c *changes, caller wire.Caller, h offered, amount int
 	if len(older) > olderMax {
 		return last.Chain, nil // what is good must be known, to be revoked
 	}
-	terms := voucher.Terms{Audience: caller.Agent, Resource: core.Storage, Amount: amount, From: now, Until: now + voucher.LifeMax}
+	terms := voucher.Terms{Audience: agent, Resource: core.Storage, Amount: amount, From: now, Until: now + voucher.LifeMax}
 	seal.Random(terms.Nonce[:])
 	var chain voucher.Chain
 	if base == (core.Score{}) {
@@ -137,7 +163,7 @@ func (f *Federation) issue(c *changes, caller wire.Caller, h offered, amount int
 		chain, err = h.base.Narrow(f.c.Key, terms)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("a voucher for %s at %s: %w", caller.Agent.Short(), h.home.Grid.Short(), err)
+		return nil, fmt.Errorf("a voucher for %s at %s: %w", agent.Short(), h.home.Grid.Short(), err)
 	}
 	right, err := voucher.Open(chain)
 	if err != nil {

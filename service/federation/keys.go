@@ -37,6 +37,7 @@ const (
 	keyRoll     = "f/roll"     // rollRecord: who belongs to our club; its presence makes our grid one
 	keyIssued   = "f/issued/"  // + grid + agent + home: issuedRecord, the voucher that a member has of us
 	keyClub     = "f/club/"    // + grid: clubRecord, a club among our partners
+	keyPass     = "f/pass/"    // + grid: passRecord, vouchers that somebody has brought us
 	keyState    = "state/"     // + a state record's key (SPEC §4)
 	keyPartner  = "state/p/"   // + grid: partnerRecord
 )

@@ -186,6 +186,11 @@ func (f *Federation) keepClubs(ctx context.Context) {
 				f.c.Log.Info("ask a club for its roll", "grid", grid.Short(), "err", err)
 			}
 		}
+		for _, grid := range f.duePasses() {
+			if err := f.VisitPass(ctx, grid); err != nil && ctx.Err() == nil {
+				f.c.Log.Info("ask for newer vouchers", "grid", grid.Short(), "err", err)
+			}
+		}
 		f.UseVouchers(ctx)
 		f.pause(ctx, f.visits, sweepEvery)
 	}
@@ -318,10 +323,12 @@ func (f *Federation) judgeRoll(grid core.DID, old *club, next *clubRecord) error
 }
 
 // UseVouchers shows the best voucher for each home there, where it is not the one that lets us in now; Run does so when there
-// are new ones. A club's own machine keeps nothing anywhere.
-func (f *Federation) UseVouchers(ctx context.Context) {
+// are new ones. It returns by household what came of those that it has shown, nil where one lets us in. A club's own machine keeps
+// nothing anywhere.
+func (f *Federation) UseVouchers(ctx context.Context) map[core.DID]error {
+	out := map[core.DID]error{}
 	if f.showing.take(ctx) != nil {
-		return
+		return out
 	}
 	defer f.showing.give()
 	best := f.bestVouchers()
@@ -336,10 +343,11 @@ func (f *Federation) UseVouchers(ctx context.Context) {
 				break
 			}
 		}
-		if err != nil && ctx.Err() == nil {
+		if out[grid] = err; err != nil && ctx.Err() == nil {
 			f.c.Log.Info("a voucher does not let us in", "at", h.Name, "grid", grid.Short(), "err", err)
 		}
 	}
+	return out
 }
 
 // bestVouchers returns one for each home where no account lets us in: one on the pact that is drawn on there already, or else the greatest.
@@ -357,12 +365,8 @@ func (f *Federation) bestVouchers() map[core.DID]keptHome {
 	if f.roll != nil {
 		return nil
 	}
-	for grid, c := range f.clubs {
-		p := f.partners[grid]
-		if p == nil || p.leaving() {
-			continue
-		}
-		for _, h := range c.homes {
+	look := func(homes []keptHome) {
+		for _, h := range homes {
 			if f.partners[h.Grid] != nil || h.Grid == f.self.Grid || h.right.Until <= now || byAccount[h.Grid] {
 				continue
 			}
@@ -372,6 +376,14 @@ func (f *Federation) bestVouchers() map[core.DID]keptHome {
 				best[h.Grid] = h
 			}
 		}
+	}
+	for grid, c := range f.clubs {
+		if p := f.partners[grid]; p != nil && !p.leaving() {
+			look(c.homes)
+		}
+	}
+	for _, p := range f.passes {
+		look(p.homes)
 	}
 	return best
 }

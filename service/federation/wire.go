@@ -128,7 +128,7 @@ func (f *Federation) routes() []wire.Route {
 		{Method: "POST", Path: "/ticket", Who: wire.Stranger, Limit: ticketLimit, Handler: wire.Handle(f.handleTicket)},
 		{Method: "POST", Path: "/credential", Who: wire.Stranger, Limit: credentialLimit, Handler: wire.Handle(f.handleCredential)},
 		{Method: "POST", Path: "/greet", Who: greeted, Limit: greetLimit, Handler: wire.Handle(f.handleGreet)},
-		{Method: "GET", Path: "/club", Who: wire.Partner, Handler: wire.Handle(f.handleClub)},
+		{Method: "GET", Path: "/club", Who: wire.Partner | wire.Stranger, Handler: wire.Handle(f.handleClub)},
 		{Method: "POST", Path: "/amend", Who: wire.Partner, Limit: amendLimit, Handler: wire.Handle(f.handleAmend)},
 		{Method: "POST", Path: "/charter", Who: own, Limit: charterLimit, Handler: wire.Handle(f.handleCharter)},
 		{Method: "PUT", Path: "/state/{score}", Who: bring, Limit: pageLimit, Handler: http.HandlerFunc(f.handlePutPage)},
