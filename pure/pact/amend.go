@@ -9,8 +9,8 @@ import (
 	"github.com/grange-grid/grange/pure/identity"
 )
 
-// Amend returns the n-th amendment of the pact, which is the first between the two and
-// has that id: the same but for what each side gives.
+// Amend returns the n-th amendment of the first pact between the two, which has that id: p, the first or an
+// amendment, but for what each side gives. Its Until may then be changed too.
 func (p Pact) Amend(id core.Score, n uint64, inviterGives, acceptorGives map[core.Resource]int64) Pact {
 	p.Amends, p.N = &id, n
 	p.Terms.InviterGives, p.Terms.AcceptorGives = inviterGives, acceptorGives
@@ -18,7 +18,7 @@ func (p Pact) Amend(id core.Score, n uint64, inviterGives, acceptorGives map[cor
 }
 
 // CheckAmends tells whether p is an amendment of the first pact, which has that id: in
-// nothing but in what each side gives it may differ. Errors: core.ErrInvalid.
+// nothing but in what each side gives, and until when, it may differ. Errors: core.ErrInvalid.
 func (p Pact) CheckAmends(first Pact, id core.Score) error {
 	if p.Amends == nil || *p.Amends != id {
 		return fmt.Errorf("amendment: %w: of another pact", core.ErrInvalid)
@@ -26,15 +26,18 @@ func (p Pact) CheckAmends(first Pact, id core.Score) error {
 	terms := first.Terms
 	terms.InviterGives, terms.AcceptorGives = p.Terms.InviterGives, p.Terms.AcceptorGives
 	if p.Inviter != first.Inviter || p.Acceptor != first.Acceptor || p.Invitation != first.Invitation ||
-		p.From != first.From || p.Until != first.Until || !p.Terms.Equal(terms) {
-		return fmt.Errorf("amendment: %w: it changes more than what each gives", core.ErrInvalid)
+		p.From != first.From || !p.Terms.Equal(terms) {
+		return fmt.Errorf("amendment: %w: it changes more than what each gives, and until when", core.ErrInvalid)
 	}
 	return nil
 }
 
 // Generous tells whether the household loses nothing when q takes the place of p: it gives
-// no more of anything, and gets no less.
+// no more of anything, and gets no less, until the same date.
 func (p Pact) Generous(grid core.DID, q Pact) bool {
+	if p.Until != q.Until {
+		return false
+	}
 	other, _ := p.Other(grid)
 	all := map[core.Resource]int64{}
 	for _, gives := range []map[core.Resource]int64{p.Terms.InviterGives, p.Terms.AcceptorGives, q.Terms.InviterGives, q.Terms.AcceptorGives} {

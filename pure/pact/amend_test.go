@@ -65,7 +65,8 @@ func TestCheckAmends(t *testing.T) {
 		{"of another inviter", func(p *Pact) { p.Inviter[0]++ }, core.ErrInvalid},
 		{"of another invitation", func(p *Pact) { p.Invitation[0]++ }, core.ErrInvalid},
 		{"that begins later", func(p *Pact) { p.From++ }, core.ErrInvalid},
-		{"that ends", func(p *Pact) { p.Until = p.From + day }, core.ErrInvalid},
+		{"that ends", func(p *Pact) { p.Until = p.From + day }, nil},
+		{"for longer by its terms", func(p *Pact) { p.Terms.Days = 90 }, core.ErrInvalid},
 		{"with less notice", func(p *Pact) { p.Terms.NoticeDays = 1 }, core.ErrInvalid},
 		{"set aside for a day", func(p *Pact) { p.Terms.AsideDays = 1 }, core.ErrInvalid},
 		{"by another policy", func(p *Pact) { p.Terms.InviterPolicy = "deny" }, core.ErrInvalid},
@@ -109,6 +110,7 @@ func TestGenerous(t *testing.T) {
 		{"the acceptor gives more", gives(of(10, 0), of(21, 5)), true, false},
 		{"both give less", gives(of(9, 0), of(19, 5)), false, false},
 		{"a resource that was not there", gives(of(10, 1), of(20, 5)), false, true},
+		{"until another date", func() Pact { p := now; p.Until = p.From + 1000*day; return p }(), false, false},
 		{"a resource that is gone", gives(of(10, 0), map[core.Resource]int64{core.Storage: 20}), false, true},
 	} {
 		if a, b := now.Generous(annaGrid.DID(), test.next), now.Generous(bobGrid.DID(), test.next); a != test.anna || b != test.bob {

@@ -49,6 +49,15 @@ func invitation() Invitation {
 	}
 }
 
+// timed is an invitation to a pact for 90 days, of several resources.
+func timed() Invitation {
+	i := invitation()
+	i.Terms.Days = 90
+	i.Terms.InviterGives = map[core.Resource]int64{core.Storage: 10 * storageGB, "potatoes": 5}
+	i.Terms.AcceptorGives = map[core.Resource]int64{core.Compute: 1_000_000}
+	return i
+}
+
 func pact() Pact { return invitation().Pact(bobGrid.DID(), start) }
 
 func signedPact(t testing.TB) SignedPact {

@@ -90,9 +90,13 @@ func (i Invitation) Proves(acceptor core.DID, proof []byte) bool {
 	return subtle.ConstantTimeCompare(want[:], proof) == 1
 }
 
-// Pact returns the pact that a household makes by accepting, from a date on and without an end.
+// Pact returns the pact that a household makes by accepting, from a date on, for as long as the terms say.
 func (i Invitation) Pact(acceptor core.DID, from int64) Pact {
-	return Pact{V: codec.Version, Inviter: i.Grid, Acceptor: acceptor, Invitation: i.ID(), Terms: i.Terms, From: from}
+	p := Pact{V: codec.Version, Inviter: i.Grid, Acceptor: acceptor, Invitation: i.ID(), Terms: i.Terms, From: from}
+	if i.Terms.Days > 0 {
+		p.Until = from + int64(i.Terms.Days)*day
+	}
+	return p
 }
 
 // Match checks that p is a pact that the invitation offers. Errors: core.ErrInvalid.
@@ -106,6 +110,8 @@ func (i Invitation) Match(p Pact) error {
 		return fmt.Errorf("pact: %w: with %s, not with who invited, %s", core.ErrInvalid, p.Inviter, i.Grid)
 	case !p.Terms.Equal(i.Terms):
 		return fmt.Errorf("pact: %w: its terms are not the invitation's", core.ErrInvalid)
+	case p.Until != i.Pact(p.Acceptor, p.From).Until:
+		return fmt.Errorf("pact: %w: from %d until %d, and the terms are for %d days", core.ErrInvalid, p.From, p.Until, i.Terms.Days)
 	}
 	return nil
 }

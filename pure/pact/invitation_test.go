@@ -286,12 +286,24 @@ func TestInvitationMatch(t *testing.T) {
 	for name, change := range map[string]func(*Pact){
 		"another invitation": func(p *Pact) { p.Invitation[0]++ },
 		"another inviter":    func(p *Pact) { p.Inviter = key(9).DID() },
+		"that ends":          func(p *Pact) { p.Until = p.From + 90*day },
 		"better terms":       func(p *Pact) { p.Terms.InviterGives = map[core.Resource]int64{core.Storage: 99 * storageGB} },
 	} {
 		p := pact()
 		change(&p)
 		if err := i.Match(p); !errors.Is(err, core.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	i = timed()
+	p := i.Pact(bobGrid.DID(), start)
+	if err := i.Match(p); err != nil || p.Until != start+90*day {
+		t.Errorf("for 90 days: until %d, %v", p.Until, err)
+	}
+	for _, until := range []int64{0, p.Until - 1, p.Until + day} {
+		p.Until = until
+		if err := i.Match(p); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("for 90 days, until %d: %v", until, err)
 		}
 	}
 }

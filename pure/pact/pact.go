@@ -200,5 +200,15 @@ func (p Pact) Policy(grid core.DID) string {
 	return ""
 }
 
+// RunsOut returns from when on the pact runs out: it is then as if notice had been given, so that there is
+// time to have pieces made again elsewhere. That is NoticeDays before its end, at most the last quarter of its
+// time; 0 where the end is open.
+func (p Pact) RunsOut() int64 {
+	if p.Until == 0 {
+		return 0
+	}
+	return p.Until - min(int64(p.Terms.NoticeDays)*day, (p.Until-p.From)/4)
+}
+
 // isTime tells whether t is a date that the formats admit.
 func isTime(t int64) bool { return t > 0 && t <= TimeMax }

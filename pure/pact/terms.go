@@ -42,6 +42,8 @@ type Terms struct {
 	NoticeDays uint `json:"notice_days"`
 	AsideDays  uint `json:"aside_days"`
 	LeaseDays  uint `json:"lease_days"`
+	// Days is for how long the pact is made; 0 leaves the end open.
+	Days uint `json:"days,omitempty"`
 }
 
 // WithDefaults returns t with the defaults in the place of zero days and empty policies.
@@ -85,6 +87,9 @@ func (t Terms) Check() error {
 			return fmt.Errorf("%w: %s is %d, want 1 to %d", core.ErrInvalid, d.name, d.days, DaysMax)
 		}
 	}
+	if t.Days > DaysMax {
+		return fmt.Errorf("%w: for %d days, at most %d", core.ErrInvalid, t.Days, DaysMax)
+	}
 	return nil
 }
 
@@ -92,7 +97,7 @@ func (t Terms) Check() error {
 func (t Terms) Equal(u Terms) bool {
 	return maps.Equal(t.InviterGives, u.InviterGives) && maps.Equal(t.AcceptorGives, u.AcceptorGives) &&
 		t.InviterPolicy == u.InviterPolicy && t.AcceptorPolicy == u.AcceptorPolicy &&
-		t.NoticeDays == u.NoticeDays && t.AsideDays == u.AsideDays && t.LeaseDays == u.LeaseDays
+		t.NoticeDays == u.NoticeDays && t.AsideDays == u.AsideDays && t.LeaseDays == u.LeaseDays && t.Days == u.Days
 }
 
 func checkGives(side string, gives map[core.Resource]int64) error {

@@ -18,18 +18,25 @@ type vectors struct {
 	Seeds map[core.DID]golden.Hex `json:"seeds"`
 	Pact  pactVector              `json:"pact"`
 	// Amendment is one of Pact's.
-	Amendment pactVector     `json:"amendment"`
+	Amendment pactVector `json:"amendment"`
+	// Timed is for 90 days, and of three resources; Prolonged is an amendment of it.
+	Timed     pactVector     `json:"timed"`
+	Prolonged pactVector     `json:"prolonged"`
 	Signed    []signedVector `json:"signed"`
 	// Meter is a line's events in their order, and what it comes to after each.
-	Meter      []meterVector `json:"meter"`
-	Invitation struct {
-		Value json.RawMessage `json:"value"`
-		ID    golden.Hex      `json:"id"`
-		// Acceptor is the agent that Proof is of.
-		Acceptor core.DID   `json:"acceptor"`
-		Proof    golden.Hex `json:"proof"`
-		Code     string     `json:"code"`
-	} `json:"invitation"`
+	Meter      []meterVector    `json:"meter"`
+	Invitation invitationVector `json:"invitation"`
+	// Invited is the invitation of Timed.
+	Invited invitationVector `json:"invited"`
+}
+
+type invitationVector struct {
+	Value json.RawMessage `json:"value"`
+	ID    golden.Hex      `json:"id"`
+	// Acceptor is the agent that Proof is of.
+	Acceptor core.DID   `json:"acceptor"`
+	Proof    golden.Hex `json:"proof"`
+	Code     string     `json:"code"`
 }
 
 type pactVector struct {
@@ -129,7 +136,7 @@ func readVectors(t *testing.T) (vectors, map[core.DID]identity.Key) {
 func TestVectorsPact(t *testing.T) {
 	v, keys := readVectors(t)
 	var read []Pact
-	for _, p := range []pactVector{v.Pact, v.Amendment} {
+	for _, p := range []pactVector{v.Pact, v.Amendment, v.Timed, v.Prolonged} {
 		var want Pact
 		fromValue(t, p.Value, &want, "invitation", want.Invitation[:])
 		s := SignedPact{
@@ -155,6 +162,12 @@ func TestVectorsPact(t *testing.T) {
 	}
 	if err := read[1].CheckAmends(read[0], v.Pact.ID); err != nil {
 		t.Error(err)
+	}
+	if err := read[3].CheckAmends(read[2], v.Timed.ID); err != nil {
+		t.Error(err)
+	}
+	if read[2].RunsOut() != start+270*day/4 || read[3].RunsOut() != start+335*day {
+		t.Errorf("they run out from %d and %d on", read[2].RunsOut(), read[3].RunsOut())
 	}
 }
 
@@ -222,19 +235,21 @@ func meterVectors(events []meterVector) []meterVector {
 
 func TestVectorsInvitation(t *testing.T) {
 	v, _ := readVectors(t)
-	var want Invitation
-	fromValue(t, v.Invitation.Value, &want, "secret", want.Secret[:])
-	if got, err := ParseInvitation(v.Invitation.Code); err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("read %+v, %v; want %+v", got, err, want)
-	}
-	if got, err := want.Code(); err != nil || got != v.Invitation.Code {
-		t.Errorf("written: %s, %v", got, err)
-	}
-	if id := want.ID(); !bytes.Equal(id[:], v.Invitation.ID) {
-		t.Errorf("id %x", id)
-	}
-	if !want.Proves(v.Invitation.Acceptor, v.Invitation.Proof) {
-		t.Errorf("proof %x", v.Invitation.Proof)
+	for _, i := range []invitationVector{v.Invitation, v.Invited} {
+		var want Invitation
+		fromValue(t, i.Value, &want, "secret", want.Secret[:])
+		if got, err := ParseInvitation(i.Code); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("read %+v, %v; want %+v", got, err, want)
+		}
+		if got, err := want.Code(); err != nil || got != i.Code {
+			t.Errorf("written: %s, %v", got, err)
+		}
+		if id := want.ID(); !bytes.Equal(id[:], i.ID) {
+			t.Errorf("id %x", id)
+		}
+		if !want.Proves(i.Acceptor, i.Proof) {
+			t.Errorf("proof %x", i.Proof)
+		}
 	}
 }
 
@@ -304,13 +319,20 @@ func makeVectors(t *testing.T) vectors {
 	signed, err = SignNotice(bobAgent, n)
 	add(identity.KindNotice, toValue(t, n, "", nil), signed, err)
 
-	i := invitation()
-	invited, proof := i.ID(), InvitationProof(i.Secret, i.Agent, bobAgent.DID())
-	v.Invitation.Value = toValue(t, i, "secret", i.Secret[:])
-	v.Invitation.ID = invited[:]
-	v.Invitation.Acceptor = bobAgent.DID()
-	v.Invitation.Proof = proof[:]
-	v.Invitation.Code = code(t)
+	invitationOf := func(i Invitation) invitationVector {
+		id, proof := i.ID(), InvitationProof(i.Secret, i.Agent, bobAgent.DID())
+		code, err := i.Code()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return invitationVector{Value: toValue(t, i, "secret", i.Secret[:]), ID: id[:], Acceptor: bobAgent.DID(), Proof: proof[:], Code: code}
+	}
+	v.Invitation, v.Invited = invitationOf(invitation()), invitationOf(timed())
+	p := timed().Pact(bobGrid.DID(), start)
+	v.Timed = vectorOf(p)
+	p = p.Amend(v.Timed.ID, 1, p.Terms.InviterGives, p.Terms.AcceptorGives)
+	p.Until += 275 * day
+	v.Prolonged = vectorOf(p)
 
 	const from = 1_800_000_000
 	v.Meter = meterVectors([]meterVector{
