@@ -14,7 +14,7 @@ type Facts struct {
 	// Home says that the asker is another machine of our own household.
 	Home bool `json:"home,omitempty"`
 	// Pact is the pact with the asker, which an ask on its account must name; Ends is when it ends, in Unix
-	// seconds, if notice was given, else 0. Overdue says that a receipt for what it had is.
+	// seconds, if notice was given or it runs out, else 0. Overdue says that a receipt for what it had is.
 	Pact    core.Score `json:"pact,omitzero"`
 	Ends    int64      `json:"ends,omitempty"`
 	Overdue bool       `json:"overdue,omitempty"`

@@ -24,8 +24,8 @@ type Partner struct {
 	GivesOf, GivenOf map[core.Resource]int64
 	// LeaseDays is the pact's term for a lease, AsideDays for what is set aside.
 	LeaseDays, AsideDays int64
-	// Ends is when the pact ends, in Unix seconds; 0: nobody has given notice that both know of.
-	// Leaving says that somebody has.
+	// Ends is when the pact ends, in Unix seconds, by a notice that both know of or by itself; 0 for never.
+	// Leaving says that a notice was given, or that it runs out.
 	Ends    int64
 	Leaving bool
 	// Agents are the machines that their newest charter lists.

@@ -19,6 +19,41 @@ func (h *home) leaves(n int64) (ends int64) {
 	return ends
 }
 
+// A pact that ends by itself, some day: until it runs out all goes on, but no promise is beyond its end.
+func TestAPactForATime(t *testing.T) {
+	w, pieces, _ := placedWorld(t, 2, 1_000)
+	owner, holder := w.homes[0], w.homes[1]
+	owner.term = true
+	ends := holder.leaves(100)
+	if _, err := owner.ask(t, holder, 1_000); err != nil {
+		t.Fatal(err)
+	}
+	if err := owner.now().renewDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := owner.until(t, holder, pieces); !slices.Equal(got, []int64{ends}) {
+		t.Errorf("the owner counts on it until %v, not %d", got, ends)
+	}
+	p := mustPlace(t, owner, 1_000)
+	if got := p.Households(); !slices.Equal(got, []core.DID{holder.grid}) {
+		t.Errorf("pieces go to %v", got)
+	}
+	mustSegment(t, p, 2, 1_000, upTo(20))
+	commit(t, p, true)
+
+	// Put off, they are renewed for longer.
+	later := holder.leaves(200)
+	holder.runs(t, 1*days)
+	if err := owner.now().renewDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, until := range owner.until(t, holder, pieces) {
+		if until <= ends || until > later {
+			t.Errorf("a promise until %d, where the pact ended at %d and ends at %d", until, ends, later)
+		}
+	}
+}
+
 // After a notice nothing new goes there, no promise is beyond the end, and then all is set aside.
 func TestAPactThatEnds(t *testing.T) {
 	w, pieces, data := placedWorld(t, 3, 1_000)

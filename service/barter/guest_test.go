@@ -42,7 +42,7 @@ func (h *home) Guest(grid core.DID) (Partner, bool) {
 			defer h.mu.Unlock()
 			via := *v
 			return Partner{
-				Grid: grid, Name: "guest", Pact: pact.Home(v.Grid), Given: v.Share, LeaseDays: h.days, AsideDays: 14, Ends: h.ends, Via: &via, Agents: []core.DID{o.agent()},
+				Grid: grid, Name: "guest", Pact: pact.Home(v.Grid), Given: v.Share, LeaseDays: h.days, AsideDays: 14, Ends: h.ends, Leaving: h.ends != 0, Via: &via, Agents: []core.DID{o.agent()},
 			}, true
 		}
 	}

@@ -99,12 +99,14 @@ func (b *Barter) facts(p Partner, free, total, landed int64) policy.Facts {
 		Grid:    p.Grid,
 		Home:    b.isHome(p),
 		Pact:    p.Pact,
-		Ends:    p.Ends,
 		Room:    max(0, min(b.offer-used, free-Reserve(total)-promised)),
 		Offered: offered,
 		Used:    mine.withGuests(),
 		Partner: p.Name,
 		Total:   b.offer,
+	}
+	if p.Leaving { // a date that is still far away refuses nothing
+		out.Ends = p.Ends
 	}
 	if p.Via == nil {
 		s := b.standing(mine)

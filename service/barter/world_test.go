@@ -108,6 +108,7 @@ type home struct {
 	agents   []core.DID        // instead of the one machine, in the eyes of the others
 	freshes  int
 	ends     int64                 // when all its pacts end, after notice
+	term     bool                  // ends is no notice's, but the pacts' own, and far away
 	vias     map[core.DID]*Via     // by guest's household, on whose behalf
 	whys     map[core.DID]core.Why // by household where it is a guest
 }
@@ -321,7 +322,7 @@ func (h *home) Of(grid core.DID) (Partner, bool) {
 		id[0] ^= h.w.pacts
 		ends := max(mine, o.ends)
 		return Partner{
-			Ends: ends, Leaving: ends != 0, Grid: grid, Name: fmt.Sprintf("home %d", i), Pact: id, Given: given, Gives: o.given, GivenOf: flows, GivesOf: o.flows, LeaseDays: days, AsideDays: 14, Agents: agents,
+			Ends: ends, Leaving: ends != 0 && !h.term && !o.term, Grid: grid, Name: fmt.Sprintf("home %d", i), Pact: id, Given: given, Gives: o.given, GivenOf: flows, GivesOf: o.flows, LeaseDays: days, AsideDays: 14, Agents: agents,
 		}, true
 	}
 	return Partner{}, false
