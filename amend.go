@@ -8,23 +8,53 @@ import (
 	"time"
 
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/service/federation"
 )
 
-// Change is what a pact would be changed to: bytes that they give us, and that we give them.
+// Change is what a pact would be changed to: its fields are as in Pact.
 type Change struct {
-	Gives int64 `json:"gives"`
-	Given int64 `json:"given"`
+	Gives   int64             `json:"gives"`
+	Given   int64             `json:"given"`
+	GivesOf map[string]int64  `json:"gives_of,omitempty"`
+	GivenOf map[string]int64  `json:"given_of,omitempty"`
+	Units   map[string]string `json:"units,omitempty"`
+	Until   time.Time         `json:"until,omitzero"`
 }
 
-// Amend proposes to a partner, given by name or DID, to change what each gives, in bytes; nil leaves a
-// side as it is. A partner agrees at once to what costs it nothing: then the pact that is returned
+// Amendment says what to change of a pact: the resources that are named, and if Days is not zero, that it ends so many
+// days from now.
+type Amendment struct {
+	Give Amounts
+	Want Amounts
+	Days uint
+}
+
+// Amend proposes to a partner, given by name or DID, to change the pact. A partner agrees at once to what costs it nothing: then the pact that is returned
 // is the new one. Otherwise its person is asked, and Mine is set until there is an answer.
 // Errors: fs.ErrNotExist for nobody of that name, ErrInvalid where nothing would change, ErrRefused where
 // the pact ends; ErrUnreachable where a running agent asks later, with the pact as it is.
-func (a *Agent) Amend(ctx context.Context, who string, give, want *int64) (Pact, error) {
+func (a *Agent) Amend(ctx context.Context, who string, to Amendment) (Pact, error) {
 	return a.change(ctx, who, func(p federation.Partner) (federation.Partner, error) {
-		return a.federation.Amend(ctx, p.Grid, give, want)
+		give, err := a.settle(to.Give, true, 0)
+		if err != nil {
+			return p, err
+		}
+		given, said := give[core.Storage]
+		if !said {
+			given = p.Given[core.Storage]
+		}
+		want, err := a.settle(to.Want, false, given)
+		if err != nil {
+			return p, err
+		}
+		c := federation.Changes{Give: give, Want: want}
+		if to.Days > pact.DaysMax {
+			return p, fmt.Errorf("a pact for %d days, at most %d: %w", to.Days, pact.DaysMax, ErrInvalid)
+		} else if to.Days > 0 {
+			c.Until = a.c.Clock.Now().Unix() + int64(to.Days)*24*60*60
+		}
+		return a.federation.Amend(ctx, p.Grid, c)
 	})
 }
 
@@ -92,9 +122,43 @@ func (a *Agent) told(grid core.DID, news federation.PactNews) {
 	a.events.send(e)
 }
 
-func changeOf(p *federation.Proposal) *Change {
+func (a *Agent) changeOf(p *federation.Proposal) *Change {
 	if p == nil {
 		return nil
 	}
-	return &Change{Gives: p.Gives[core.Storage], Given: p.Given[core.Storage]}
+	out := &Change{Gives: p.Gives[core.Storage], Given: p.Given[core.Storage], Until: dateOf(p.Until)}
+	out.GivesOf, out.GivenOf, out.Units = a.others(p.Gives, p.Given)
+	return out
+}
+
+// others returns what both sides give but storage, with the units of that.
+func (a *Agent) others(theirs, ours map[core.Resource]int64) (theirsOf, oursOf map[string]int64, units map[string]string) {
+	of := func(all map[core.Resource]int64) (out map[string]int64) {
+		for r, n := range all {
+			if r == core.Storage || n == 0 {
+				continue
+			}
+			if out == nil {
+				out = map[string]int64{}
+			}
+			if units == nil {
+				units = map[string]string{}
+			}
+			unit, known := a.policy.table.Resources[r]
+			if !known { // and so counted in nobody knows what
+				unit = "units"
+			}
+			out[string(r)], units[string(r)] = n, unit
+		}
+		return out
+	}
+	return of(theirs), of(ours), units
+}
+
+// dateOf returns a date in Unix seconds, the zero time for 0.
+func dateOf(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0)
 }

@@ -45,7 +45,7 @@ func TestSimEnd(t *testing.T) {
 		anna.mustHave("more", more)
 
 		for what, do := range map[string]func() error{
-			"amended":         func() error { n := int64(1); _, err := anna.Amend(t.Context(), "bo", &n, nil); return err },
+			"amended":         func() error { _, err := anna.Amend(t.Context(), "bo", grange.Amendment{Give: "1B"}); return err },
 			"agreed, unasked": func() error { _, err := anna.Agree(t.Context(), "cleo"); return err },
 			"with nobody":     func() error { _, err := anna.End(t.Context(), "zoe"); return err },
 		} {

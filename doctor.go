@@ -33,7 +33,7 @@ const (
 
 // Examined is one thing that was looked at.
 type Examined struct {
-	// What is one of: machine, network, reach, clock, disk, books, policy, ledger, guest, kept.
+	// What is one of: machine, network, reach, clock, disk, books, policy, ledger, guest, pact, kept.
 	What string `json:"what"`
 	// Fault is one of the Fault constants, "" for none.
 	Fault string `json:"fault,omitempty"`
@@ -44,6 +44,8 @@ type Examined struct {
 const (
 	// doctorMax is how long partners may take to answer a doctor.
 	doctorMax = 20 * time.Second
+	// endsSoon is how long before its end a pact is spoken of.
+	endsSoon = 30 * 24 * time.Hour
 	// clockOffMax is how far partners' clocks may be from ours.
 	clockOffMax = 5 * time.Minute
 )
@@ -59,6 +61,7 @@ func (a *Agent) Doctor(ctx context.Context) ([]Examined, error) {
 	}
 	out = append(out, a.lookAtClock(heard), a.lookAtDisk(), a.lookAtBooks(ctx), a.lookAtPolicy(), a.lookAtLedgers())
 	out = append(out, a.lookAtGuests()...)
+	out = append(out, a.lookAtPacts(ctx)...)
 	for _, k := range a.Kept(ctx) {
 		e := Examined{What: "kept", Text: fmt.Sprintf("%s is stored", k.Name)}
 		if k.Trouble != "" {
@@ -70,6 +73,17 @@ func (a *Agent) Doctor(ctx context.Context) ([]Examined, error) {
 		out = append(out, e)
 	}
 	return out, ctx.Err()
+}
+
+// lookAtPacts tells which end soon.
+func (a *Agent) lookAtPacts(ctx context.Context) (out []Examined) {
+	now := a.c.Clock.Now()
+	for p := range a.Pacts(ctx) {
+		if left := p.Ends.Sub(now); !p.Ends.IsZero() && left > 0 && left < endsSoon {
+			out = append(out, Examined{What: "pact", Text: fmt.Sprintf("the pact with %s ends on %s", p.Name, p.Ends.UTC().Format(time.DateOnly))})
+		}
+	}
+	return out
 }
 
 func (a *Agent) lookAtMachine() Examined {

@@ -25,6 +25,7 @@ type settings struct {
 	Pieces piecesSettings `toml:"pieces,omitempty"`
 	Limits limitSettings  `toml:"limits,omitempty"`
 	Alarms alarmSettings  `toml:"alarms,omitempty"`
+	Invite inviteSettings `toml:"invite,omitempty"`
 	// Resources has the unit of each that this household gives beside those that everybody knows.
 	Resources map[string]unitName `toml:"resources,omitempty"`
 	// Offer is what this machine gives of each resource but storage in 30 days that it runs.
@@ -58,6 +59,12 @@ type limitSettings struct {
 type alarmSettings struct {
 	// Command goes to sh -c, with what has happened in its environment.
 	Command string `toml:"command,omitempty"`
+}
+
+// inviteSettings are what invitations offer that do not say it.
+type inviteSettings struct {
+	Give Amounts `toml:"give,omitempty"`
+	Want Amounts `toml:"want,omitempty"`
 }
 
 // settingsSizeMax bounds what is read of config.toml, in bytes.
@@ -115,6 +122,11 @@ func readSettings(file string) (settings, error) {
 	for _, name := range slices.Sorted(maps.Keys(s.Offer)) {
 		if err := checkOffer(name, s.Resources); err != nil {
 			return s, fmt.Errorf("%s, line %d: %w: %w", file, lineOf(string(raw), toml.Key{"offer", name}), err, ErrInvalid)
+		}
+	}
+	for name, amounts := range map[string]Amounts{"give": s.Invite.Give, "want": s.Invite.Want} {
+		if err := amounts.check(policyTable(s.Resources), name == "give"); err != nil {
+			return s, fmt.Errorf("%s, line %d: %w: %w", file, lineOf(string(raw), toml.Key{"invite", name}), err, ErrInvalid)
 		}
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {

@@ -85,6 +85,10 @@ func TestSettingsErrorsNameThePlace(t *testing.T) {
 		"# one\n[alarms]\ncommand = [\"a\"]\n":                         "line 3",
 		"[limits]\nup = 20_000\n\n[limit]\ndown = 1\n":                 `line 4: unknown setting "limit"`,
 		"[alarms]\ncommand = \"in = 3\"\n[limits]\n\"in\" = 3\n":       `line 4: unknown setting "limits.in"`,
+		"[invite]\nwant = \"9GB\"\ngive = \"ten\"\n":                   `line 3: "ten" is no size`,
+		"[invite]\ngive = \"potatoes=5\"\n":                            `line 2: "potatoes" is not given here`,
+		"[invite]\ngive = \"1x\"\n":                                    `line 2: a ratio is of what is wanted`,
+		"[invite]\nwant = \"20%\"\n":                                   `line 2: a part is of what this machine gives`,
 		"limits.in = 3\n":                                              `line 1: unknown setting "limits.in"`,
 		"colour = \"in\"\n[limits]\nup = 20_000\n":                     `line 1: unknown setting "colour"`,
 		"[limits]\nquiet = \"22:30-07:00\"\nquiet = \"22:30-07:01\"\n": "line 3",
@@ -111,7 +115,7 @@ func TestSettingsErrorsNameThePlace(t *testing.T) {
 func TestSettingsAreKept(t *testing.T) {
 	w := newWorld(t)
 	anna := w.found("anna")
-	const text = "[limits]\nup = 20000\nquiet = \"22:30-07:00\"\non_battery = true\non_metered = true\nreserve = 9000000000000000\n\n[alarms]\ncommand = \"echo \\\"$GRANGE_ALARM\\\"\"\n"
+	const text = "[limits]\nup = 20000\nquiet = \"22:30-07:00\"\non_battery = true\non_metered = true\nreserve = 9000000000000000\n\n[alarms]\ncommand = \"echo \\\"$GRANGE_ALARM\\\"\"\n\n[invite]\ngive = \"20%,200GB work=5\"\n"
 	anna.configure(text)
 	other := t.TempDir()
 	must(t, anna.KeepOn(t.Context(), other))

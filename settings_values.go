@@ -80,9 +80,8 @@ func checkResource(name string) error {
 	table := policyTable(nil)
 	_, known := table.Resources[core.Resource(name)]
 	_, decides := table.Policies[name]
-	odd := strings.ContainsFunc(name, func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-._", r) })
 	switch {
-	case name == "" || len(name) > pact.NameSizeMax || odd:
+	case !isResource(name):
 		return fmt.Errorf("%q is no resource's name; one is of a-z, 0-9, -, . and _", name)
 	case known || decides || slices.Contains([]string{"from", string(core.Idle), string(core.Normal), string(core.Prompt)}, name):
 		return fmt.Errorf("%q means something else already", name)

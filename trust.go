@@ -25,15 +25,45 @@ const DefaultAmount = 10_000_000_000
 // DefaultExpiry is how long an invitation is valid when it does not say.
 const DefaultExpiry = 7 * 24 * time.Hour
 
-// Invite makes a code for one friend. Zero terms are DefaultAmount each way for
-// DefaultExpiry. Errors: ErrNotHere if this agent does not listen, because the
+// Terms returns the terms of an invitation that gives and wants so much. What is left out is as config.toml has it, else
+// DefaultAmount of storage each way; a club gives nothing of its own. Errors: ErrInvalid.
+func (a *Agent) Terms(give, want Amounts) (Terms, error) {
+	give, want = cmp.Or(give, a.settings.Invite.Give), cmp.Or(want, a.settings.Invite.Want)
+	usual := map[core.Resource]int64{core.Storage: DefaultAmount}
+	ours, theirs := usual, usual
+	var err error
+	if _, club := a.federation.Roll(); give != "" {
+		ours, err = a.settle(give, true, 0)
+	} else if club {
+		ours = nil
+	}
+	if err == nil && want != "" {
+		theirs, err = a.settle(want, false, ours[core.Storage])
+	}
+	if err != nil {
+		return Terms{}, err
+	}
+	t := Terms{Give: ours[core.Storage], Want: theirs[core.Storage]}
+	t.WantOf, t.GiveOf, t.Units = a.others(theirs, ours)
+	if t.Give == 0 && t.Want == 0 && len(t.GiveOf)+len(t.WantOf) == 0 {
+		return Terms{}, fmt.Errorf("neither side gives anything: there would be nothing to agree on: %w", ErrInvalid)
+	}
+	return t, nil
+}
+
+// Invite makes a code for one friend. Where the terms have no amounts at all these are those of Terms, and zero
+// Expires is DefaultExpiry. Errors: ErrNotHere if this agent does not listen, because the
 // friend has to reach it; ErrNoNetwork.
 func (a *Agent) Invite(ctx context.Context, t Terms) (Invitation, error) {
 	if err := a.federation.Revoked(); err != nil {
 		return Invitation{}, err
 	}
-	if t.Give == 0 && t.Want == 0 {
-		t.Give, t.Want = DefaultAmount, DefaultAmount
+	if t.Give == 0 && t.Want == 0 && len(t.GiveOf)+len(t.WantOf) == 0 {
+		usual, err := a.Terms("", "")
+		if err != nil {
+			return Invitation{}, err
+		}
+		t.Give, t.Want, t.GiveOf, t.WantOf, t.Units = usual.Give, usual.Want, usual.GiveOf, usual.WantOf, usual.Units
 	}
 	if t.Uses == 1 {
 		t.Uses = 0
@@ -41,9 +71,8 @@ func (a *Agent) Invite(ctx context.Context, t Terms) (Invitation, error) {
 	if t.Give < 0 || t.Want < 0 || t.Expires < 0 {
 		return Invitation{}, fmt.Errorf("an invitation with amounts or a time below zero: %w", ErrInvalid)
 	}
-	terms := pact.Terms{NoticeDays: t.NoticeDays, AsideDays: t.AsideDays, LeaseDays: t.LeaseDays}.WithDefaults()
-	terms.InviterGives = map[core.Resource]int64{core.Storage: t.Give}
-	terms.AcceptorGives = map[core.Resource]int64{core.Storage: t.Want}
+	terms := pact.Terms{NoticeDays: t.NoticeDays, AsideDays: t.AsideDays, LeaseDays: t.LeaseDays, Days: t.Days}.WithDefaults()
+	terms.InviterGives, terms.AcceptorGives = allOf(t.Give, t.GiveOf), allOf(t.Want, t.WantOf)
 	if a.network.listens() && len(a.network.Addrs()) == 0 {
 		return Invitation{}, ErrNoNetwork
 	}
@@ -79,7 +108,7 @@ func (a *Agent) Accept(ctx context.Context, code string, agree func(Terms) bool)
 		return Pact{}, err
 	}
 	p, err := a.federation.Accept(ctx, code, func(inv pact.Invitation) bool {
-		return agree == nil || agree(termsOf(inv))
+		return agree == nil || agree(a.termsOf(inv))
 	})
 	if err != nil {
 		return Pact{}, err
@@ -92,21 +121,33 @@ func (a *Agent) Accept(ctx context.Context, code string, agree func(Terms) bool)
 	return a.pactOf(p), nil
 }
 
+// allOf returns what a side gives of all resources.
+func allOf(storage int64, of map[string]int64) map[core.Resource]int64 {
+	out := map[core.Resource]int64{core.Storage: storage}
+	for r, n := range of {
+		out[core.Resource(r)] = n
+	}
+	return out
+}
+
 // ReadInvitation returns what a code offers, without accepting it.
-func ReadInvitation(code string) (Terms, error) {
+func (a *Agent) ReadInvitation(code string) (Terms, error) {
 	inv, err := pact.ParseInvitation(code)
 	if err != nil {
 		return Terms{}, err
 	}
-	return termsOf(inv), nil
+	return a.termsOf(inv), nil
 }
 
 // termsOf returns an invitation's terms as the acceptor sees them.
-func termsOf(inv pact.Invitation) Terms {
-	return Terms{
-		Give: inv.Terms.AcceptorGives[core.Storage], Want: inv.Terms.InviterGives[core.Storage], From: inv.Name,
-		NoticeDays: inv.Terms.NoticeDays, AsideDays: inv.Terms.AsideDays, LeaseDays: inv.Terms.LeaseDays,
+func (a *Agent) termsOf(inv pact.Invitation) Terms {
+	t := inv.Terms
+	out := Terms{
+		Give: t.AcceptorGives[core.Storage], Want: t.InviterGives[core.Storage], From: inv.Name,
+		NoticeDays: t.NoticeDays, AsideDays: t.AsideDays, LeaseDays: t.LeaseDays, Days: t.Days,
 	}
+	out.WantOf, out.GiveOf, out.Units = a.others(t.InviterGives, t.AcceptorGives)
+	return out
 }
 
 // Pacts yields what we have with each partner, by name.
@@ -127,11 +168,9 @@ func (a *Agent) pactOf(p federation.Partner) Pact {
 	out := Pact{
 		Partner: p.Grid, Name: p.Name, ID: p.Pact.String(), Since: time.Unix(p.From, 0),
 		Gives: p.Gives[core.Storage], Given: p.Given[core.Storage], Seen: p.Seen,
-		Mine: changeOf(p.Mine), Theirs: changeOf(p.Theirs), Ending: p.Ending,
+		Mine: a.changeOf(p.Mine), Theirs: a.changeOf(p.Theirs), Until: dateOf(p.Until), Ends: dateOf(p.Ends), Ending: p.Ending, Leaving: p.Leaving(),
 	}
-	if p.Ends != 0 {
-		out.Ends = time.Unix(p.Ends, 0)
-	}
+	out.GivesOf, out.GivenOf, out.Units = a.others(p.Gives, p.Given)
 	words := pact.CheckWords(p.Pact)
 	out.Words = words[:]
 	out.Keeps, _ = a.barter.Used(p.Grid)

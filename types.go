@@ -59,11 +59,15 @@ var (
 	ErrNoHousehold = errors.New("no household")
 )
 
-// Terms are what two households agree on, as seen from this side. Amounts are
-// bytes of storage.
+// Terms are what two households agree on, as seen from this side.
 type Terms struct {
+	// Give and Want are bytes of storage.
 	Give int64 `json:"give"`
 	Want int64 `json:"want"`
+	// GiveOf and WantOf are of other resources, in their units, which Units names: "" is bytes.
+	GiveOf map[string]int64  `json:"give_of,omitempty"`
+	WantOf map[string]int64  `json:"want_of,omitempty"`
+	Units  map[string]string `json:"units,omitempty"`
 	// Expires is how long an invitation is valid; zero means 7 days.
 	Expires time.Duration `json:"-"`
 	// Uses is how many households can accept an invitation; zero is one.
@@ -75,6 +79,8 @@ type Terms struct {
 	NoticeDays uint `json:"notice_days,omitempty"`
 	AsideDays  uint `json:"aside_days,omitempty"`
 	LeaseDays  uint `json:"lease_days,omitempty"`
+	// Days is for how long the pact is made; zero leaves the end open.
+	Days uint `json:"days,omitempty"`
 }
 
 // Invitation is a code to send to one friend.
@@ -100,13 +106,20 @@ type Pact struct {
 	Given int64 `json:"given"`
 	Has   int64 `json:"has"`
 	Keeps int64 `json:"keeps"`
-	// Mine is what we have proposed to change Gives and Given to, Theirs what they have; both wait for an answer.
+	// GivesOf and GivenOf are of other resources, in their units, which Units names: "" is bytes.
+	GivesOf map[string]int64  `json:"gives_of,omitempty"`
+	GivenOf map[string]int64  `json:"given_of,omitempty"`
+	Units   map[string]string `json:"units,omitempty"`
+	// Mine is what we have proposed to change it to, Theirs what they have; both wait for an answer.
 	Mine   *Change `json:"mine,omitempty"`
 	Theirs *Change `json:"theirs,omitempty"`
-	// Ends is when it ends, after a notice; zero for never. Ending says that we have given
-	// notice and they have not heard of it: then there is no date yet.
-	Ends   time.Time `json:"ends,omitzero"`
-	Ending bool      `json:"ending,omitempty"`
+	// Until is when it ends by itself, Ends when it ends, by that or by a notice; zero for never. Ending says
+	// that we have given notice and they have not heard of it. Leaving says that it ends or runs out: nothing
+	// new goes there, and what lies there is made again elsewhere.
+	Until   time.Time `json:"until,omitzero"`
+	Ends    time.Time `json:"ends,omitzero"`
+	Ending  bool      `json:"ending,omitempty"`
+	Leaving bool      `json:"leaving,omitempty"`
 	// Machines are theirs, Addrs where they were last found.
 	Machines []DID    `json:"machines"`
 	Addrs    []string `json:"addrs,omitempty"`

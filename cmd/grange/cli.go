@@ -111,11 +111,11 @@ func (runCommand) detail() string {
 
 While it runs, all other commands go through it, by the Unix socket 'sock' in the directory. Programs can use that too: curl --unix-socket DIR/sock http://grange/v1/status
 
-It reads config.toml when it starts: in the directory if --dir or GRANGE_DIR names one, else ~/.config/grange/config.toml. There [limits] can have up and down, in bytes a second; quiet = "22:30-07:00", hours in which nothing is stored by itself; on_battery = true and on_metered = true, to do that on battery and over a metered network too; reserve, bytes of the disk that partners never get; [alarms] a command; [resources] the unit of each resource that you give beside those that everybody knows: potatoes = "kg"; and [offer] how much you give of each but storage in 30 days, to all together: potatoes = 50. Who is answered how is in the file policy beside it: 'grange policy show'.`
+It reads config.toml when it starts: in the directory if --dir or GRANGE_DIR names one, else ~/.config/grange/config.toml. There [limits] can have up and down, in bytes a second; quiet = "22:30-07:00", hours in which nothing is stored by itself; on_battery = true and on_metered = true, to do that on battery and over a metered network too; reserve, bytes of the disk that partners never get; [alarms] a command; [invite] what invitations offer that do not say it ('grange invite --help'); [resources] the unit of each resource that you give beside those that everybody knows: potatoes = "kg"; and [offer] how much you give of each but storage in 30 days, to all together: potatoes = 50. Who is answered how is in the file policy beside it: 'grange policy show'.`
 }
 
 type offerCommand struct {
-	Amount share  `arg:"" name:"AMOUNT" optional:"" placeholder:"20%|50GB" help:"How much: a part of what is free or given already, or a size. Without it the offer is shown."`
+	Amount share  `arg:"" name:"AMOUNT" optional:"" placeholder:"20%|50GB" help:"How much: a part of what is free or given already, or a size, or both, 20%,200GB: that part, at most so much. Without it the offer is shown."`
 	On     string `placeholder:"DIR" help:"Keep partners' pieces in this directory of another disk, before there are any. The agent must not be running. A marker tells it from one where the disk is not mounted."`
 }
 
@@ -132,8 +132,10 @@ type gridFlag struct {
 
 type inviteCommand struct {
 	gridFlag
-	Give    optional `placeholder:"10GB" help:"What you keep for them; else 10 GB, and nothing of a club's own."`
-	Want    size     `placeholder:"10GB" default:"10GB" help:"What they keep for you, or for the club's members."`
+	Give    []string `placeholder:"10GB" sep:"none" help:"What you give them: 10GB; 20% of what this machine gives in all, or 20%,200GB; of another resource potatoes=5. Else 10 GB, and nothing of a club's own."`
+	Want    []string `placeholder:"10GB" sep:"none" help:"What they give you, or the club's members: 10GB, potatoes=5, or 1.5x as much storage as you give. Else 10 GB."`
+	For     days     `aside:"" placeholder:"365d" help:"For how long the pact is; else until one of you ends it."`
+	Notice  days     `aside:"" placeholder:"30d" help:"How long before its end notice is given; else 30 days."`
 	Uses    int      `aside:"" placeholder:"N" default:"1" help:"How many households can accept it."`
 	Expires span     `placeholder:"7d" default:"7d" help:"How long the code is good: 30m, 12h, 7d, 2w."`
 	QR      bool     `name:"qr" help:"Draw the code as well."`
@@ -143,7 +145,15 @@ type inviteCommand struct {
 func (inviteCommand) detail() string {
 	return `The code is for one household, the first that accepts it, or with --uses for the first few; send it in private. Both machines must be on at that moment, and this one must be reachable: it needs a 'grange run'.
 
-On a terminal it then waits to say who joined; Ctrl-C leaves the code valid. Elsewhere stdout is the code alone.`
+On a terminal it then waits to say who joined; Ctrl-C leaves the code valid. Elsewhere stdout is the code alone.
+
+--give and --want can be given again, for each resource once: --give 20%,200GB --give potatoes=5. What is given of anything but storage is for each 30 days. What you always offer can stand in config.toml, and then 'grange invite' alone offers that:
+
+    [invite]
+    give = "20%,200GB potatoes=5"
+    want = "1x"
+
+A pact that is made --for 365d runs out in its last 30 days (or as many as its notice has): nothing new goes there then, and what lies there is made again elsewhere. 'grange pact amend WHO --for 365d' puts its end off.`
 }
 
 type acceptCommand struct {

@@ -9,85 +9,45 @@ import (
 	"strings"
 	"time"
 
+	"github.com/grange-grid/grange"
 	"github.com/grange-grid/grange/pure/policy"
 )
 
-// size is a number of bytes: "10GB", "1.5 TB", "512MiB", "4096B". Only nothing goes without
-// a unit: who writes 50 hardly means bytes.
+// size is a number of bytes, as grange.ParseSize reads it.
 type size int64
 
-// units are what a size may end with. Decimal ones may do without their B.
-var units = map[string]int64{
-	"B": 1,
-	"K": 1e3, "KB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9, "GB": 1e9, "T": 1e12, "TB": 1e12,
-	"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
-}
-
 // UnmarshalText reads a size.
-func (s *size) UnmarshalText(text []byte) error {
-	t := strings.TrimSpace(string(text))
-	number := strings.TrimRight(t, "kmgtibKMGTIB ")
-	unit, ok := units[strings.ToUpper(strings.TrimSpace(t[len(number):]))]
-	if t == "0" {
-		*s = 0
-		return nil
-	}
-	n, err := decimal(number, unit)
-	if number == t && err == nil {
-		return fmt.Errorf("%.40q has no unit; sizes are like 50GB or 512MiB", t)
-	}
-	if !ok || err != nil {
-		return fmt.Errorf("%.40q is no size; sizes are like 50GB or 512MiB", t)
-	}
-	*s = size(n)
-	return nil
+func (s *size) UnmarshalText(text []byte) (err error) {
+	*(*int64)(s), err = grange.ParseSize(string(text))
+	return err
 }
 
-// decimal returns a number such as "1.5" times unit, rounded down.
-func decimal(number string, unit int64) (int64, error) {
-	whole, fraction, _ := strings.Cut(number, ".")
-	n, err := strconv.ParseUint(whole, 10, 63)
-	if err != nil || strings.HasPrefix(number, "+") {
-		return 0, strconv.ErrSyntax
-	}
-	if unit > 0 && n > uint64(math.MaxInt64/unit) {
-		return 0, strconv.ErrRange
-	}
-	sum := int64(n) * unit
-	const digitsMax = 9
-	if !strings.Contains(number, ".") {
-		return sum, nil
-	}
-	part, err := strconv.ParseUint(fraction, 10, 32)
-	if err != nil || len(fraction) > digitsMax || strings.HasPrefix(fraction, "+") {
-		return 0, strconv.ErrSyntax
-	}
-	rest := int64(float64(part) / math.Pow10(len(fraction)) * float64(unit))
-	if sum > math.MaxInt64-rest {
-		return 0, strconv.ErrRange
-	}
-	return sum + rest, nil
-}
-
-// share is a size, or a percentage of the room.
+// share is a size, or a percentage of the room, "20%", at most so much: "20%,200GB".
 type share struct {
 	set     bool
-	bytes   int64
+	bytes   int64 // of a percentage the most; 0 sets no bound
 	percent int64 // -1 where it is bytes
 }
 
-// UnmarshalText reads "20%" or a size.
+// UnmarshalText reads a size or a percentage.
 func (s *share) UnmarshalText(text []byte) error {
 	*s = share{set: true, percent: -1}
-	if number, ok := strings.CutSuffix(strings.TrimSpace(string(text)), "%"); ok {
-		n, err := strconv.ParseUint(strings.TrimSpace(number), 10, 8)
-		if err != nil || n > 100 {
-			return fmt.Errorf("%.40q is no percentage; one is 0%% to 100%%", text)
-		}
-		s.percent = int64(n)
+	part, most, bounded := strings.Cut(string(text), ",")
+	number, ok := strings.CutSuffix(strings.TrimSpace(part), "%")
+	if !ok {
+		return (*size)(&s.bytes).UnmarshalText(text)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(number), 10, 8)
+	if err != nil || n > 100 {
+		return fmt.Errorf("%.40q is no percentage; one is 0%% to 100%%", part)
+	}
+	if s.percent = int64(n); !bounded {
 		return nil
 	}
-	return (*size)(&s.bytes).UnmarshalText(text)
+	if err := (*size)(&s.bytes).UnmarshalText([]byte(most)); err != nil || s.bytes > 0 {
+		return err
+	}
+	return fmt.Errorf("%.40q gives nothing at all; that is 0", text)
 }
 
 // versionNumber is the number of a version.
@@ -112,12 +72,31 @@ const day = 24 * time.Hour
 func (s *span) UnmarshalText(text []byte) error {
 	t := strings.TrimSpace(string(text))
 	number := strings.TrimRight(t, "smhdw")
-	unit := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": day, "w": 7 * day}[t[len(number):]]
-	n, err := decimal(number, int64(unit))
-	if unit == 0 || err != nil || n < int64(time.Second) {
+	unit, times := t[len(number):], time.Duration(1)
+	switch unit {
+	case "d":
+		unit, times = "h", 24
+	case "w":
+		unit, times = "h", 7*24
+	}
+	n, err := time.ParseDuration(number + unit)
+	if strings.Trim(number, "0123456789.") != "" || err != nil || n > math.MaxInt64/times || n*times < time.Second {
 		return fmt.Errorf("%.40q is no time; times are like 30m, 12h, 7d or 2w", t)
 	}
-	*s = span(n)
+	*s = span(n * times)
+	return nil
+}
+
+// days is a number of whole days, "365d" or "52w"; 0 where nothing is said.
+type days uint
+
+// UnmarshalText reads days.
+func (d *days) UnmarshalText(text []byte) error {
+	var s span
+	if err := s.UnmarshalText(text); err != nil || time.Duration(s)%day != 0 {
+		return fmt.Errorf("%.40q are no days; some are like 30d or 52w", text)
+	}
+	*d = days(time.Duration(s) / day)
 	return nil
 }
 

@@ -18,13 +18,14 @@ type pactCommand struct {
 type pactAmendCommand struct {
 	gridFlag
 	Who   string   `arg:"" name:"WHO" placeholder:"WHO" help:"The partner."`
-	Give  share    `placeholder:"10GB" help:"What you keep for them, from now on: a size, or 20% of what this machine gives in all."`
-	Want  optional `placeholder:"10GB" help:"What they keep for you."`
+	Give  []string `placeholder:"10GB" sep:"none" help:"What you give them, from now on, as 'grange invite' has it: 10GB, 20%,200GB, potatoes=5."`
+	Want  []string `placeholder:"10GB" sep:"none" help:"What they give you: 10GB, 1.5x, potatoes=5."`
+	For   days     `placeholder:"365d" help:"How long from now on it is, before it ends by itself."`
 	Agree bool     `help:"Agree to what they have proposed; 'grange pacts' shows it."`
 }
 
 func (pactAmendCommand) detail() string {
-	return `A partner's machine agrees at once to what costs them nothing: that you keep more for them, or want less. Otherwise it asks them, and 'grange pacts' shows on both sides what is proposed. It can be given again with other sizes until they have agreed.
+	return `A partner's machine agrees at once to what costs them nothing: that you keep more for them, or want less. Otherwise it asks them, and 'grange pacts' shows on both sides what is proposed. It can be given again with other amounts until they have agreed. What is not named stays as it is.
 
 Nothing that is kept already is dropped by it.`
 }
@@ -40,69 +41,40 @@ func (pactEndCommand) detail() string {
 It cannot be taken back; a new 'grange invite' makes a new pact with somebody else.`
 }
 
-// optional is a size that may be left out.
-type optional struct {
-	size
-	set bool
-}
-
-// UnmarshalText reads "10GB".
-func (o *optional) UnmarshalText(text []byte) error {
-	o.set = true
-	return o.size.UnmarshalText(text)
-}
-
-func (o optional) bytes() *int64 {
-	if !o.set {
-		return nil
-	}
-	n := int64(o.size)
-	return &n
-}
-
 func (c *pactAmendCommand) run(ctx context.Context, a *app) error {
-	switch some := c.Give.set || c.Want.set; {
+	give, err := amountsOf("--give", c.Give)
+	if err != nil {
+		return err
+	}
+	want, err := amountsOf("--want", c.Want)
+	if err != nil {
+		return err
+	}
+	switch some := give != "" || want != "" || c.For > 0; {
 	case c.Agree && some:
-		return usage("--agree is to what they propose, without --give and --want", "")
+		return usage("--agree is to what they propose, without --give, --want and --for", "")
 	case !c.Agree && !some:
-		return usage("nothing would change", "--give SIZE, --want SIZE or --agree")
+		return usage("nothing would change", "--give SIZE, --want SIZE, --for 365d or --agree")
 	}
 	return a.withGrid(ctx, c.Grid, func(s *session) error {
-		give, err := c.give(ctx, s)
-		if err != nil {
-			return err
-		}
-		p, err := s.Amend(ctx, api.AmendRequest{Partner: c.Who, Give: give, Want: c.Want.bytes(), Agree: c.Agree})
+		p, err := s.Amend(ctx, api.AmendRequest{Partner: c.Who, Give: give, Want: want, Days: uint(c.For), Agree: c.Agree})
 		if err != nil && !errors.Is(err, grange.ErrPartly) {
 			return err
 		}
 		a.value(p)
 		if p.Mine != nil {
-			a.say("Proposed to %s: %s", clean(p.Name), bargain(p.Name, p.Mine.Given, p.Mine.Gives))
+			a.say("Proposed to %s: %s", clean(p.Name), a.proposal(p, *p.Mine))
 			if err == nil {
 				a.tell("%s has to agree; 'grange pacts' shows it on both sides.", clean(p.Name))
 			}
 			return err
 		}
-		a.say("Agreed. %s", bargain(p.Name, p.Given, p.Gives))
+		a.say("Agreed. %s", a.proposal(p, dealOf(p)))
 		if err == nil {
 			err = promises(ctx, a, s, 0)
 		}
 		return err
 	})
-}
-
-// give returns what is to be given in bytes, nil for what there is.
-func (c *pactAmendCommand) give(ctx context.Context, s *session) (*int64, error) {
-	if !c.Give.set {
-		return nil, nil
-	}
-	if c.Give.percent < 0 {
-		return &c.Give.bytes, nil
-	}
-	offer, err := s.Offer(ctx)
-	part := offer.Total / 100 * c.Give.percent
-	return &part, err
 }
 
 func (c *pactEndCommand) run(ctx context.Context, a *app) error {
@@ -138,27 +110,54 @@ func (c *pactEndCommand) run(ctx context.Context, a *app) error {
 	})
 }
 
-// changes says what is about to become of pacts, a line each.
-func (a *app) changes(pacts []grange.Pact) (lines []string) {
+// dealOf is what a pact says now.
+func dealOf(p grange.Pact) grange.Change {
+	return grange.Change{Gives: p.Gives, Given: p.Given, GivesOf: p.GivesOf, GivenOf: p.GivenOf, Units: p.Units}
+}
+
+// proposal says what a pact would come to, and until when if that would change.
+func (a *app) proposal(p grange.Pact, c grange.Change) string {
+	text := bargain(p.Name, c)
+	if !c.Until.IsZero() && !c.Until.Equal(p.Until) {
+		text += fmt.Sprintf(" It is until %s.", date(c.Until, a.now()))
+	}
+	return text
+}
+
+// soonEnds is how long before its end a pact that ends by itself is spoken of.
+const soonEnds = 30 * day
+
+// changes says what is about to become of pacts, a line each; with all also what stands in no table.
+func (a *app) changes(pacts []grange.Pact, all bool) (lines []string) {
 	for _, p := range pacts {
 		name := clean(p.Name)
+		if more := others(p.Name, dealOf(p)); all && more != "" {
+			lines = append(lines, more)
+		}
 		switch {
 		case p.Ending:
 			lines = append(lines, fmt.Sprintf("The pact with %s ends; %s does not know yet.", name, name))
 		case !p.Ends.IsZero() && p.Ends.Before(a.now()):
 			lines = append(lines, fmt.Sprintf("The pact with %s has ended.", name))
 		case !p.Ends.IsZero():
-			lines = append(lines, fmt.Sprintf("The pact with %s ends on %s, in %s.", name, date(p.Ends, a.now()), age(p.Ends.Sub(a.now()))))
+			text := fmt.Sprintf("The pact with %s ends on %s, in %s.", name, date(p.Ends, a.now()), age(p.Ends.Sub(a.now())))
+			soon := p.Leaving || p.Ends.Before(a.now().Add(soonEnds))
+			if soon && p.Ends.Equal(p.Until) {
+				text += " To go on: grange pact amend " + api.Word(p.Name) + " --for 365d"
+			}
+			if soon || all {
+				lines = append(lines, text)
+			}
 		case p.Has > p.Gives:
 			lines = append(lines, fmt.Sprintf("%s keeps %s more for you than the pact says.", name, amount(p.Has-p.Gives)))
 		case p.Keeps > p.Given:
 			lines = append(lines, fmt.Sprintf("You keep %s more for %s than the pact says.", amount(p.Keeps-p.Given), name))
 		}
 		if p.Theirs != nil {
-			lines = append(lines, fmt.Sprintf("%s proposes: %s Agree: grange pact amend %s --agree", name, bargain(p.Name, p.Theirs.Given, p.Theirs.Gives), api.Word(p.Name)))
+			lines = append(lines, fmt.Sprintf("%s proposes: %s Agree: grange pact amend %s --agree", name, a.proposal(p, *p.Theirs), api.Word(p.Name)))
 		}
 		if p.Mine != nil {
-			lines = append(lines, fmt.Sprintf("You have proposed to %s: %s", name, bargain(p.Name, p.Mine.Given, p.Mine.Gives)))
+			lines = append(lines, fmt.Sprintf("You have proposed to %s: %s", name, a.proposal(p, *p.Mine)))
 		}
 	}
 	return lines

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +35,10 @@ func (c *offerCommand) run(ctx context.Context, a *app) error {
 		}
 		in := api.OfferRequest{Bytes: &c.Amount.bytes}
 		if c.Amount.percent >= 0 {
-			in = api.OfferRequest{Percent: &c.Amount.percent}
+			in.Percent = &c.Amount.percent
+			if c.Amount.bytes == 0 {
+				in.Bytes = nil
+			}
 		}
 		out, err := s.SetOffer(ctx, in)
 		if err != nil {
@@ -74,19 +79,21 @@ type invited struct {
 }
 
 func (c *inviteCommand) run(ctx context.Context, a *app) error {
-	give := int64(c.Give.size)
-	if !c.Give.set && c.Grid == "" {
-		give = grange.DefaultAmount
+	give, err := amountsOf("--give", c.Give)
+	if err != nil {
+		return err
 	}
-	if give == 0 && c.Want == 0 {
-		return usage("--give and --want are both 0: there would be nothing to agree on", "")
+	want, err := amountsOf("--want", c.Want)
+	if err != nil {
+		return err
 	}
 	return a.withGrid(ctx, c.Grid, func(s *session) error {
 		if !s.running {
 			return &api.Error{Code: api.CodeNotRunning, Message: "no agent is running", Hint: "grange run"}
 		}
 		inv, err := s.Invite(ctx, api.InviteRequest{
-			Give: give, Want: int64(c.Want), Uses: c.Uses, ExpiresSeconds: int64(time.Duration(c.Expires) / time.Second),
+			Give: give, Want: want, Uses: c.Uses, ExpiresSeconds: int64(time.Duration(c.Expires) / time.Second),
+			Days: uint(c.For), NoticeDays: uint(c.Notice),
 		})
 		if err != nil {
 			return err
@@ -150,7 +157,7 @@ func waitJoined(ctx context.Context, a *app, s *session, inv grange.Invitation) 
 		return err
 	}
 	a.value(invited{inv, &p})
-	a.tell("%s joined, direct, %s. %s", clean(p.Name), waited(a.now().Sub(begun)), bargain(p.Name, p.Given, p.Gives))
+	a.tell("%s joined, direct, %s. %s", clean(p.Name), waited(a.now().Sub(begun)), bargain(p.Name, dealOf(p)))
 	a.checkWords(p)
 	return nil
 }
@@ -168,12 +175,57 @@ func (a *app) checkWords(p grange.Pact) {
 	a.tell("Read to each other; both sides show the same four words: %s", strings.Join(p.Words, " "))
 }
 
-// bargain says what two households keep for each other.
-func bargain(name string, give, want int64) string {
-	if give == want {
-		return fmt.Sprintf("Each keeps %s for the other.", amount(give))
+// amountsOf reads what a flag that can be given several times says.
+func amountsOf(flag string, words []string) (out grange.Amounts, err error) {
+	if err := out.UnmarshalText([]byte(strings.Join(words, " "))); err != nil {
+		return "", usage(flag+": "+err.Error(), "")
 	}
-	return fmt.Sprintf("You keep %s for %s, who keeps %s for you.", amount(give), clean(name), amount(want))
+	return out, nil
+}
+
+// bargain says what two households give each other.
+func bargain(name string, c grange.Change) string {
+	more := others(name, c)
+	switch {
+	case c.Given == 0 && c.Gives == 0 && more != "":
+		return more
+	case more != "":
+		more = " " + more
+	}
+	if c.Given == c.Gives {
+		return fmt.Sprintf("Each keeps %s for the other.%s", amount(c.Given), more)
+	}
+	return fmt.Sprintf("You keep %s for %s, who keeps %s for you.%s", amount(c.Given), clean(name), amount(c.Gives), more)
+}
+
+// others says what two households give each other but storage; "" for nothing.
+func others(name string, c grange.Change) string {
+	list := func(of map[string]int64) string {
+		var all []string
+		for _, r := range slices.Sorted(maps.Keys(of)) {
+			all = append(all, quantity(r, c.Units[r], of[r]))
+		}
+		return strings.Join(all, ", ")
+	}
+	name = clean(name)
+	switch ours, theirs := list(c.GivenOf), list(c.GivesOf); {
+	case ours == "" && theirs == "":
+		return ""
+	case theirs == "":
+		return fmt.Sprintf("In 30 days you give %s %s.", name, ours)
+	case ours == "":
+		return fmt.Sprintf("In 30 days %s gives you %s.", name, theirs)
+	default:
+		return fmt.Sprintf("In 30 days you give %s %s, and %s gives you %s.", name, ours, name, theirs)
+	}
+}
+
+// quantity says how much of a resource: "5 kg of potatoes", "10 GB of network".
+func quantity(resource, unit string, n int64) string {
+	if unit == "" {
+		return amount(n) + " of " + clean(resource)
+	}
+	return fmt.Sprintf("%s %s of %s", number(n), clean(unit), clean(resource))
 }
 
 // promises says so when pacts come to more than this machine gives: then a partner
@@ -243,7 +295,10 @@ func (c *acceptCommand) run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		a.tell("%s invites you. %s", clean(t.From), bargain(t.From, t.Give, t.Want))
+		a.tell("%s invites you. %s", clean(t.From), bargain(t.From, grange.Change{Gives: t.Want, Given: t.Give, GivesOf: t.WantOf, GivenOf: t.GiveOf, Units: t.Units}))
+		if t.Days > 0 {
+			a.tell("The pact is for %s, and ends by itself then.", count(int64(t.Days), "day", "days"))
+		}
 		a.tell("Promises are for %s; either side may end it with %s' notice.",
 			count(int64(t.LeaseDays), "day", "days"), count(int64(t.NoticeDays), "day", "days"))
 		yes, err := a.confirm(ctx, "Agree?", "an invitation is agreed to on a terminal")
@@ -285,7 +340,7 @@ func (a *app) pacts(pacts []grange.Pact, since bool) {
 		rows = append(rows, append(row, a.seen(p.Here, p.Away, p.Seen)))
 	}
 	a.table(rows...)
-	for _, line := range a.changes(pacts) {
+	for _, line := range a.changes(pacts, since) {
 		a.say("%s", line)
 	}
 }

@@ -112,7 +112,7 @@ func tree(t *testing.T) grange.Path {
 // befriend makes a pact, and returns it as each side sees it.
 func befriend(t *testing.T, anna, bo *home) {
 	t.Helper()
-	inv, err := anna.Invite(t.Context(), InviteRequest{Give: 3e9, Want: 2e9, ExpiresSeconds: 3600})
+	inv, err := anna.Invite(t.Context(), InviteRequest{Give: "3GB", Want: "2GB", ExpiresSeconds: 3600})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -261,6 +261,9 @@ func (o *owner) setOffer(r *http.Request) answer {
 	if in.Percent != nil {
 		room := now.Free + now.Used
 		total = room/100**in.Percent + room%100**in.Percent/100
+		if in.Bytes != nil {
+			total = min(total, *in.Bytes)
+		}
 	} else {
 		total = *in.Bytes
 	}
@@ -285,14 +288,14 @@ func (o *owner) setOffer(r *http.Request) answer {
 
 func (in OfferRequest) check() error {
 	set := 0
-	for _, has := range []bool{in.Bytes != nil, in.Percent != nil, in.On != ""} {
+	for _, has := range []bool{in.Bytes != nil || in.Percent != nil, in.On != ""} {
 		if has {
 			set++
 		}
 	}
 	switch {
 	case set != 1:
-		return invalid(`an offer is "bytes", "percent" or "on"`, "")
+		return invalid(`an offer is "bytes", "percent" or both, or "on"`, "")
 	case in.Percent != nil && (*in.Percent < 0 || *in.Percent > 100):
 		return invalid("percent is 0 to 100", "")
 	case in.Bytes != nil && *in.Bytes < 0:
@@ -315,9 +318,13 @@ func (o *owner) invite(r *http.Request) answer {
 	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
-	return value(o.agent.Invite(r.Context(), grange.Terms{
-		Give: in.Give, Want: in.Want, Expires: time.Duration(in.ExpiresSeconds) * time.Second, Uses: in.Uses,
-	}))
+	t, err := o.agent.Terms(in.Give, in.Want)
+	if err != nil {
+		return failure(nil, err)
+	}
+	t.Expires, t.Uses = time.Duration(in.ExpiresSeconds)*time.Second, in.Uses
+	t.Days, t.NoticeDays = in.Days, in.NoticeDays
+	return value(o.agent.Invite(r.Context(), t))
 }
 
 func (o *owner) terms(r *http.Request) answer {
@@ -325,7 +332,7 @@ func (o *owner) terms(r *http.Request) answer {
 	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
-	t, err := grange.ReadInvitation(in.Code)
+	t, err := o.agent.ReadInvitation(in.Code)
 	return value(t, badCode(err))
 }
 
@@ -346,7 +353,7 @@ func (o *owner) accept(r *http.Request) answer {
 	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
-	t, err := grange.ReadInvitation(in.Code)
+	t, err := o.agent.ReadInvitation(in.Code)
 	if err != nil {
 		return failure(nil, badCode(err))
 	}

@@ -14,9 +14,11 @@ import (
 type AmendRequest struct {
 	// Partner is a name, as in the list of pacts, or a DID.
 	Partner string `json:"partner"`
-	// Give is what we give, Want what they give, in bytes; what is left out stays.
-	Give *int64 `json:"give,omitempty"`
-	Want *int64 `json:"want,omitempty"`
+	// Give is what we give, Want what they give; the resources that are left out stay.
+	Give grange.Amounts `json:"give,omitempty"`
+	Want grange.Amounts `json:"want,omitempty"`
+	// Days is in how many days from now it is to end; 0 leaves that as it is.
+	Days uint `json:"days,omitempty"`
 	// Agree agrees to what they have proposed.
 	Agree bool `json:"agree,omitempty"`
 }
@@ -38,8 +40,8 @@ func (c *Client) End(ctx context.Context, partner string) (out grange.Pact, err 
 }
 
 func (in AmendRequest) check() error {
-	if in.Agree == (in.Give != nil || in.Want != nil) {
-		return invalid(`an amendment is "give", "want" or both, or "agree"`, "")
+	if in.Agree == (in.Give != "" || in.Want != "" || in.Days != 0) {
+		return invalid(`an amendment is of "give", "want" and "days", or "agree"`, "")
 	}
 	return nil
 }
@@ -51,7 +53,7 @@ func (o *owner) amend(r *http.Request) answer {
 	}
 	return long(r, func(func(grange.Progress)) (any, error) {
 		if !in.Agree {
-			out, err := o.agent.Amend(r.Context(), in.Partner, in.Give, in.Want)
+			out, err := o.agent.Amend(r.Context(), in.Partner, grange.Amendment{Give: in.Give, Want: in.Want, Days: in.Days})
 			return later(out, o.noPartner(r, in.Partner, err))
 		}
 		out, err := o.agent.Agree(r.Context(), in.Partner)

@@ -46,12 +46,15 @@ type CheckRequest struct {
 	Now  bool `json:"now,omitempty"`
 }
 
-// InviteRequest is the body of POST /v1/invite. Zero amounts both are
-// grange.DefaultAmount, zero ExpiresSeconds is grange.DefaultExpiry.
+// InviteRequest is the body of POST /v1/invite. What is left out is as config.toml has it, else
+// grange.DefaultAmount each way; zero ExpiresSeconds is grange.DefaultExpiry.
 type InviteRequest struct {
-	Give           int64 `json:"give,omitempty"`
-	Want           int64 `json:"want,omitempty"`
-	ExpiresSeconds int64 `json:"expires_seconds,omitempty"`
+	Give           grange.Amounts `json:"give,omitempty"`
+	Want           grange.Amounts `json:"want,omitempty"`
+	ExpiresSeconds int64          `json:"expires_seconds,omitempty"`
+	// Days is for how long the pact is made, 0 leaves the end open; NoticeDays is its notice, 0 as usual.
+	Days       uint `json:"days,omitempty"`
+	NoticeDays uint `json:"notice_days,omitempty"`
 	// Uses is how many households can accept it; 0 is one.
 	Uses int `json:"uses,omitempty"`
 }
@@ -61,8 +64,9 @@ type CodeRequest struct {
 	Code string `json:"code"`
 }
 
-// OfferRequest is the body of POST /v1/offer: one of the three.
+// OfferRequest is the body of POST /v1/offer: one of the three, or the first two.
 type OfferRequest struct {
+	// Bytes are, beside Percent, the most that that comes to.
 	Bytes *int64 `json:"bytes,omitempty"`
 	// Percent is of the room that is free or given already.
 	Percent *int64 `json:"percent,omitempty"`

@@ -44,7 +44,7 @@ func (f *Federation) letInByToken(ctx context.Context, agent core.DID, in creden
 	if err := f.letIn(ctx, in, c.Grid, draws{Account: AccountName{right.Server, right.Account}}, what); err != nil {
 		return credentialAnswer{}, err
 	}
-	return f.welcome(what, 0, AccountTerms()), nil
+	return f.welcome(what, AccountTerms()), nil
 }
 
 // UseAccount shows the newest token of an account of ours to a machine of a household with which we have no pact, and

@@ -2,6 +2,7 @@ package federation
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,20 +36,27 @@ type termsMessage struct {
 	Sig  *pact.Signature `json:"sig,omitempty"`
 }
 
-// Amend proposes other amounts of storage to a partner, in bytes: give is what we give, want
-// what they give; nil leaves one as it is. What costs a side nothing it agrees to at once;
+// Changes are what an amendment is to change.
+type Changes struct {
+	// Give is what we give, Want what they give, of the resources named, in their units.
+	Give, Want map[core.Resource]int64
+	// Until is when the pact ends, in Unix seconds; 0 leaves that as it is.
+	Until int64
+}
+
+// Amend proposes changes of the pact to a partner. What costs a side nothing it agrees to at once;
 // else its person does, and Theirs is set there until then. The same again asks again.
 // Errors: core.ErrNotExist where it is no partner, core.ErrInvalid where nothing would
 // change, core.ErrRefused where the pact ends, core.ErrUnreachable where they hear of
 // it from Run.
-func (f *Federation) Amend(ctx context.Context, grid core.DID, give, want *int64) (Partner, error) {
-	if err := f.proposeTo(ctx, grid, give, want); err != nil {
+func (f *Federation) Amend(ctx context.Context, grid core.DID, c Changes) (Partner, error) {
+	if err := f.proposeTo(ctx, grid, c); err != nil {
 		return Partner{}, fmt.Errorf("amend the pact: %w", err)
 	}
 	return f.settleNow(ctx, grid)
 }
 
-func (f *Federation) proposeTo(ctx context.Context, grid core.DID, give, want *int64) error {
+func (f *Federation) proposeTo(ctx context.Context, grid core.DID, c Changes) error {
 	p, err := f.partnerTurn(ctx, grid)
 	if err != nil {
 		return err
@@ -58,15 +66,10 @@ func (f *Federation) proposeTo(ctx context.Context, grid core.DID, give, want *i
 		return fmt.Errorf("it ends: %w", core.ErrRefused)
 	}
 	gives, given := f.amounts(p.terms)
-	if give != nil {
-		given[core.Storage] = *give
-	}
-	if want != nil {
-		gives[core.Storage] = *want
-	}
-	ours, theirs := p.sides(f.self.Grid, given, gives)
-	next := p.pact.Amend(p.id, p.terms.N+1, ours, theirs)
-	if next.Terms.Equal(p.terms.Terms) {
+	ours, theirs := p.sides(f.self.Grid, changed(given, c.Give), changed(gives, c.Want))
+	next := p.terms.Amend(p.id, p.terms.N+1, ours, theirs)
+	next.Until = cmp.Or(c.Until, next.Until)
+	if next.Terms.Equal(p.terms.Terms) && next.Until == p.terms.Until {
 		return fmt.Errorf("that is what there is: %w", core.ErrInvalid)
 	}
 	body, sig, err := pact.SignPact(f.c.Key, next)
@@ -76,6 +79,15 @@ func (f *Federation) proposeTo(ctx context.Context, grid core.DID, give, want *i
 	w := p.waits
 	w.Mine = &proposed{Body: body, Sig: sig}
 	return f.keepTerms(p, p.record, w, false)
+}
+
+// changed returns amounts with some of them changed. Of what is given no more there is nothing to say, but of storage.
+func changed(amounts, changes map[core.Resource]int64) map[core.Resource]int64 {
+	out := map[core.Resource]int64{}
+	maps.Copy(out, amounts)
+	maps.Copy(out, changes)
+	maps.DeleteFunc(out, func(r core.Resource, n int64) bool { return n == 0 && r != core.Storage })
+	return out
 }
 
 // sides sorts what we give and what they give into the inviter's and the acceptor's.
@@ -105,7 +117,7 @@ func (f *Federation) proposalOf(w *proposed) *Proposal {
 		return nil // it was opened when it was kept
 	}
 	gives, given := f.amounts(p)
-	return &Proposal{Gives: gives, Given: given}
+	return &Proposal{Gives: gives, Given: given, Until: p.Until}
 }
 
 // Agree agrees to what a partner has proposed. Errors: core.ErrNotExist where it has

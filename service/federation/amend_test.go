@@ -51,7 +51,7 @@ func agreed(t *testing.T, what string, a, b *machine, n uint64, aGives, bGives i
 
 func (m *machine) amends(other *machine, give, ask int64) federation.Partner {
 	m.w.t.Helper()
-	p, err := m.f.Amend(m.w.t.Context(), other.grid(), &give, &ask)
+	p, err := m.f.Amend(m.w.t.Context(), other.grid(), federation.Changes{Give: storage(give), Want: storage(ask)})
 	if err != nil {
 		m.w.t.Fatalf("%s amends: %v", m.name, err)
 	}
@@ -94,13 +94,12 @@ func TestAmend(t *testing.T) {
 
 	_, err := bo.f.Agree(t.Context(), anna.grid())
 	wantError(t, "again", err, core.ErrNotExist)
-	same, more := int64(11*gb), int64(20*gb)
-	_, err = anna.f.Amend(t.Context(), bo.grid(), &same, &more)
+	more := storage(20 * gb)
+	_, err = anna.f.Amend(t.Context(), bo.grid(), federation.Changes{Give: storage(11 * gb), Want: more})
 	wantError(t, "what there is", err, core.ErrInvalid)
-	below := int64(-1)
-	_, err = anna.f.Amend(t.Context(), bo.grid(), &below, nil)
+	_, err = anna.f.Amend(t.Context(), bo.grid(), federation.Changes{Give: storage(-1)})
 	wantError(t, "below zero", err, core.ErrInvalid)
-	_, err = anna.f.Amend(t.Context(), core.DID{1}, &more, nil)
+	_, err = anna.f.Amend(t.Context(), core.DID{1}, federation.Changes{Give: more})
 	wantError(t, "with nobody", err, core.ErrNotExist)
 }
 
@@ -250,8 +249,7 @@ func TestEnd(t *testing.T) {
 
 	// Nothing is amended any more, and he who gives notice too does not put it off.
 	bo.known.Learn(anna.did(), anna.peers.Addrs())
-	more := int64(20 * gb)
-	_, err = bo.f.Amend(t.Context(), anna.grid(), &more, nil)
+	_, err = bo.f.Amend(t.Context(), anna.grid(), federation.Changes{Give: storage(20 * gb)})
 	wantError(t, "amended after the notice", err, core.ErrRefused)
 	w.clock.Advance(time.Hour)
 	if p, err := bo.f.End(t.Context(), anna.grid()); err != nil || p.Ends != ends || p.Ending {

@@ -198,9 +198,10 @@ func (f *Federation) changeRoll(ctx context.Context, begin bool, change func(*ro
 // the roll says of one stays.
 func (f *Federation) membersFrom(old roll.Roll) []roll.Member {
 	var out []roll.Member
+	now := f.now()
 	f.mu.Lock()
 	for grid, p := range f.partners {
-		if p.leaving() {
+		if p.leaving(now) {
 			continue
 		}
 		m, ok := old.Member(grid)

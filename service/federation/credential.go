@@ -40,8 +40,10 @@ type credentialAnswer struct {
 	Addrs   []string        `json:"addrs"`
 	Amount  int64           `json:"amount"`
 	Until   int64           `json:"until"`
-	// Ends is when the pact that is drawn on ends, 0 for never; its terms bound what lies here.
+	// Ends is when the pact that is drawn on ends, 0 for never; its terms bound what lies here. Ending says that what
+	// lies here should lie elsewhere.
 	Ends      int64 `json:"ends"`
+	Ending    bool  `json:"ending,omitempty"`
 	LeaseDays uint  `json:"lease_days"`
 	AsideDays uint  `json:"aside_days"`
 }
@@ -97,7 +99,9 @@ func (f *Federation) handleCredential(ctx context.Context, in credentialRequest)
 	if !ok {
 		return credentialAnswer{}, fmt.Errorf("partner %s: %w", right.Subject.Short(), core.ErrNotExist)
 	}
-	return f.welcome(what, p.Ends, p.Terms), nil
+	out := f.welcome(what, p.Terms)
+	out.Ends, out.Ending = p.Ends, p.Leaving()
+	return out, nil
 }
 
 // charterOf opens the charter that a machine shows with a credential, which lists it and is neither ours nor a grid's own.
@@ -126,7 +130,7 @@ func (f *Federation) listsPartner(grid, agent core.DID) bool {
 func (f *Federation) honours(c voucher.Chain, r voucher.Right) error {
 	f.mu.Lock()
 	p := f.partners[r.Subject]
-	ended := p != nil && p.notice.Until != 0 && p.notice.Until <= f.now()
+	ended := p != nil && p.ends() != 0 && p.ends() <= f.now()
 	f.mu.Unlock()
 	revoked := f.revokedBy(r.Subject)
 	switch {
@@ -292,12 +296,12 @@ func (f *Federation) keepGuest(g *guest, signed identity.Signed) error {
 }
 
 // welcome is what a guest is answered.
-func (f *Federation) welcome(what shownRecord, ends int64, terms pact.Terms) credentialAnswer {
+func (f *Federation) welcome(what shownRecord, terms pact.Terms) credentialAnswer {
 	f.mu.Lock()
 	own := f.own.newest()
 	f.mu.Unlock()
 	return credentialAnswer{
-		Charter: own, Name: f.self.Name, Addrs: tidyAddrs(f.c.Addrs()), Amount: what.Amount, Until: what.Until, Ends: ends,
+		Charter: own, Name: f.self.Name, Addrs: tidyAddrs(f.c.Addrs()), Amount: what.Amount, Until: what.Until,
 		LeaseDays: uint(terms.LeaseDays), AsideDays: uint(terms.AsideDays),
 	}
 }

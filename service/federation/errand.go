@@ -64,6 +64,7 @@ type errandRecord struct {
 	Chain     []byte      `json:"chain,omitempty"`
 	Account   AccountName `json:"account,omitzero"`
 	Ends      int64       `json:"ends"`
+	Ending    bool        `json:"ending,omitempty"`
 	LeaseDays uint        `json:"lease_days"`
 	AsideDays uint        `json:"aside_days"`
 }
@@ -139,7 +140,7 @@ func (f *Federation) publicErrand(e *errand, now int64) Errand {
 	} else if p := f.passes[by.subject]; p != nil {
 		out.SubjectName = p.record.Name
 	}
-	out.Leaving = out.Ends != 0 || now >= out.Until+errandPatience || f.left(e)
+	out.Leaving = e.record.Ending || now >= out.Until+errandPatience || f.left(e)
 	out.Agents = e.agents()
 	last, seen := e.met, int64(0)
 	for _, agent := range out.Agents {
@@ -228,7 +229,7 @@ func (f *Federation) enter(ctx context.Context, home AgentAddrs, next errandReco
 	}
 	f.c.Known.Learn(home.DID, addrs)
 	next.V, next.Grid, next.Name, next.Charter, next.At = codec.Version, c.Grid, out.Name, out.Charter, AgentAddrs{DID: home.DID, Addrs: addrs}
-	next.Ends, next.LeaseDays, next.AsideDays = out.Ends, out.LeaseDays, out.AsideDays
+	next.Ends, next.Ending, next.LeaseDays, next.AsideDays = out.Ends, out.Ending, out.LeaseDays, out.AsideDays
 	return f.keepErrand(ctx, next, by.ref)
 }
 

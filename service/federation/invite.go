@@ -277,8 +277,8 @@ func (f *Federation) checkAcceptance(agent core.DID, in acceptRequest, inv pact.
 		return p, nil, invalid(errors.New("the pact is with the inviter's own household"))
 	case in.Sig.By != agent:
 		return p, nil, invalid(errors.New("the pact is signed by another machine than the one that sends it"))
-	case p.Until != 0 || p.From > now+clockSlack || p.From < earliest:
-		return p, nil, invalid(fmt.Errorf("the pact runs from %d until %d; here it is %d", p.From, p.Until, now))
+	case p.From > now+clockSlack || p.From < earliest:
+		return p, nil, invalid(fmt.Errorf("the pact runs from %d on; here it is %d", p.From, now))
 	}
 	charters, err := openCharters(p.Acceptor, in.Charters)
 	if err != nil {

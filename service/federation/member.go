@@ -378,7 +378,7 @@ func (f *Federation) bestVouchers() map[core.DID]keptHome {
 		}
 	}
 	for grid, c := range f.clubs {
-		if p := f.partners[grid]; p != nil && !p.leaving() {
+		if p := f.partners[grid]; p != nil && !p.leaving(now) {
 			look(c.homes)
 		}
 	}
@@ -390,14 +390,11 @@ func (f *Federation) bestVouchers() map[core.DID]keptHome {
 
 func lower(a, b core.Score) bool { return slices.Compare(a[:], b[:]) < 0 }
 
-// leaving tells whether a notice was given, or is to be. The caller holds Federation.mu.
-func (p *partner) leaving() bool { return p.notice.Until != 0 || p.waits.End }
-
 // left tells whether the club that gave us the voucher of an errand is one that we leave. The caller holds f.mu.
 func (f *Federation) left(e *errand) bool {
 	if e.byAccount() {
 		return false
 	}
 	p, _ := f.belongs(e.right.Via[len(e.right.Via)-1])
-	return p != nil && p.leaving()
+	return p != nil && p.leaving(f.now())
 }

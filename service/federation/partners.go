@@ -51,10 +51,12 @@ type Partner struct {
 	Gives, Given map[core.Resource]int64
 	// Amended counts the amendments of the pact so far.
 	Amended uint64
-	// Ends is when the pact ends, after a notice, in Unix seconds; 0 for never. Ending says that we
-	// have given notice and they have not heard of it.
-	Ends   int64
-	Ending bool
+	// Until is when the pact ends by itself, Ends when it ends, by that or by a notice, in Unix seconds; 0 for
+	// never. Ending says that we have given notice and they have not heard of it.
+	Until   int64
+	Ends    int64
+	Ending  bool
+	leaving bool
 	// Mine is what we have proposed to change it to, Theirs what they have; nil for nothing.
 	Mine, Theirs *Proposal
 }
@@ -153,8 +155,9 @@ func (p *partner) lists(agent core.DID) bool {
 func (f *Federation) public(p *partner) Partner {
 	out := Partner{
 		Grid: p.grid, Name: p.record.Name, Pact: p.id, Terms: p.terms.Terms, From: p.pact.From,
-		Inviter: p.pact.Inviter == f.self.Grid, Amended: p.terms.N, Ends: p.notice.Until, Ending: p.waits.End,
-		Mine: f.proposalOf(p.waits.Mine), Theirs: f.proposalOf(p.waits.Theirs),
+		Inviter: p.pact.Inviter == f.self.Grid, Amended: p.terms.N, Until: p.terms.Until, Ends: p.ends(), Ending: p.waits.End,
+		leaving: p.leaving(f.now()),
+		Mine:    f.proposalOf(p.waits.Mine), Theirs: f.proposalOf(p.waits.Theirs),
 	}
 	out.Gives, out.Given = f.amounts(p.terms)
 	var last, ran int64

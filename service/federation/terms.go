@@ -10,12 +10,29 @@ import (
 	"github.com/grange-grid/grange/pure/pact"
 )
 
-// Proposal is what each side would give, in each resource's unit.
-type Proposal struct{ Gives, Given map[core.Resource]int64 }
+// Proposal is what each side would give, in each resource's unit, and until when, in Unix seconds; 0 leaves the end open.
+type Proposal struct {
+	Gives, Given map[core.Resource]int64
+	Until        int64
+}
 
-// Leaving tells whether a notice was given: nothing new is to be brought there, and what
-// lies there should lie elsewhere.
-func (p Partner) Leaving() bool { return p.Ends != 0 || p.Ending }
+// Leaving tells whether a notice was given, or the pact runs out: nothing new is to be brought there, and
+// what lies there should lie elsewhere.
+func (p Partner) Leaving() bool { return p.leaving }
+
+// ends returns when the pact ends, by a notice or by itself; 0 for never. The caller holds Federation.mu, or has records.
+func (p *partner) ends() int64 {
+	if n := p.notice.Until; n != 0 && (p.terms.Until == 0 || n < p.terms.Until) {
+		return n
+	}
+	return p.terms.Until
+}
+
+// leaving is Leaving. The caller holds Federation.mu.
+func (p *partner) leaving(now int64) bool {
+	out := p.terms.RunsOut()
+	return p.notice.Until != 0 || p.waits.End || out != 0 && out <= now
+}
 
 // openAmendment verifies an amendment of a partner's pact: that both sides signed it.
 func openAmendment(p *partner, s pact.SignedPact) (pact.Pact, error) {
