@@ -55,6 +55,8 @@ type lineRecord struct {
 	Seq   uint64 `json:"seq"`
 	Total uint64 `json:"total"`
 	Until int64  `json:"until"`
+	// Spent is the greatest Seq that was signed and refused, under whatever pact: none is used again.
+	Spent uint64 `json:"spent,omitempty"`
 	// Acked is the Seq of the last that both sides have, Other what the side that did not sign it
 	// counts up to its Until.
 	Acked uint64 `json:"acked"`

@@ -175,7 +175,7 @@ func (b *Barter) makeReceipt(of side, p Partner, agent core.DID, more uint64) (s
 	}
 	unanswered := l.rec.Seq != l.rec.Acked
 	r = l.last(agent, b.c.Key.DID())
-	r.Seq, r.Total, r.Until = r.Seq+1, max(l.meter.Hours(until), r.Total)+more, until
+	r.Seq, r.Total, r.Until = max(r.Seq, l.rec.Spent)+1, max(l.meter.Hours(until), r.Total)+more, until
 	if r.Total > flowTotalMax && of.resource != core.Storage {
 		return s, r, before, fmt.Errorf("%d of %s in all, at most %d: %w", r.Total, of.resource, uint64(flowTotalMax), core.ErrInvalid)
 	}
@@ -218,7 +218,7 @@ func (b *Barter) unmakeReceipt(of side, p Partner, agent core.DID, seq uint64, b
 	b.settling.Lock()
 	defer b.settling.Unlock()
 	l := &line{side: of, grid: p.Grid, agent: agent}
-	before.Seq = seq
+	before.Spent = seq
 	c, err := change(l.key(), before)
 	if err != nil {
 		return err
