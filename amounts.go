@@ -122,7 +122,7 @@ func (a Amounts) check(table policy.Table, ours bool) error {
 		switch unit, known := table.Resources[q.resource]; {
 		case !known:
 			return fmt.Errorf("%q is not given here; config.toml says what it is counted in, like: [resources] %s = \"kg\"", q.resource, q.resource)
-		case q.resource != core.Storage && unit == "" && !q.inBytes && q.number != 0:
+		case unit == "" && !q.inBytes && q.number != 0 && q.percent < 0:
 			return fmt.Errorf("%s is counted in bytes, like: %s=10GB", q.resource, q.resource)
 		case unit != "" && q.inBytes:
 			return fmt.Errorf("%s is counted in %s, like: %s=5", q.resource, unit, q.resource)

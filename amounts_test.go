@@ -113,6 +113,7 @@ func TestTerms(t *testing.T) {
 		{"carrots=1", "", `give: "carrots" is not given here; config.toml says what it is counted in, like: [resources] carrots = "kg": invalid`},
 		{"potatoes=1GB", "", "give: potatoes is counted in kg, like: potatoes=5: invalid"},
 		{"network=1", "", "give: network is counted in bytes, like: network=10GB: invalid"},
+		{"storage=10", "", "give: storage is counted in bytes, like: storage=10GB: invalid"},
 		{"1.5x", "", "give: a ratio is of what is wanted to what is given: invalid"},
 		{"", "20%", "want: a part is of what this machine gives; of theirs say bytes, or a ratio such as 1.5x: invalid"},
 		{"0", "0", "neither side gives anything: there would be nothing to agree on: invalid"},

@@ -146,7 +146,7 @@ func (a *app) patience(away grange.Pact, pacts []grange.Pact) string {
 	var others []string
 	holders, fresh := 0, false
 	for _, p := range pacts {
-		switch able := !p.Away && !p.Ending && p.Ends.IsZero(); {
+		switch able := !p.Away && !p.Leaving; {
 		case p.Has > 0:
 			holders++
 			if able {

@@ -84,7 +84,7 @@ func (c *pactEndCommand) run(ctx context.Context, a *app) error {
 			return err
 		}
 		for _, p := range pacts {
-			if p.Name == c.Who && p.Ends.IsZero() && !p.Ending {
+			if p.Name == c.Who && p.Ends.Equal(p.Until) && !p.Ending {
 				a.tell("%s keeps %s for you, you %s for %s. It cannot be taken back.", clean(p.Name), amount(p.Has), amount(p.Keeps), clean(p.Name))
 				yes, err := a.confirm(ctx, "End the pact?", "a pact is ended on a terminal")
 				if err != nil {

@@ -58,6 +58,11 @@ func FuzzOpenPact(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(body)
+	body, _, err = SignPact(bobAgent, timed().Pact(bobGrid.DID(), start))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(body)
 	f.Add([]byte{0xa1, 0x61, 'v', 0x01})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		p, err := OpenPact(body)
