@@ -60,6 +60,9 @@ func (a *Agent) errandOf(e federation.Errand) Errand {
 	out := Errand{
 		Grid: e.Grid, Name: e.Name, By: a.behalf(e.Subject, e.Account), Gives: e.Amount, Has: a.barter.Placed(e.Grid), Leaving: e.Leaving, Seen: e.Seen,
 	}
+	if out.By.Kind == core.WhyVoucher && e.SubjectName != "" {
+		out.By.Name = e.SubjectName
+	}
 	if e.Until > 0 {
 		out.Until = time.Unix(e.Until, 0)
 	}

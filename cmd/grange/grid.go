@@ -18,6 +18,9 @@ type gridCommand struct {
 	Admit gridAdmitCommand `cmd:"" help:"say what a member may have; admit a person"`
 	Expel gridExpelCommand `cmd:"" help:"strike a member off, at once"`
 	Leave gridLeaveCommand `cmd:"" help:"leave a club"`
+
+	Voucher gridVoucherCommand `cmd:"" help:"give some of what a club has for you to somebody's machine"`
+	Use     gridUseCommand     `cmd:"" help:"use a voucher for this machine"`
 }
 
 type gridNewCommand struct {
@@ -46,7 +49,7 @@ type gridAdmitCommand struct {
 }
 
 func (gridAdmitCommand) detail() string {
-	return `A household becomes a member by a code of 'grange invite --grid NAME', and has an even part of what the others offer until this says otherwise.`
+	return `A household becomes a member by a code of 'grange invite --grid NAME', and has an even part of what the others offer until this says otherwise. For a person a line is printed, which that machine uses by 'grange grid use'.`
 }
 
 type gridExpelCommand struct {
@@ -207,6 +210,12 @@ func (a *app) club(m grange.Membership) {
 	}
 }
 
+// admitted is what grid admit prints of a person with --json.
+type admitted struct {
+	grange.ClubMember
+	Voucher grange.Voucher `json:"voucher"`
+}
+
 func (c *gridAdmitCommand) run(ctx context.Context, a *app) error {
 	if c.Share.set && (c.Share.percent < 1 || c.Share.percent > 100) {
 		return usage("--share is a part of what each offers, 1% to 100%", "")
@@ -223,8 +232,18 @@ func (c *gridAdmitCommand) run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		a.value(m)
-		a.tell("%s is a member of %s.", clean(m.Name), clean(c.Grid))
+		if m.Kind != "person" || c.Nothing {
+			a.value(m)
+			a.tell("%s is a member of %s.", clean(m.Name), clean(c.Grid))
+			return nil
+		}
+		v, err := s.Voucher(ctx, api.VoucherRequest{To: m.DID.String()})
+		if err != nil {
+			return err
+		}
+		a.value(admitted{m, v})
+		a.note("%s is a member of %s.", clean(m.Name), clean(c.Grid))
+		a.handOn(v)
 		return nil
 	})
 }

@@ -101,6 +101,8 @@ func Handler(a *grange.Agent) http.Handler {
 		{"POST", "/v1/clubs", nil, "ask a club now for what it has for this machine", (*owner).visitClub},
 		{"POST", "/v1/admit", nil, "say what a member of a club may do; admit a person", (*owner).admit},
 		{"POST", "/v1/expel", nil, "strike a member off a club's roll", (*owner).expel},
+		{"POST", "/v1/voucher", nil, "give some of what a club has for this machine to another's", (*owner).voucher},
+		{"POST", "/v1/voucher-use", nil, "use a voucher that is for this machine", (*owner).useVoucher},
 		{"POST", "/v1/revoke", nil, "shut a machine out of this household", (*owner).revoke},
 	}}
 }
