@@ -80,6 +80,8 @@ type routeRow struct {
 	stranger, partner, other, admitted string
 	// own is another machine of the household that is asked; empty is unknown.
 	own string
+	// persons says that strangers may call who turn out to be a club's persons; others get what a route that is not for them answers.
+	persons bool
 	// guest says that guests may call: one who has nothing here gets what another partner does.
 	guest bool
 	// bearer is one who has a ticket of bo's household; empty is what a stranger gets.
@@ -144,6 +146,7 @@ func routeTable() []routeRow {
 		},
 		{
 			method: "GET", path: "/club",
+			persons:  true,
 			stranger: unknown, partner: notFound, other: notFound, admitted: unknown,
 		},
 		{

@@ -212,6 +212,9 @@ func checkTable(t tester, m *machine, table []routeRow) {
 		if row.stranger == unknown && row.own != "" {
 			who += ", own"
 		}
+		if row.persons {
+			who = "stranger, " + who
+		}
 		if row.guest {
 			who += ", guest"
 		}
