@@ -39,7 +39,7 @@ func TestPatience(t *testing.T) {
 	dan := grange.Pact{Name: "dan", Has: 1, Away: true, PatienceSeconds: 72 * 3600}
 	bo, cleo, eve := grange.Pact{Name: "bo", Has: 1}, grange.Pact{Name: "cleo", Has: 1}, grange.Pact{Name: "eve"}
 	gone, leaves := dan, eve
-	gone.PatienceSeconds, leaves.Ending = 0, true
+	gone.PatienceSeconds, leaves.Leaving = 0, true
 	for _, c := range []struct {
 		pacts []grange.Pact
 		want  string

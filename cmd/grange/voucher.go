@@ -14,10 +14,10 @@ import (
 )
 
 type gridVoucherCommand struct {
-	Name   string   `arg:"" name:"NAME" placeholder:"NAME" help:"The club, as 'grange pacts' has it, or one that this machine hosts."`
-	To     string   `required:"" placeholder:"DID" help:"The machine that is to use it; it shows its DID by 'grange grid use'."`
-	Amount optional `placeholder:"1GB" help:"The most that it may have at each home; else as much as you."`
-	Days   int      `placeholder:"7" default:"7" help:"For how many days it is good, 7 at most."`
+	Name   string `arg:"" name:"NAME" placeholder:"NAME" help:"The club, as 'grange pacts' has it, or one that this machine hosts."`
+	To     string `required:"" placeholder:"DID" help:"The machine that is to use it; it shows its DID by 'grange grid use'."`
+	Amount size   `placeholder:"1GB" help:"The most that it may have at each home; else as much as you."`
+	Days   int    `placeholder:"7" default:"7" help:"For how many days it is good, 7 at most."`
 }
 
 func (gridVoucherCommand) detail() string {
@@ -47,7 +47,7 @@ func (c *gridVoucherCommand) run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		in := api.VoucherRequest{Club: c.Name, To: c.To, Amount: int64(c.Amount.size), Seconds: int64(c.Days) * 24 * 60 * 60}
+		in := api.VoucherRequest{Club: c.Name, To: c.To, Amount: int64(c.Amount), Seconds: int64(c.Days) * 24 * 60 * 60}
 		client := s.Client
 		if slices.Contains(hosted, c.Name) && !slices.ContainsFunc(clubs, func(m grange.Membership) bool { return m.Name == c.Name }) {
 			client, in.Club = s.Grid(c.Name), ""
