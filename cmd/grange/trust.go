@@ -13,6 +13,7 @@ import (
 	"rsc.io/qr"
 
 	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/face/api"
 )
 
@@ -222,10 +223,11 @@ func others(name string, c grange.Change) string {
 
 // quantity says how much of a resource: "5 kg of potatoes", "10 GB of network".
 func quantity(resource, unit string, n int64) string {
+	text := amountIn(core.Resource(resource), unit, n)
 	if unit == "" {
-		return amount(n) + " of " + clean(resource)
+		text += " of " + resource
 	}
-	return fmt.Sprintf("%s %s of %s", number(n), clean(unit), clean(resource))
+	return clean(text)
 }
 
 // promises says so when pacts come to more than this machine gives: then a partner
