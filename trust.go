@@ -190,6 +190,15 @@ func (a *Agent) pactOf(p federation.Partner) Pact {
 // Offer returns what this machine gives in total and what of it is used, in bytes.
 func (a *Agent) Offer(context.Context) (total, used int64) { return a.barter.Offer() }
 
+// OfferOf returns what this machine gives of each other resource in 30 days that it runs, in its unit, as config.toml has it.
+func (a *Agent) OfferOf(context.Context) map[string]int64 {
+	out := map[string]int64{}
+	for name, n := range a.settings.Offer {
+		out[name] = int64(n)
+	}
+	return out
+}
+
 // SetOffer sets what this machine gives in total, in bytes. Nothing that is kept
 // is dropped for it.
 func (a *Agent) SetOffer(_ context.Context, total int64) error { return a.barter.SetOffer(total) }

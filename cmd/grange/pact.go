@@ -71,7 +71,7 @@ func (c *pactAmendCommand) run(ctx context.Context, a *app) error {
 		}
 		a.say("Agreed. %s", a.proposal(p, dealOf(p)))
 		if err == nil {
-			err = promises(ctx, a, s, 0)
+			err = promises(ctx, a, s, grange.Change{})
 		}
 		return err
 	})

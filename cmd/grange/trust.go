@@ -103,7 +103,7 @@ func (c *inviteCommand) run(ctx context.Context, a *app) error {
 		if err := c.show(a, inv, wait); err != nil {
 			return err
 		}
-		if err := promises(ctx, a, s, inv.Terms.Give); err != nil || !wait {
+		if err := promises(ctx, a, s, grange.Change{Given: inv.Terms.Give, GivenOf: inv.Terms.GiveOf, Units: inv.Terms.Units}); err != nil || !wait {
 			return err
 		}
 		return waitJoined(ctx, a, s, inv)
@@ -232,7 +232,7 @@ func quantity(resource, unit string, n int64) string {
 
 // promises says so when pacts come to more than this machine gives: then a partner
 // would be refused what it was promised.
-func promises(ctx context.Context, a *app, s *session, more int64) error {
+func promises(ctx context.Context, a *app, s *session, more grange.Change) error {
 	offer, err := s.Offer(ctx)
 	if err != nil {
 		return err
@@ -241,11 +241,24 @@ func promises(ctx context.Context, a *app, s *session, more int64) error {
 	if err != nil {
 		return err
 	}
+	deals := []grange.Change{more}
 	for _, p := range pacts {
-		more += p.Given
+		deals = append(deals, dealOf(p))
 	}
-	if more > offer.Total && !a.quiet {
-		a.warn("With it %s are promised, and this machine gives %s in all. More is given by: grange offer", amount(more), amount(offer.Total))
+	storage, of, units := int64(0), map[string]int64{}, map[string]string{}
+	for _, d := range deals {
+		storage += d.Given
+		for r, n := range d.GivenOf {
+			of[r], units[r] = of[r]+n, d.Units[r]
+		}
+	}
+	if storage > offer.Total && !a.quiet {
+		a.warn("With it %s are promised, and this machine gives %s in all. More is given by: grange offer", amount(storage), amount(offer.Total))
+	}
+	for _, r := range slices.Sorted(maps.Keys(of)) {
+		if of[r] > offer.Of[r] && !a.quiet {
+			a.warn("With it %s are promised, and this machine gives %s. More is given by config.toml: [offer] %s = %d", quantity(r, units[r], of[r]), quantity(r, units[r], offer.Of[r]), r, of[r])
+		}
 	}
 	return nil
 }
@@ -317,7 +330,7 @@ func (c *acceptCommand) run(ctx context.Context, a *app) error {
 		a.value(p)
 		a.tell("You and %s are partners.", clean(p.Name))
 		a.checkWords(p)
-		if err := promises(ctx, a, s, 0); err != nil {
+		if err := promises(ctx, a, s, grange.Change{}); err != nil {
 			return err
 		}
 		a.tell("Next: grange keep PATH")

@@ -238,6 +238,7 @@ func (o *owner) room(r *http.Request) (Offer, error) {
 		out.Reserve, err = o.agent.Reserve()
 	}
 	out.Most = max(0, out.Free+out.Used-out.Reserve)
+	out.Of = o.agent.OfferOf(r.Context())
 	return out, err
 }
 

@@ -86,6 +86,8 @@ type Offer struct {
 	// Reserve is what nobody gets; Most the greatest Total that leaves it.
 	Reserve int64 `json:"reserve"`
 	Most    int64 `json:"most"`
+	// Of is what config.toml gives of other resources in 30 days, in their units.
+	Of map[string]int64 `json:"of,omitempty"`
 }
 
 // The kinds of an Entry.
