@@ -232,6 +232,37 @@ func TestReceiptsThatDrawNothing(t *testing.T) {
 	if f := farm.flowWith(t, eater); f.Granted[0].Drawn != 3 || f.Used != 8 {
 		t.Errorf("%+v", f)
 	}
+	if all, err := farm.now().Contradictions(eater.grid); err != nil || len(all) != 1 || all[0].Resource != potatoes || all[0].Lost != 6 {
+		t.Errorf("the same number: %+v, %v", all, err)
+	}
+	_, _ = eater.now().Ask(t.Context(), farm.grid, kilos(100))
+	if d := farm.decisions(t, eater)[0]; d.Facts.Missing != 6 {
+		t.Errorf("%+v", d.Facts)
+	}
+}
+
+// What the provider would never take was not signed.
+func TestAReceiptThatIsRefusedForGood(t *testing.T) {
+	w, clock := simWorld(t, 2)
+	eater, farm := w.homes[0], w.homes[1]
+	farm.giving(10, 50)
+	eater.mustHave(t, farm, 1, 1)
+	eater.clock = skewed{clock, 5 * days}
+	eater.open()
+	for range 2 {
+		if total, answered, err := eater.now().Had(t.Context(), farm.grid, potatoes, 2); total != 1 || !answered || !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("a clock that is ahead: %d, %v, %v", total, answered, err)
+		}
+		if err := eater.now().sendDue(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	eater.clock = clock
+	eater.open()
+	eater.mustHave(t, farm, 3, 4)
+	if f := farm.flowWith(t, eater); f.Used != 4 || f.Gave[0].Differs() {
+		t.Errorf("%+v", f)
+	}
 }
 
 // So many allowances are open at once, of all resources and machines of a household together; when one ends there may be another.

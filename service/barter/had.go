@@ -161,7 +161,7 @@ func (b *Barter) Had(ctx context.Context, grid core.DID, r core.Resource, amount
 	if readErr != nil {
 		return 0, false, errors.Join(err, readErr)
 	}
-	return l.rec.Total, l.rec.Seq == l.rec.Acked, err
+	return l.rec.Total, l.answered(), err
 }
 
 // provider returns the machine for whose flow we sign: of the allowance that ends first, or one that seems to be on.

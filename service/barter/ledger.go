@@ -176,7 +176,7 @@ func (b *Barter) ledgerLines(s side, p Partner, gave bool) ([]LedgerLine, error)
 		}
 		out = append(out, LedgerLine{
 			Agent: l.agent, Live: l.meter.Live(at), Hours: l.meter.Hours(at), Receipts: l.rec.Kept,
-			Seq: l.rec.Seq, Total: l.rec.Total, Until: l.rec.Until, Other: l.rec.Other, Answered: l.rec.Seq == l.rec.Acked, Overdue: overdue,
+			Seq: l.rec.Seq, Total: l.rec.Total, Until: l.rec.Until, Other: l.rec.Other, Answered: l.answered(), Overdue: overdue,
 			Parted: l.rec.Parted, PartedAt: l.rec.PartedAt, Proven: proven, Forged: forged,
 		})
 	}

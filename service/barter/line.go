@@ -181,6 +181,14 @@ func (l *line) counts() uint64 {
 	return l.meter.Hours(l.rec.Latest)
 }
 
+// answered tells whether the other side has all that was signed for. Of a flow the number of a receipt that would not be taken is no sign.
+func (l *line) answered() bool {
+	if l.ours && l.resource != core.Storage {
+		return l.rec.Total == l.rec.Drawn
+	}
+	return l.rec.Seq == l.rec.Acked
+}
+
 // passed notes that something of that date was counted.
 func (l *line) passed(at int64) { l.rec.Latest = max(l.rec.Latest, at) }
 

@@ -56,7 +56,7 @@ func (l *line) due(now, ran int64) bool {
 		return true
 	}
 	if l.resource != core.Storage { // a person says when there is more
-		return l.rec.Seq != l.rec.Acked
+		return !l.answered()
 	}
 	late := ran-l.rec.Ran >= receiptDue || now-l.rec.Until >= receiptDue
 	return late && (l.rec.Seq != l.rec.Acked || l.meter.Hours(max(now, l.rec.Latest)) > l.rec.Total)
