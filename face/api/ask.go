@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/core"
 )
 
 // AskRequest is the body of POST /v1/ask.
@@ -48,7 +49,7 @@ func (o *owner) ask(r *http.Request) answer {
 	out, err := o.agent.Ask(r.Context(), in.Who, grange.AskOptions{
 		Resource: in.Resource, Amount: in.Amount, For: time.Duration(in.Seconds) * time.Second, Quality: in.Quality, Why: in.Why,
 	})
-	return value(out, saidNo(in.Who, nobody(in.Who, err)))
+	return value(out, in.saidNo(nobody(in.Who, err)))
 }
 
 func (o *owner) sign(r *http.Request) answer {
@@ -74,13 +75,25 @@ func nobody(who string, err error) error {
 	return err
 }
 
-// saidNo says who refused; nil stays nil.
-func saidNo(who string, err error) error {
+// saidNo says who refused, and what would be granted; nil stays nil.
+func (in AskRequest) saidNo(err error) error {
 	denial, ok := errors.AsType[*grange.Denial](err)
 	if !ok {
 		return err
 	}
-	return &Error{Code: CodeRefused, Message: fmt.Sprintf("%s said no: %s", Clean(who), Clean(denial.Reason)), Counter: denial.Counter}
+	e := &Error{Code: CodeRefused, Message: fmt.Sprintf("%s said no: %s", Clean(in.Who), Clean(denial.Reason)), Counter: denial.Counter}
+	c := denial.Counter
+	if c == nil || c.Amount <= 0 {
+		return e
+	}
+	e.Hint = fmt.Sprintf("yes to: grange ask %s %s %d", Word(in.Who), Word(string(in.Resource)), min(c.Amount, in.Amount))
+	if in.Resource == core.Storage || in.Resource == core.Network {
+		e.Hint += "B"
+	}
+	if c.Seconds > 0 && c.Seconds < in.Seconds {
+		e.Hint += fmt.Sprintf(" --for %ds", c.Seconds)
+	}
+	return e
 }
 
 // Ask asks a household for something.
