@@ -132,25 +132,27 @@ func (b *Barter) flowFacts(p Partner, r core.Resource, now int64, at moment) pol
 		out.Gives, out.Missing = mine.flow(ours).had(at), lossLeft(mine.twice[r], at.day())
 	}
 	used := int64(0)
-	for _, a := range b.accounts {
-		open, drawn := a.flow(s).sums(at)
-		most := open // who signs for more than it was given harms nobody else
-		if a.seat.in == b.roster {
-			most = max(most, b.roster.all[a.seat.index].flows[r])
-		}
-		used = flowSum(used, min(flowSum(open, drawn), most))
-	}
-	out.Room = max(0, total-used)
+	out.Others = make([]policy.Other, 0, len(b.roster.all))
 	for _, e := range b.roster.all {
-		f := e.account.flow(s)
-		if e.account == mine || e.flows[r] == 0 && f == nil {
+		f, given := e.account.flow(s), e.flows[r]
+		open, drawn := f.sums(at)
+		o := b.standing(e.account)
+		o.Offered, o.Used = given, flowSum(open, drawn)
+		used = flowSum(used, min(o.Used, max(open, given))) // who signs for more than it was given harms nobody else
+		if e.account == mine || given == 0 && f == nil {
 			continue
 		}
-		o := b.standing(e.account)
-		o.Offered, o.Used, o.Gives, o.Missing = e.flows[r], f.used(at), e.account.flow(ours).had(at), lossLeft(e.account.twice[r], at.day())
+		o.Gives, o.Missing = e.account.flow(ours).had(at), lossLeft(e.account.twice[r], at.day())
 		o.Asks = e.account.asked != 0 && now-e.account.asked < askedLately
 		out.Others = append(out.Others, o)
 	}
+	for _, a := range b.accounts { // those with whom there is no pact any more, and our own machines
+		if a.seat.in != b.roster {
+			open, _ := a.flow(s).sums(at)
+			used = flowSum(used, open)
+		}
+	}
+	out.Room = max(0, total-used)
 	return out
 }
 

@@ -165,6 +165,47 @@ func BenchmarkAsk(b *testing.B) {
 	}
 }
 
+// BenchmarkAskFlow decides on asks for potatoes that a thousand households have had some of lately: what is granted is written down for
+// good before it is answered, so every tenth is, and all else refused.
+func BenchmarkAskFlow(b *testing.B) {
+	books, m := fullBooks(b)
+	for i := range m.all {
+		m.all[i].GivenOf = map[core.Resource]int64{potatoes: 1e9}
+	}
+	for _, rules := range []string{"pact open", "pact reciprocal"} {
+		b.Run(rules[len("pact "):], func(b *testing.B) {
+			barter := openFull(b, books, m, rules)
+			barter.c.Offers = map[core.Resource]int64{potatoes: 1e12}
+			at := barter.moment()
+			for _, p := range m.all {
+				f := (&flowRecord{}).at(at)
+				f.draw(1e6, at)
+				f.add(allowance{ID: p.Pact[:grantIDSize], Amount: 1e6, From: 1, Until: 1 << 40, Born: at.ran})
+				barter.account(p.Grid).setFlow(asHolder.of(potatoes), f)
+			}
+			var took []time.Duration
+			b.ResetTimer()
+			for n := range b.N {
+				p := &m.all[n*7919%benchPacts]
+				in := askRequest{Ask: core.Ask{Resource: potatoes, Amount: 1e10, Seconds: 1, Quality: core.Normal, Why: p.why()}}
+				if n%10 == 0 {
+					in.Amount = 1
+				}
+				begun := time.Now()
+				_, _ = barter.ask(p.Grid, p.Agents[0], in)
+				took = append(took, time.Since(begun))
+				if n%20_000 == 0 {
+					barter.writeDecisions()
+				}
+			}
+			b.StopTimer()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)*80/100].Nanoseconds()), "p80-ns")
+			b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")
+		})
+	}
+}
+
 // BenchmarkReceipts takes receipts of a thousand machines, 64 at a time, each written down for good when it is answered.
 func BenchmarkReceipts(b *testing.B) {
 	books, m := fullBooks(b)
