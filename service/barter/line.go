@@ -7,6 +7,7 @@ import (
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/pact"
 )
 
@@ -266,7 +267,7 @@ func (b *Barter) linesOf(s side, grid *core.DID) (out []*line, err error) {
 }
 
 // settleLine brings to its end what may or may not have reached a machine: first a request for a lease, then
-// a release. Until then nothing else goes over the line. The caller has it.
+// a release, then the first receipt under a pact. Until then nothing else goes over the line. The caller has it.
 func (b *Barter) settleLine(ctx context.Context, p Partner, agent core.DID) error {
 	if err := b.askAgain(ctx, p, agent); err != nil {
 		return fmt.Errorf("what %s leased last: %w", p.Name, err)
@@ -274,7 +275,37 @@ func (b *Barter) settleLine(ctx context.Context, p Partner, agent core.DID) erro
 	if err := b.resend(ctx, p, agent); err != nil {
 		return fmt.Errorf("release to %s: %w", p.Name, err)
 	}
+	if err := b.resendFirst(ctx, p, agent); err != nil {
+		return fmt.Errorf("first receipt to %s: %w", p.Name, err)
+	}
 	return nil
+}
+
+// resendFirst sends the first receipt under a pact once more, as it was, if it is not known to have arrived: its date may be the one from
+// which the two sides count. The caller has the line.
+func (b *Barter) resendFirst(ctx context.Context, p Partner, agent core.DID) error {
+	l, err := b.lineOf(asOwner, p.Grid, agent)
+	if err != nil || l.rec.Pact != p.Pact || l.rec.Seq == 0 || l.rec.Acked != 0 {
+		return err
+	}
+	var s identity.Signed
+	if known, err := b.read(l.receiptKey(l.rec.Seq), &s); err != nil || !known {
+		return err
+	}
+	var out receiptAnswer
+	err = b.c.Wire.Call(ctx, agent, "POST", "/receipt", receiptRequest{Receipt: s}, &out)
+	if ctx.Err() == nil {
+		b.heard(agent, err)
+	}
+	switch {
+	case err != nil && final(err): // the next one may be taken
+		return nil
+	case err != nil:
+		return err
+	case out.Last != nil: // the next one is told the same
+		return nil
+	}
+	return b.receipted(asOwner, p, agent, l.last(agent, b.c.Key.DID()), out)
 }
 
 // lockLine waits until nothing else is leased from a machine, or released or receipted to it, and

@@ -1,6 +1,7 @@
 package barter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,19 +21,28 @@ import (
 // tape is all that was signed between an owner's machine and its holder's, as bytes, in the order in which the holder took it.
 type tape []identity.Signed
 
-// record has a holder's answers to an owner put on a tape, some of which are lost on their way.
-func (h *home) record(owner *home, out *tape, lost *map[string]bool) {
+// errLost is that a request, or its answer, has not arrived.
+var errLost = errors.New("lost")
+
+// record has a holder's answers to an owner put on a tape. Of the routes in lost the next request is lost, or its answer.
+func (h *home) record(owner *home, out *tape, lost map[string]bool) {
+	loses := func(what string) error {
+		if lost[what] {
+			delete(lost, what)
+			return errLost
+		}
+		return nil
+	}
 	keep := func(ctx context.Context, route string, s *identity.Signed, err error) error {
 		if wire.CallerOf(ctx).Agent == owner.agent() && err == nil && s != nil {
 			*out = append(*out, *s)
 		}
-		if (*lost)[route] && err == nil {
-			delete(*lost, route)
-			return errors.New("lost")
-		}
-		return err
+		return cmp.Or(err, loses("the answer to a "+route))
 	}
 	h.instead("POST /leases", wire.Handle(func(ctx context.Context, in leaseRequest) (leaseAnswer, error) {
+		if err := loses("a lease"); err != nil {
+			return leaseAnswer{}, err
+		}
 		a, err := h.now().handleLease(ctx, in)
 		if s := a.Lease; s != nil && !in.Again {
 			return a, keep(ctx, "lease", s, err)
@@ -40,11 +50,17 @@ func (h *home) record(owner *home, out *tape, lost *map[string]bool) {
 		return a, err
 	}))
 	h.instead("POST /release", wire.Handle(func(ctx context.Context, in releaseRequest) (releaseAnswer, error) {
+		if err := loses("a release"); err != nil {
+			return releaseAnswer{}, err
+		}
 		a, err := h.now().handleRelease(ctx, in)
 		a.Left = 1 << 50 // or it would take weeks
 		return a, keep(ctx, "release", in.Release, err)
 	}))
 	h.instead("POST /receipt", wire.Handle(func(ctx context.Context, in receiptRequest) (receiptAnswer, error) {
+		if err := loses("a receipt"); err != nil {
+			return receiptAnswer{}, err
+		}
 		a, err := h.now().handleReceipt(ctx, in)
 		if a.Last != nil {
 			return a, err
@@ -160,21 +176,34 @@ func newTrader(t *rapid.T, clock *sim.Clock, owner, holder *home) *trader {
 	if err := owner.now().noteLearned(holder.grid); err != nil {
 		t.Fatal(err)
 	}
-	holder.record(owner, &s.tape, &s.lost)
+	holder.record(owner, &s.tape, s.lost)
 	return s
 }
 
 func (s *trader) loses(*rapid.T) {
-	s.lost[rapid.SampledFrom([]string{"lease", "release", "receipt"}).Draw(s.t, "route")] = true
+	what := rapid.SampledFrom([]string{"a lease", "a release", "a receipt"}).Draw(s.t, "what")
+	if rapid.Bool().Draw(s.t, "the answer") {
+		what = "the answer to " + what
+	}
+	s.lost[what] = true
+}
+
+func (s *trader) send() error {
+	p, _ := s.owner.Of(s.holder.grid)
+	return errors.Join(s.owner.now().Deliver(s.ctx()), s.owner.now().sendReceipt(s.ctx(), p, s.holder.agent()))
+}
+
+// receipt is one that arrives.
+func (s *trader) receipt(*rapid.T) {
+	clear(s.lost)
+	if err := s.send(); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // settle ends with a receipt, when nothing is lost any more.
 func (s *trader) settle() {
-	clear(s.lost)
-	p, _ := s.owner.Of(s.holder.grid)
-	if err := errors.Join(s.owner.now().Deliver(s.ctx()), s.owner.now().sendReceipt(s.ctx(), p, s.holder.agent())); err != nil {
-		s.t.Fatal(err)
-	}
+	s.receipt(nil)
 	s.owner.checkLine(s.t, s.holder)
 	r, err := s.tape.replay(s.owner, s.holder, s.sizes)
 	if err != nil {
@@ -209,7 +238,7 @@ func (h *home) balance(t *rapid.T, with *home) (sum int64) {
 	return sum
 }
 
-// Two households that keep pieces for each other, while answers are lost, clocks differ, machines are started anew and the pact is ended and made
+// Two households that keep pieces for each other, while requests and answers are lost, clocks differ, machines are started anew and the pact is ended and made
 // anew: what was signed, read into empty books, makes the books that both have, and the balances of the two sum to zero.
 func TestWhatWasSignedMakesTheBooks(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -218,17 +247,18 @@ func TestWhatWasSignedMakesTheBooks(t *testing.T) {
 		defer w.end()
 		a, b := newTrader(rt, clock, w.homes[0], w.homes[1]), newTrader(rt, clock, w.homes[1], w.homes[0])
 		actions := map[string]func(*rapid.T){
-			"pass": a.pass, "pact": func(*rapid.T) { w.pacts++ },
+			"pass": a.pass, "pact": func(*rapid.T) { // it has ended after notice, so that all that was under way has arrived
+				a.receipt(nil)
+				b.receipt(nil)
+				w.pacts++
+			},
 			"start": func(t *rapid.T) { rapid.SampledFrom(w.homes).Draw(t, "who").open() },
 		}
 		for name, s := range map[string]*trader{"a": a, "b": b} {
 			for what, do := range map[string]func(*rapid.T){
 				"place": s.place, "place again": s.place, "release": s.release, "deliver": s.deliver, "renew": s.renew, "due": s.due,
 				"tidy": s.tidy, "lose": s.loses, "skew": s.skew,
-				"receipt": func(*rapid.T) {
-					p, _ := s.owner.Of(s.holder.grid)
-					_ = s.owner.now().sendReceipt(s.ctx(), p, s.holder.agent())
-				},
+				"receipt": func(*rapid.T) { _ = s.send() },
 			} {
 				actions[name+" "+what] = do
 			}
@@ -256,7 +286,7 @@ func TestATapeThatWasChanged(t *testing.T) {
 	w, _ := simWorld(t, 2)
 	owner, holder := w.homes[0], w.homes[1]
 	var all tape
-	holder.record(owner, &all, &map[string]bool{})
+	holder.record(owner, &all, nil)
 	p := mustPlace(t, owner, 100_000)
 	sizes := map[core.Score]int64{}
 	for seed := 1; seed <= 3; seed++ {
