@@ -164,12 +164,14 @@ func (b *Barter) ledgerLines(s side, p Partner, gave bool) ([]LedgerLine, error)
 		}
 		at := max(now, l.rec.Latest)
 		overdue := gave && slices.Contains(p.Agents, l.agent) && l.overdue(now, ran)
-		proven, err := b.proven(s, l.agent)
-		if err != nil {
-			return nil, err
+		var proven int64 // there are no proofs of a flow
+		if s.resource == core.Storage {
+			if proven, err = b.proven(s, l.agent); err != nil {
+				return nil, err
+			}
 		}
 		forged := false
-		if !gave {
+		if s.ours {
 			if forged, err = b.has(join(forgedPrefix, l.agent[:])); err != nil {
 				return nil, err
 			}
