@@ -83,11 +83,7 @@ const ticketAddrs = 4
 func (a *Agent) ticketHolders(grids []core.DID, addrs int) []ticket.Holder {
 	var out []ticket.Holder
 	for _, grid := range grids {
-		p, ok := a.federation.Partner(grid)
-		if !ok {
-			p = a.federation.Home()
-		}
-		for _, m := range p.Agents {
+		for _, m := range a.machinesOf(grid) {
 			if m.DID == a.key.DID() && len(m.Addrs) == 0 {
 				m.Addrs = a.network.Addrs()
 			}
@@ -95,6 +91,21 @@ func (a *Agent) ticketHolders(grids []core.DID, addrs int) []ticket.Holder {
 				out = append(out, ticket.NewHolder(m.DID, m.Addrs, addrs))
 			}
 		}
+	}
+	return out
+}
+
+// machinesOf returns the machines of a household that may have pieces of ours.
+func (a *Agent) machinesOf(grid core.DID) (out []federation.AgentAddrs) {
+	if p, ok := a.federation.Partner(grid); ok {
+		return p.Agents
+	}
+	e, ok := a.federation.Errand(grid)
+	if !ok {
+		return a.federation.Home().Agents
+	}
+	for _, agent := range e.Agents {
+		out = append(out, federation.AgentAddrs{DID: agent, Addrs: a.network.addrs.Of(agent)})
 	}
 	return out
 }
