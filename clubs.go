@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/grange-grid/grange/core"
@@ -18,9 +19,11 @@ type Membership struct {
 	Name string `json:"name"`
 	// Own says that the club is the grid of this very agent.
 	Own bool `json:"own,omitempty"`
+	// Guest says that we are no member, but have vouchers of it that were brought to us, as a person has. Its members are not known then.
+	Guest bool `json:"guest,omitempty"`
 	// Number and Time are the roll's.
 	Number  uint64       `json:"number"`
-	Time    time.Time    `json:"time"`
+	Time    time.Time    `json:"time,omitzero"`
 	Members []ClubMember `json:"members"`
 	// Homes are those where this machine may keep something on the club's behalf.
 	Homes []ClubHome `json:"homes"`
@@ -52,7 +55,8 @@ type ClubHome struct {
 	Until  time.Time `json:"until"`
 }
 
-// Memberships returns the clubs among our partners, by DID; at a club's own agent that club first.
+// Memberships returns the clubs among our partners, by DID, and those of which vouchers were brought to us; at a club's own agent that club
+// first.
 func (a *Agent) Memberships(context.Context) []Membership {
 	out := []Membership{}
 	self := a.federation.Self()
@@ -70,34 +74,52 @@ func (a *Agent) Memberships(context.Context) []Membership {
 		m.Name, m.Leaving, m.Asked = p.Name, p.Leaving(), time.Unix(c.Asked, 0)
 		out = append(out, m)
 	}
+	for _, p := range a.federation.Passes() {
+		if _, member := a.federation.Partner(p.Grid); member {
+			continue
+		}
+		m := Membership{Club: p.Grid, Name: p.Name, Guest: true, Members: []ClubMember{}, Homes: homesOf(p.Homes)}
+		if p.Asked > 0 {
+			m.Asked = time.Unix(p.Asked, 0)
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+func homesOf(homes []federation.ClubHome) []ClubHome {
+	out := []ClubHome{}
+	for _, h := range homes {
+		out = append(out, ClubHome{Grid: h.Grid, Name: h.Name, Amount: h.Amount, Until: time.Unix(h.Until, 0)})
+	}
 	return out
 }
 
 func membershipOf(c federation.Club) Membership {
 	out := Membership{
-		Club: c.Grid, Number: c.Roll.N, Time: time.Unix(c.Roll.Time, 0), Members: []ClubMember{}, Homes: []ClubHome{}, Twofaced: c.Twofaced,
+		Club: c.Grid, Number: c.Roll.N, Time: time.Unix(c.Roll.Time, 0), Members: []ClubMember{}, Homes: homesOf(c.Homes), Twofaced: c.Twofaced,
 	}
 	for _, m := range c.Roll.Members {
 		out.Members = append(out.Members, ClubMember{DID: m.DID, Name: m.Name, Kind: m.Kind, Store: m.Can(roll.MayStore), Share: m.Share})
 	}
-	for _, h := range c.Homes {
-		out.Homes = append(out.Homes, ClubHome{Grid: h.Grid, Name: h.Name, Amount: h.Amount, Until: time.Unix(h.Until, 0)})
-	}
 	return out
 }
 
-// VisitClub asks a club among our partners, by name or DID, for its roll and what there is for us; an agent that runs does so by
+// VisitClub asks a club among our partners, by name or DID, for its roll and what there is for us, or one of which vouchers were brought to us
+// for newer ones; an agent that runs does so by
 // itself. Errors: fs.ErrNotExist where it is none, ErrUnreachable.
 func (a *Agent) VisitClub(ctx context.Context, who string) error {
 	p, err := a.partner(who)
-	if err != nil {
-		return err
+	passes := a.federation.Passes()
+	if err == nil {
+		err = a.federation.VisitClub(ctx, p.Grid)
+	} else if i := slices.IndexFunc(passes, func(p federation.Pass) bool { return p.Name == who || p.Grid.String() == who }); i >= 0 {
+		err = a.federation.VisitPass(ctx, passes[i].Grid)
 	}
-	if err := a.federation.VisitClub(ctx, p.Grid); err != nil {
-		return err
+	if err == nil {
+		a.federation.UseVouchers(ctx)
 	}
-	a.federation.UseVouchers(ctx)
-	return nil
+	return err
 }
 
 // Admit says, at a club's own agent, what a member may do. A grid is a member by its pact with the club; a person is by this,

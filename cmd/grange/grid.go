@@ -171,7 +171,11 @@ func (a *app) clubs(hosted []string, clubs []grange.Membership) {
 	}
 	rows := [][]string{{"CLUB", "MEMBERS", "ITS HOMES GIVE YOU"}}
 	for _, m := range clubs {
-		rows = append(rows, []string{clean(m.Name), strconv.Itoa(len(m.Members)), amount(promised(m))})
+		members := strconv.Itoa(len(m.Members))
+		if m.Guest {
+			members = "you are none"
+		}
+		rows = append(rows, []string{clean(m.Name), members, amount(promised(m))})
 	}
 	if len(clubs) > 0 {
 		a.table(rows...)
@@ -187,7 +191,13 @@ func promised(m grange.Membership) (sum int64) {
 
 // club shows one.
 func (a *app) club(m grange.Membership) {
-	rows := [][]string{{"MEMBER", "KIND", "MAY HAVE OF EACH"}}
+	if m.Guest {
+		a.say("You are no member, but have vouchers of it.")
+	}
+	rows := [][]string{}
+	if len(m.Members) > 0 {
+		rows = append(rows, []string{"MEMBER", "KIND", "MAY HAVE OF EACH"})
+	}
 	for _, one := range m.Members {
 		part := "an even part"
 		switch {
@@ -272,7 +282,7 @@ func (c *gridLeaveCommand) run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		i := slices.IndexFunc(clubs, func(m grange.Membership) bool { return m.Name == c.Name })
+		i := slices.IndexFunc(clubs, func(m grange.Membership) bool { return m.Name == c.Name && !m.Guest })
 		if i < 0 {
 			return &api.Error{Code: api.CodeNotFound, Message: "no club " + clean(c.Name), Hint: "grange grid show; a pact with a household is ended by: grange pact end"}
 		}

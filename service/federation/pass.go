@@ -213,6 +213,32 @@ func (f *Federation) keepPass(ctx context.Context, next passRecord, merge bool) 
 	return nil
 }
 
+// Pass is what was brought to us of a grid's vouchers.
+type Pass struct {
+	Grid core.DID
+	Name string
+	// Renews says that the grid gives newer ones; Asked is when it was asked last, in Unix seconds, 0 for never.
+	Renews bool
+	Asked  int64
+	Homes  []ClubHome
+}
+
+// Passes returns them, by DID of the grid.
+func (f *Federation) Passes() []Pass {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []Pass
+	for grid, p := range f.passes {
+		one := Pass{Grid: grid, Name: p.record.Name, Renews: p.record.From != nil, Asked: p.record.Asked}
+		for _, h := range p.homes {
+			one.Homes = append(one.Homes, ClubHome{h.Grid, h.Name, h.right.Amount, h.right.Until})
+		}
+		out = append(out, one)
+	}
+	slices.SortFunc(out, func(a, b Pass) int { return a.Grid.Compare(b.Grid) })
+	return out
+}
+
 // take adds what an earlier pass has besides, or of a later date.
 func (p *pass) take(old *pass, now int64) {
 	if p.record.From == nil {
