@@ -93,3 +93,45 @@ func TestSimTheOnlyPartnerEnds(t *testing.T) {
 		anna.mustHave("docs", docs)
 	})
 }
+
+// A pact for a time is like any other until it runs out; then pieces go elsewhere. When it is put off it is like any other again.
+func TestSimAPactForATime(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		homes := w.households("anna", "bo", "cleo")
+		anna, bo := homes[0], homes[1]
+		dan := w.found("dan")
+		dan.run()
+		w.befriendOn(anna, dan, grange.Terms{Give: 1e9, Want: 1e9, Days: 1})
+		docs := randomTree(1, 300_000)
+		anna.put("docs", docs)
+		if p := anna.pact(dan); p.Has == 0 || p.Leaving || p.Ends.IsZero() || bo.pact(anna).Leaving {
+			t.Fatalf("at first: %+v", p)
+		}
+		w.later(17 * time.Hour)
+		if p := anna.pact(dan); p.Has == 0 || p.Leaving {
+			t.Errorf("before it runs out: %+v", p)
+		}
+		w.later(3 * time.Hour)
+		if p := anna.pact(dan); p.Has != 0 || !p.Leaving || !dan.pact(anna).Leaving {
+			t.Errorf("when it runs out: %+v", p)
+		}
+		if got := anna.worth("docs"); got.Survives != 1 || got.Households != 2 || got.Pieces != got.Wanted {
+			t.Errorf("without dan: %+v", got)
+		}
+		p, err := anna.Amend(t.Context(), "dan", grange.Amendment{Days: 365})
+		must(t, err)
+		if _, err = dan.Agree(t.Context(), "anna"); err != nil || p.Mine == nil {
+			t.Fatalf("put off: %+v, %v", p, err)
+		}
+		w.later(time.Hour)
+		if p := anna.pact(dan); p.Leaving || p.Mine != nil {
+			t.Errorf("put off: %+v", p)
+		}
+		anna.put("more", randomTree(2, 100_000))
+		if p := anna.pact(dan); p.Has == 0 {
+			t.Errorf("nothing new goes to dan: %+v", p)
+		}
+		anna.mustHave("docs", docs)
+	})
+}
