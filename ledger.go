@@ -136,9 +136,11 @@ type Replay struct {
 // Errors: fs.ErrNotExist.
 func (a *Agent) Ledgers(_ context.Context, who string) ([]Ledger, error) {
 	out := []Ledger{}
+	all := a.partners()
+	meant := func(p barter.Partner) bool { return who == "" || who == p.Name || who == p.Grid.String() }
 	for _, p := range a.counterparts() {
-		if who != "" && who != p.Name && who != p.Grid.String() {
-			continue
+		if g, guest := all.Guest(p.Grid); !meant(p) && !(guest && meant(g)) {
+			continue // a household that lets us in has another name as our guest
 		}
 		l, err := a.barter.Ledger(p.Grid)
 		if err != nil {
