@@ -304,7 +304,16 @@ func TestAHomeIsAway(t *testing.T) {
 		if g := homes[1].Guests(); len(g) != 1 || g[0].Name != "anna" || g[0].By.Name != "club" || g[0].Keeps == 0 || g[0].Share != 20e6 || g[0].Until.IsZero() {
 			t.Errorf("%+v", g)
 		}
+		dan := w.found("dan")
+		dan.run()
+		dan.uses(homes[1], club.voucher(dan.did, 1e6))
+		if e := dan.Errands(); len(e) != 1 || e[0].Has != 0 {
+			t.Errorf("%+v", e)
+		}
 		w.later(9 * 24 * time.Hour)
+		if e := dan.Errands(); len(e) != 0 {
+			t.Errorf("where there is nothing, and no voucher: %+v", e)
+		}
 		examined, err := anna.Doctor(t.Context())
 		if err != nil {
 			t.Error(err)

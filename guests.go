@@ -47,11 +47,13 @@ type Guest struct {
 	Until time.Time `json:"until,omitzero"`
 }
 
-// Errands returns the households where this machine is a guest, by DID.
+// Errands returns the households where this machine is a guest, by DID; not those where it has nothing, and nothing lets it in any more.
 func (a *Agent) Errands() []Errand {
-	out := []Errand{}
+	out, now := []Errand{}, a.c.Clock.Now()
 	for _, e := range a.federation.Errands() {
-		out = append(out, a.errandOf(e))
+		if one := a.errandOf(e); one.Has > 0 || one.Until.After(now) {
+			out = append(out, one)
+		}
 	}
 	return out
 }
