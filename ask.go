@@ -87,8 +87,8 @@ func (a *Agent) Ask(ctx context.Context, who string, o AskOptions) (Allowance, e
 	return a.allowanceOf(p.Grid, p.Name, got), nil
 }
 
-// Had signs for so much more of a resource other than storage that this household has had of a partner. With ErrUnreachable it
-// is signed all the same, and Waits. Errors: fs.ErrNotExist, ErrInvalid, ErrFull.
+// Had signs for so much more of a resource other than storage that this household has had of a partner. With an error the
+// receipt may Wait: then it is signed all the same. Errors: fs.ErrNotExist, ErrInvalid, ErrFull, ErrUnreachable.
 func (a *Agent) Had(ctx context.Context, who string, r Resource, amount int64) (Had, error) {
 	p, err := a.partner(who)
 	if err != nil {
@@ -100,8 +100,8 @@ func (a *Agent) Had(ctx context.Context, who string, r Resource, amount int64) (
 	if r == core.Storage {
 		return Had{}, fmt.Errorf("machines sign for storage by themselves: %w", ErrInvalid)
 	}
-	total, answered, err := a.barter.Had(ctx, p.Grid, r, amount)
-	out := Had{Partner: p.Grid, Name: p.Name, Resource: r, Unit: a.unit(r), Total: total, Waits: !answered}
+	total, waits, err := a.barter.Had(ctx, p.Grid, r, amount)
+	out := Had{Partner: p.Grid, Name: p.Name, Resource: r, Unit: a.unit(r), Total: total, Waits: waits}
 	return out, err
 }
 

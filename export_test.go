@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/grange-grid/grange/internal/wire"
-	"github.com/grange-grid/grange/pure/pact"
 	"github.com/grange-grid/grange/service/federation"
 )
 
@@ -38,13 +37,4 @@ type (
 func (c Config) On(d Disks) Config {
 	c.disks = d
 	return c
-}
-
-// InviteWith is Invite for any resources.
-func (a *Agent) InviteWith(ctx context.Context, give, want map[Resource]int64) (string, error) {
-	inv, err := a.federation.Invite(ctx, pact.Terms{InviterGives: give, AcceptorGives: want}.WithDefaults(), DefaultExpiry)
-	if err != nil {
-		return "", err
-	}
-	return inv.Code()
 }

@@ -136,11 +136,9 @@ type Replay struct {
 // Errors: fs.ErrNotExist.
 func (a *Agent) Ledgers(_ context.Context, who string) ([]Ledger, error) {
 	out := []Ledger{}
-	all := a.partners()
-	meant := func(p barter.Partner) bool { return who == "" || who == p.Name || who == p.Grid.String() }
 	for _, p := range a.counterparts() {
-		if g, guest := all.Guest(p.Grid); !meant(p) && !(guest && meant(g)) {
-			continue // a household that lets us in has another name as our guest
+		if who != "" && !a.goesBy(p, who) {
+			continue
 		}
 		l, err := a.barter.Ledger(p.Grid)
 		if err != nil {
@@ -156,6 +154,12 @@ func (a *Agent) Ledgers(_ context.Context, who string) ([]Ledger, error) {
 		return nil, fmt.Errorf("partner %q: %w", who, fs.ErrNotExist)
 	}
 	return out, nil
+}
+
+// goesBy tells whether somebody is meant by a name. Who is a guest here, and where we are one, has two.
+func (a *Agent) goesBy(p barter.Partner, who string) bool {
+	guest, ok := a.partners().Guest(p.Grid)
+	return who == p.Name || who == p.Grid.String() || ok && who == guest.Name
 }
 
 // counterparts are the partners, by name, then those with whom there is no pact but a voucher, on either side.

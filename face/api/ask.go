@@ -58,13 +58,14 @@ func (o *owner) sign(r *http.Request) answer {
 		return failure(nil, err)
 	}
 	out, err := o.agent.Had(r.Context(), in.Who, in.Resource, in.Amount)
-	if err = nobody(in.Who, err); err != nil && out.Waits {
-		return failure(out, &Error{
-			Code: CodePartly, Message: Clean(out.Name) + " could not be reached, and does not have it yet",
-			Hint: "it is signed, so not once more; a running agent sends it: grange run",
-		})
+	if err != nil && out.Waits {
+		why := " could not be reached, and does not have it yet"
+		if !errors.Is(err, grange.ErrUnreachable) {
+			why = " does not have it yet: " + ErrorOf(err).Message
+		}
+		return failure(out, &Error{Code: CodePartly, Message: Clean(out.Name) + why, Hint: "it is signed, so not once more; a running agent sends it: grange run"})
 	}
-	return value(out, err)
+	return value(out, nobody(in.Who, err))
 }
 
 // nobody says who is meant where nobody is; nil stays nil.

@@ -44,10 +44,10 @@ func (s *meal) ask(*rapid.T) {
 
 func (s *meal) sign(*rapid.T) {
 	n := rapid.Int64Range(1, 9).Draw(s.t, "kg")
-	total, answered, err := s.eater.now().Had(context.Background(), s.farm.grid, potatoes, n)
+	total, waits, err := s.eater.now().Had(context.Background(), s.farm.grid, potatoes, n)
 	s.attempted += uint64(n)
-	if err == nil && (!answered || total > s.attempted) {
-		s.t.Fatalf("%d, %v of at most %d", total, answered, s.attempted)
+	if err == nil && (waits || total > s.attempted) {
+		s.t.Fatalf("%d, %v of at most %d", total, waits, s.attempted)
 	}
 	if err == nil {
 		s.signed = max(s.signed, total)

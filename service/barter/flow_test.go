@@ -43,9 +43,9 @@ func (h *home) mustWant(t *testing.T, of *home, amount int64) Allowance {
 
 func (h *home) mustHave(t *testing.T, of *home, amount int64, total uint64) {
 	t.Helper()
-	got, answered, err := h.now().Had(t.Context(), of.grid, potatoes, amount)
-	if err != nil || !answered || got != total {
-		t.Fatalf("signed for %d kg: %d in all, %v, %v; want %d", amount, got, answered, err, total)
+	got, waits, err := h.now().Had(t.Context(), of.grid, potatoes, amount)
+	if err != nil || waits || got != total {
+		t.Fatalf("signed for %d kg: %d in all, %v, %v; want %d", amount, got, waits, err, total)
 	}
 }
 
@@ -160,7 +160,7 @@ func TestWhoSignsForTooMuch(t *testing.T) {
 	liar, eater, farm := w.homes[0], w.homes[1], w.homes[2]
 	farm.giving(10, 20)
 	liar.mustHave(t, farm, flowTotalMax, flowTotalMax)
-	if _, _, err := liar.now().Had(t.Context(), farm.grid, potatoes, 1); !errors.Is(err, core.ErrInvalid) {
+	if _, waits, err := liar.now().Had(t.Context(), farm.grid, potatoes, 1); waits || !errors.Is(err, core.ErrInvalid) {
 		t.Errorf("beyond all: %v", err)
 	}
 	_, err := liar.now().Ask(t.Context(), farm.grid, kilos(1))
@@ -250,8 +250,8 @@ func TestAReceiptThatIsRefusedForGood(t *testing.T) {
 	eater.clock = skewed{clock, 5 * days}
 	eater.open()
 	for range 2 {
-		if total, answered, err := eater.now().Had(t.Context(), farm.grid, potatoes, 2); total != 1 || !answered || !errors.Is(err, core.ErrInvalid) {
-			t.Errorf("a clock that is ahead: %d, %v, %v", total, answered, err)
+		if total, waits, err := eater.now().Had(t.Context(), farm.grid, potatoes, 2); total != 1 || waits || !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("a clock that is ahead: %d, %v, %v", total, waits, err)
 		}
 		if err := eater.now().sendDue(t.Context()); err != nil {
 			t.Error(err)
@@ -338,8 +338,8 @@ func TestAnAllowanceInFullBooks(t *testing.T) {
 	if _, err := eater.now().Ask(t.Context(), farm.grid, kilos(8)); !errors.Is(err, core.ErrFull) {
 		t.Errorf("full books: %v", err)
 	}
-	if _, answered, err := eater.now().Had(t.Context(), farm.grid, potatoes, 3); answered || !errors.Is(err, core.ErrFull) {
-		t.Errorf("full books: %v, %v", answered, err)
+	if _, waits, err := eater.now().Had(t.Context(), farm.grid, potatoes, 3); !waits || !errors.Is(err, core.ErrFull) {
+		t.Errorf("full books: %v, %v", waits, err)
 	}
 	if f := farm.flowWith(t, eater); f.Used != 0 || len(f.Granted) != 0 || len(farm.decisions(t, eater)) != 0 {
 		t.Errorf("%+v", f)

@@ -141,9 +141,9 @@ func sameAsk(x, y core.Ask) bool {
 	return x.Resource == y.Resource && x.Amount == y.Amount && x.Seconds == y.Seconds && x.Quality == y.Quality && x.Why.Kind == y.Why.Kind && bytes.Equal(x.Why.Ref, y.Why.Ref)
 }
 
-// Had signs for so much more of a flow that we have had of a partner. It returns the total of the receipt, and whether they have that;
-// if not, Run sends it when they can be reached. Errors: core.ErrInvalid; core.ErrNotExist if they are no partner.
-func (b *Barter) Had(ctx context.Context, grid core.DID, r core.Resource, amount int64) (total uint64, answered bool, err error) {
+// Had signs for so much more of a flow that we have had of a partner. It returns the total of the receipt, and whether that waits:
+// with an error, it is signed all the same, and Run sends it when they take it. Errors: core.ErrInvalid; core.ErrNotExist if they are no partner.
+func (b *Barter) Had(ctx context.Context, grid core.DID, r core.Resource, amount int64) (total uint64, waits bool, err error) {
 	p, ok := b.c.Partners.Of(grid)
 	_, known := b.c.Table.Resources[r]
 	switch {
@@ -161,7 +161,7 @@ func (b *Barter) Had(ctx context.Context, grid core.DID, r core.Resource, amount
 	if readErr != nil {
 		return 0, false, errors.Join(err, readErr)
 	}
-	return l.rec.Total, l.answered(), err
+	return l.rec.Total, !l.answered(), err
 }
 
 // provider returns the machine for whose flow we sign: of the allowance that ends first, or one that seems to be on.

@@ -182,7 +182,7 @@ func (l *line) counts() uint64 {
 	return l.meter.Hours(l.rec.Latest)
 }
 
-// answered tells whether the other side has all that was signed for. Of a flow the number of a receipt that would not be taken is no sign.
+// answered tells whether the other side has all that was signed for. Of a flow a receipt that was lost and is back may be less.
 func (l *line) answered() bool {
 	if l.ours && l.resource != core.Storage {
 		return l.rec.Total == l.rec.Drawn
