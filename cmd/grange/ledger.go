@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/core"
 )
 
 type ledgerCommand struct {
@@ -177,8 +178,12 @@ func (a *app) why(d grange.Decision) {
 	if d.Counter != nil {
 		a.say("It was offered %s instead.", text(d.Counter.Amount))
 	}
-	a.say("What was known: the pact promises %s, and %s of it were used; %s in all could be kept here, of %s given to all.",
-		text(f.Offered), text(f.Used), text(f.Room), text(f.Total))
+	could, all := "kept here", "given to all"
+	if d.Resource != core.Storage {
+		could, all = "given", "for all in 30 days"
+	}
+	a.say("What was known: the pact promises %s, and %s of it were used; %s in all could be %s, of %s %s.",
+		text(f.Offered), text(f.Used), text(f.Room), could, text(f.Total), all)
 	if f.Gives > 0 || f.Missing > 0 {
 		a.say("  It gives %s, and has lost %s of that.", text(f.Gives), text(f.Missing))
 	}
