@@ -204,6 +204,9 @@ func (f *Federation) letIn(ctx context.Context, in credentialRequest, grid core.
 		return err
 	}
 	next.Name = in.Name
+	if len(next.Shown) > 0 {
+		what.Before = f.shownBy(grid, what.Agent)
+	}
 	next.Shown = slices.DeleteFunc(slices.Clone(next.Shown), func(s shownRecord) bool { return s.Agent == what.Agent })
 	if len(next.Shown) == shownMax { // the one that lapses first may be of a machine that is no more
 		oldest := slices.MinFunc(next.Shown, func(a, b shownRecord) int { return cmp.Compare(a.Until, b.Until) })
@@ -214,12 +217,31 @@ func (f *Federation) letIn(ctx context.Context, in credentialRequest, grid core.
 	if err != nil {
 		return err
 	}
+	last := len(next.Shown) - 1
+	next.Shown[last].Before = slices.DeleteFunc(what.Before, func(id core.Score) bool { return id == g.shown[last].right.ID })
 	if !fresh {
 		f.mu.Lock()
 		g.household = f.guests[grid].household
 		f.mu.Unlock()
 	}
 	return f.keepGuest(g, in.Charter)
+}
+
+// shownBy names what a machine of a guest's has shown, the newest first.
+func (f *Federation) shownBy(grid, agent core.DID) []core.Score {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g := f.guests[grid]
+	if g == nil {
+		return nil
+	}
+	i := slices.IndexFunc(g.record.Shown, func(s shownRecord) bool { return s.Agent == agent })
+	if i < 0 {
+		return nil
+	}
+	newest := g.shown[i].right.ID
+	older := g.record.Shown[i].Before
+	return append([]core.Score{newest}, older[:min(len(older), shownBefore-1)]...)
 }
 
 // nextGuest returns the record of a guest, new or as it is. The caller has f.records.

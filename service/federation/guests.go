@@ -19,6 +19,8 @@ const (
 	guestsOfOneMax = 256
 	// shownMax is how many machines of one household are let in.
 	shownMax = 8
+	// shownBefore is how many of the credentials that a machine has shown are known by their names.
+	shownBefore = 4
 	// guestSizeMax bounds a guest's record, in bytes.
 	guestSizeMax = 64 << 10
 )
@@ -78,6 +80,8 @@ type shownRecord struct {
 	Token  core.Score `json:"token,omitzero"`
 	Amount int64      `json:"amount"`
 	Until  int64      `json:"until"`
+	// Before names what it has shown before, the newest first: an ask that was under way when it showed this may still name them.
+	Before []core.Score `json:"before,omitempty"`
 }
 
 // guest is what is known of a guest. Its household is guarded by Federation.mu; another takes its place when something else changes.
@@ -181,7 +185,7 @@ func (f *Federation) publicGuest(g *guest, revoked map[core.Score]bool) (Guest, 
 		if bad || now >= r.Until || via != nil && s.right.Via[0] != via.grid && !via.lists(s.right.Via[0]) {
 			continue
 		}
-		out.Refs, out.Until = append(out.Refs, s.right.ID), max(out.Until, r.Until)
+		out.Refs, out.Until = append(append(out.Refs, s.right.ID), r.Before...), max(out.Until, r.Until)
 		if r.Amount > out.Share {
 			out.Share, out.Chain = r.Amount, slices.Clone(s.right.Via)
 		}

@@ -108,7 +108,8 @@ func TestAVoucherLetsIn(t *testing.T) {
 
 func TestAVoucherIsRenewed(t *testing.T) {
 	w, club, anna, bo := clubhouse(t)
-	anna.mustUse(bo, voucherOf(club, anna, 5_000))
+	first := voucherOf(club, anna, 5_000)
+	anna.mustUse(bo, first)
 	w.clock.Advance(7 * 24 * time.Hour)
 	g, _ := bo.f.Guest(anna.grid())
 	if g.Until != 0 || g.Share != 0 || len(g.Refs) != 0 {
@@ -124,7 +125,8 @@ func TestAVoucherIsRenewed(t *testing.T) {
 	}
 	next := voucherOf(club, anna, 6_000)
 	anna.mustUse(bo, next)
-	if g, _ := bo.f.Guest(anna.grid()); g.Share != 6_000 || !slices.Equal(g.Refs, []core.Score{next.ID()}) {
+	// An ask that was under way may still name the one before.
+	if g, _ := bo.f.Guest(anna.grid()); g.Share != 6_000 || !slices.Equal(g.Refs, []core.Score{next.ID(), first.ID()}) {
 		t.Errorf("after a newer one: %+v", g)
 	}
 	if e, _ := anna.f.Errand(bo.grid()); e.Leaving || e.Amount != 6_000 {
