@@ -28,8 +28,8 @@ func (voucher) Decide(ask core.Ask, facts Facts, unit Unit) Decision {
 	switch {
 	case ask.Amount <= min(group, mine):
 		d.Grant = true
-		d.Reason = fmt.Sprintf("%s of %s; %s left of its share of %s after this, and %s of the grid's %s",
-			facts.Partner, v.Name, unit.atMost(mine-ask.Amount), unit.Text(v.Share), unit.atMost(group-ask.Amount), unit.Text(v.Offered))
+		d.Reason = fmt.Sprintf("%s; %s left of its share of %s after this, and %s of the grid's %s",
+			facts.Partner, unit.atMost(mine-ask.Amount), unit.Text(v.Share), unit.atMost(group-ask.Amount), unit.Text(v.Offered))
 		return d
 	case mine <= group:
 		d.Reason = fmt.Sprintf("%s left of your share of %s; %s needed", unit.atMost(mine), unit.Text(v.Share), unit.atLeast(ask.Amount))

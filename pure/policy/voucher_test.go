@@ -26,11 +26,11 @@ func TestVoucher(t *testing.T) {
 	}{
 		"within the share": {
 			func(*core.Ask, *Facts) {},
-			Decision{Grant: true, Policy: "voucher", Reason: "carl of clubhouse; 2 GB left of its share of 6 GB after this, and 3 GB of the grid's 20 GB"},
+			Decision{Grant: true, Policy: "voucher", Reason: "carl; 2 GB left of its share of 6 GB after this, and 3 GB of the grid's 20 GB"},
 		},
 		"the last byte": {
 			func(a *core.Ask, _ *Facts) { a.Amount = 4 * gigabyte },
-			Decision{Grant: true, Policy: "voucher", Reason: "carl of clubhouse; 0 B left of its share of 6 GB after this, and 1 GB of the grid's 20 GB"},
+			Decision{Grant: true, Policy: "voucher", Reason: "carl; 0 B left of its share of 6 GB after this, and 1 GB of the grid's 20 GB"},
 		},
 		"more than the share": {
 			func(a *core.Ask, _ *Facts) { a.Amount = 4*gigabyte + 1 },
@@ -58,7 +58,7 @@ func TestVoucher(t *testing.T) {
 			func(a *core.Ask, f *Facts) {
 				a.Why.Ref, f.Via.Refs = make([]byte, core.ScoreSize), []core.Score{{1}, {}}
 			},
-			Decision{Grant: true, Policy: "voucher", Reason: "carl of clubhouse; 2 GB left of its share of 6 GB after this, and 3 GB of the grid's 20 GB"},
+			Decision{Grant: true, Policy: "voucher", Reason: "carl; 2 GB left of its share of 6 GB after this, and 3 GB of the grid's 20 GB"},
 		},
 		"of another grid": {
 			func(_ *core.Ask, f *Facts) { f.Via.Name, f.Partner = "other", "clubhouse" },
