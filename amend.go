@@ -116,6 +116,9 @@ func (a *Agent) told(grid core.DID, news federation.PactNews) {
 	case federation.PactEnds:
 		e.Text = "the pact with " + p.Name + " ends on " + time.Unix(p.Ends, 0).UTC().Format(time.DateOnly)
 		leave(a.came) // our pieces are to lie elsewhere
+	case federation.ClubLess:
+		e.Text = "a member of " + p.Name + " keeps nothing for us any more"
+		leave(a.came) // likewise
 	case federation.ClubTwofaced:
 		e.Kind, e.Text = "alarm", p.Name+" has signed two lists of its members under one number: ask them why"
 	}

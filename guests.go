@@ -122,7 +122,7 @@ func (a *Agent) lookAtGuests() (out []Examined) {
 		case !e.Until.After(now):
 			x.Fault, x.Text = FaultVoucher, "what lets this machine in at "+e.Name+", "+e.By.String()+", has ended, and there is nothing newer"
 		case e.Leaving:
-			x.Fault, x.Text = FaultVoucher, "what lies at "+e.Name+" by "+e.By.String()+" has to go: the pact that it draws on ends"
+			x.Fault, x.Text = FaultVoucher, "what lies at "+e.Name+" by "+e.By.String()+" has to go: nothing new is kept there, and what is there ends with its leases"
 		}
 		out = append(out, x)
 	}

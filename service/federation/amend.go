@@ -24,6 +24,8 @@ const (
 	PactEnds    PactNews = "ending"  // a notice was given, by whichever side
 	// ClubTwofaced says that they are a club, which has signed two rolls of one number.
 	ClubTwofaced PactNews = "twofaced"
+	// ClubLess says that they are a club, of which a home keeps nothing for us any more.
+	ClubLess PactNews = "less"
 )
 
 // termsMessage is what two partners tell each other of their pact, as question and as answer.

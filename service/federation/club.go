@@ -168,7 +168,7 @@ func (f *Federation) changeRoll(ctx context.Context, begin bool, change func(*ro
 	var c changes
 	revoked := f.revocations(old, now)
 	for _, m := range old.Members {
-		if _, stays := next.Member(m.DID); !stays {
+		if n, stays := next.Member(m.DID); !stays || m.Can(roll.MayStore) && !n.Can(roll.MayStore) {
 			if err := f.revokeIssued(&c, m.DID, now, revoked); err != nil {
 				return err
 			}

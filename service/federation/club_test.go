@@ -161,9 +161,11 @@ func TestOneWhoIsExpelledGoesOn(t *testing.T) {
 	if _, there := r.Member(anna.grid()); there || len(r.Revoked) != 1 || r.Revoked[0].ID != old.IDs()[0] {
 		t.Errorf("the roll %+v", r)
 	}
+	wantMap(t, "bo's, before he hears", bo.errands(), map[string]int64{"anna": 1000})
 	w.asks(club, bo)
 	g, _ := bo.f.Guest(anna.grid())
 	want(t, "anna's share at bo's", g.Share, 0)
+	wantMap(t, "bo's", bo.errands(), nil)
 	w.clock.Advance(time.Minute)
 	_, err := anna.uses(bo, old)
 	wantError(t, "the old voucher", err, core.ErrRefused)
@@ -181,6 +183,34 @@ func TestOneWhoIsExpelledGoesOn(t *testing.T) {
 	}
 	r, _ = club.f.Roll()
 	want(t, "revoked a week later", len(r.Revoked), 0)
+}
+
+func TestOneWhoMayKeepNothing(t *testing.T) {
+	w := newWorld(t)
+	club, anna, bo := w.clubOf("club"), w.household("anna"), w.household("bo")
+	anna.joins(club, 1000)
+	bo.joins(club, 1000)
+	w.asks(club, anna, bo)
+	old := anna.f.Vouchers(club.grid())[bo.grid()]
+	member := roll.Member{DID: anna.grid(), Kind: roll.KindGrid}
+	if err := club.f.Admit(t.Context(), member); err != nil {
+		t.Fatal(err)
+	}
+	w.asks(club, bo, anna)
+	g, _ := bo.f.Guest(anna.grid())
+	want(t, "anna's share at bo's", g.Share, 0)
+	wantMap(t, "anna's", anna.errands(), nil)
+	wantMap(t, "bo's", bo.errands(), map[string]int64{"anna": 1000})
+	w.clock.Advance(time.Minute)
+	_, err := anna.uses(bo, old)
+	wantError(t, "the old voucher", err, core.ErrRefused)
+
+	member.May = []string{roll.MayStore}
+	if err := club.f.Admit(t.Context(), member); err != nil {
+		t.Fatal(err)
+	}
+	w.asks(club, bo, anna)
+	wantMap(t, "anna's, when she may again", anna.errands(), map[string]int64{"bo": 1000})
 }
 
 // A is in B, B in A, and both are in C; so are homes. Nobody's own comes back to it, and everything ends.

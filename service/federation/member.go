@@ -275,6 +275,11 @@ func (f *Federation) takeClub(ctx context.Context, grid core.DID, in clubAnswer,
 	f.clubs[grid] = c
 	own := f.roll != nil
 	f.mu.Unlock()
+	if old != nil && slices.ContainsFunc(old.homes, func(h keptHome) bool {
+		return !slices.ContainsFunc(c.homes, func(n keptHome) bool { return n.Grid == h.Grid })
+	}) {
+		f.c.Told(grid, ClubLess)
+	}
 	if own {
 		wake(f.enrol)
 		if old == nil || !slices.EqualFunc(old.record.Homes, next.Homes, func(a, b clubHome) bool { return slices.Equal(a.Chain, b.Chain) }) {
@@ -320,11 +325,27 @@ func (f *Federation) judgeRoll(grid core.DID, old *club, next *clubRecord) error
 	return nil
 }
 
-// left tells whether the club that gave us the voucher of an errand is one that we leave. The caller holds f.mu.
+// left tells whether who gave us the voucher of an errand gives us none for that household any more: it is a club that we leave, or
+// that the household has left, or nothing is left for us there. The caller holds f.mu.
 func (f *Federation) left(e *errand) bool {
 	if e.byAccount() {
 		return false
 	}
+	now := f.now()
 	p, _ := f.belongs(e.right.Via[len(e.right.Via)-1])
-	return p != nil && p.leaving(f.now())
+	if p != nil && p.leaving(now) {
+		return true
+	}
+	if len(e.chain.Links) > 1 && now >= e.right.Until { // the club between may be out of reach for a while: errandPatience
+		return false
+	}
+	gives := func(homes []keptHome) bool {
+		return slices.ContainsFunc(homes, func(h keptHome) bool { return h.Grid == e.record.Grid })
+	}
+	if p != nil {
+		c := f.clubs[p.grid]
+		return c != nil && c.roll.N != 0 && !gives(c.homes)
+	}
+	pass := f.passes[e.right.Subject]
+	return pass != nil && pass.record.From != nil && !gives(pass.homes)
 }
