@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"time"
 
 	"github.com/grange-grid/grange/core"
@@ -36,7 +37,8 @@ type Amendment struct {
 // the pact ends; ErrUnreachable where a running agent asks later, with the pact as it is.
 func (a *Agent) Amend(ctx context.Context, who string, to Amendment) (Pact, error) {
 	return a.change(ctx, who, func(p federation.Partner) (federation.Partner, error) {
-		give, err := a.settle(to.Give, true, 0)
+		units := a.units(p.Terms.Units)
+		give, err := a.settle(to.Give, units, true, 0)
 		if err != nil {
 			return p, err
 		}
@@ -44,11 +46,11 @@ func (a *Agent) Amend(ctx context.Context, who string, to Amendment) (Pact, erro
 		if !said {
 			given = p.Given[core.Storage]
 		}
-		want, err := a.settle(to.Want, false, given)
+		want, err := a.settle(to.Want, units, false, given)
 		if err != nil {
 			return p, err
 		}
-		c := federation.Changes{Give: give, Want: want}
+		c := federation.Changes{Give: give, Want: want, Units: unitsOf(units, give, want)}
 		if to.Days > pact.DaysMax {
 			return p, fmt.Errorf("a pact for %d days, at most %d: %w", to.Days, pact.DaysMax, ErrInvalid)
 		} else if to.Days > 0 {
@@ -130,12 +132,36 @@ func (a *Agent) changeOf(p *federation.Proposal) *Change {
 		return nil
 	}
 	out := &Change{Gives: p.Gives[core.Storage], Given: p.Given[core.Storage], Until: dateOf(p.Until)}
-	out.GivesOf, out.GivenOf, out.Units = a.others(p.Gives, p.Given)
+	out.GivesOf, out.GivenOf, out.Units = a.others(p.Gives, p.Given, p.Units)
 	return out
 }
 
-// others returns what both sides give but storage, with the units of that.
-func (a *Agent) others(theirs, ours map[core.Resource]int64) (theirsOf, oursOf map[string]int64, units map[string]string) {
+// units returns what resources are counted in: as it is fixed for all, as a pact has it, or as config.toml has it; "" is bytes.
+func (a *Agent) units(agreed map[core.Resource]string) map[core.Resource]string {
+	out := maps.Clone(a.policy.table.Resources)
+	maps.Copy(out, agreed)
+	return out
+}
+
+// unitsOf returns, of units, those which terms have to say.
+func unitsOf(units map[core.Resource]string, sides ...map[core.Resource]int64) map[core.Resource]string {
+	var out map[core.Resource]string
+	for _, gives := range sides {
+		for r := range gives {
+			if unit := units[r]; unit != "" && !pact.HasUnit(r) {
+				if out == nil {
+					out = map[core.Resource]string{}
+				}
+				out[r] = unit
+			}
+		}
+	}
+	return out
+}
+
+// others returns what both sides give but storage, with the units of that, in a pact that says these.
+func (a *Agent) others(theirs, ours map[core.Resource]int64, agreed map[core.Resource]string) (theirsOf, oursOf map[string]int64, units map[string]string) {
+	known := a.units(agreed)
 	of := func(all map[core.Resource]int64) (out map[string]int64) {
 		for r, n := range all {
 			if r == core.Storage || n == 0 {
@@ -147,8 +173,8 @@ func (a *Agent) others(theirs, ours map[core.Resource]int64) (theirsOf, oursOf m
 			if units == nil {
 				units = map[string]string{}
 			}
-			unit, known := a.policy.table.Resources[r]
-			if !known { // and so counted in nobody knows what
+			unit, ok := known[r]
+			if !ok { // and so counted in nobody knows what
 				unit = "units"
 			}
 			out[string(r)], units[string(r)] = n, unit

@@ -10,7 +10,6 @@ import (
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/pact"
-	"github.com/grange-grid/grange/pure/policy"
 )
 
 // Amounts are what one side of a pact is to give, as a person says it: words with spaces between them, each of
@@ -113,13 +112,13 @@ func isResource(name string) bool {
 
 // check tells whether all resources are known, each amount is one of its unit, and what depends on something else is
 // what we give, ours, or want.
-func (a Amounts) check(table policy.Table, ours bool) error {
+func (a Amounts) check(units map[core.Resource]string, ours bool) error {
 	all, err := a.parse()
 	if err != nil {
 		return err
 	}
 	for _, q := range all {
-		switch unit, known := table.Resources[q.resource]; {
+		switch unit, known := units[q.resource]; {
 		case !known:
 			return fmt.Errorf("%q is not given here; config.toml says what it is counted in, like: [resources] %s = \"kg\"", q.resource, q.resource)
 		case unit == "" && !q.inBytes && q.number != 0 && q.percent < 0:
@@ -135,13 +134,13 @@ func (a Amounts) check(table policy.Table, ours bool) error {
 	return nil
 }
 
-// settle turns amounts into numbers, by resource: of what we give, ours, or of what we want where we give so many bytes.
-func (a *Agent) settle(amounts Amounts, ours bool, given int64) (map[core.Resource]int64, error) {
+// settle turns amounts into numbers, in these units, by resource: of what we give, ours, or of what we want where we give so many bytes.
+func (a *Agent) settle(amounts Amounts, units map[core.Resource]string, ours bool, given int64) (map[core.Resource]int64, error) {
 	side := "want"
 	if ours {
 		side = "give"
 	}
-	if err := amounts.check(a.policy.table, ours); err != nil {
+	if err := amounts.check(units, ours); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", side, err, ErrInvalid)
 	}
 	total, _ := a.barter.Offer()

@@ -129,12 +129,12 @@ func TestTerms(t *testing.T) {
 	inv, err := anna.Invite(t.Context(), grange.Terms{Days: 365, NoticeDays: 10})
 	must(t, err)
 	bo := w.found("bo")
+	bo.run()
 	p, err := bo.Accept(t.Context(), inv.Code, nil)
 	must(t, err)
-	if p.Gives != 8e9 || p.Given != 12e9 || p.GivesOf["potatoes"] != 5 || p.Units["potatoes"] != "units" || p.Until.Sub(p.Since) != 365*24*time.Hour || !p.Ends.Equal(p.Until) || p.Leaving {
+	if p.Gives != 8e9 || p.Given != 12e9 || p.GivesOf["potatoes"] != 5 || p.Units["potatoes"] != "kg" || p.Until.Sub(p.Since) != 365*24*time.Hour || !p.Ends.Equal(p.Until) || p.Leaving {
 		t.Errorf("bo has %+v", p)
 	}
-	bo.run()
 	changed, err := anna.Amend(t.Context(), "bo", grange.Amendment{Give: "potatoes=6", Want: "1x"})
 	must(t, err)
 	if changed.Given != 8e9 || changed.Gives != 8e9 || changed.GivenOf["potatoes"] != 6 || changed.Mine != nil || changed.Units["potatoes"] != "kg" {

@@ -75,7 +75,7 @@ func (a *Agent) Ask(ctx context.Context, who string, o AskOptions) (Allowance, e
 		return Allowance{}, err
 	}
 	o.For, o.Quality = cmp.Or(o.For, DefaultAsk), cmp.Or(o.Quality, core.Normal)
-	if err := a.checkAsk(o); err != nil {
+	if err := a.checkAsk(p.Grid, o); err != nil {
 		return Allowance{}, err
 	}
 	got, err := a.barter.Ask(ctx, p.Grid, core.Ask{
@@ -94,14 +94,14 @@ func (a *Agent) Had(ctx context.Context, who string, r Resource, amount int64) (
 	if err != nil {
 		return Had{}, err
 	}
-	if err := a.checkResource(r); err != nil {
+	if err := a.checkResource(p.Grid, r); err != nil {
 		return Had{}, err
 	}
 	if r == core.Storage {
 		return Had{}, fmt.Errorf("machines sign for storage by themselves: %w", ErrInvalid)
 	}
 	total, waits, err := a.barter.Had(ctx, p.Grid, r, amount)
-	out := Had{Partner: p.Grid, Name: p.Name, Resource: r, Unit: a.unit(r), Total: total, Waits: waits}
+	out := Had{Partner: p.Grid, Name: p.Name, Resource: r, Unit: a.unit(p.Grid, r), Total: total, Waits: waits}
 	return out, err
 }
 
@@ -116,7 +116,7 @@ func (a *Agent) provider(who string) (barter.Partner, error) {
 	return barter.Partner{}, fmt.Errorf("no partner %q: %w", who, fs.ErrNotExist)
 }
 
-func (a *Agent) checkAsk(o AskOptions) error {
+func (a *Agent) checkAsk(with DID, o AskOptions) error {
 	switch {
 	case o.Amount <= 0:
 		return fmt.Errorf("an ask for %d; it must be for 1 at least: %w", o.Amount, ErrInvalid)
@@ -125,22 +125,27 @@ func (a *Agent) checkAsk(o AskOptions) error {
 	case len(o.Quality) > askTextMax || len(o.Why) > askTextMax:
 		return fmt.Errorf("a quality or a why of over %d bytes: %w", askTextMax, ErrInvalid)
 	}
-	return a.checkResource(o.Resource)
+	return a.checkResource(with, o.Resource)
 }
 
-func (a *Agent) checkResource(r Resource) error {
-	units := a.policy.table.Resources
-	if _, ok := units[r]; ok {
+func (a *Agent) checkResource(with DID, r Resource) error {
+	if _, ok := a.unitsWith(with)[r]; ok {
 		return nil
 	}
 	return fmt.Errorf("%.40q is not known here, and so its unit is not: config.toml can name it, [resources] %[1]s = \"kg\": %w", r, ErrInvalid)
 }
 
-func (a *Agent) unit(r Resource) string { return a.policy.table.Resources[r] }
+// unitsWith returns what resources are counted in with another household.
+func (a *Agent) unitsWith(grid DID) map[Resource]string {
+	p, _ := a.federation.Partner(grid) // or no pact says anything
+	return a.units(p.Terms.Units)
+}
+
+func (a *Agent) unit(with DID, r Resource) string { return a.unitsWith(with)[r] }
 
 func (a *Agent) allowanceOf(grid DID, name string, g barter.Allowance) Allowance {
 	out := Allowance{
-		ID: g.ID, Partner: grid, Name: name, Machine: g.Agent, Resource: g.Resource, Unit: a.unit(g.Resource), Amount: g.Amount, Drawn: g.Drawn,
+		ID: g.ID, Partner: grid, Name: name, Machine: g.Agent, Resource: g.Resource, Unit: a.unit(grid, g.Resource), Amount: g.Amount, Drawn: g.Drawn,
 	}
 	if g.Until > 0 {
 		out.From, out.Until = time.Unix(g.From, 0), time.Unix(g.Until, 0)
@@ -181,7 +186,7 @@ func (a *Agent) flowsOf(l barter.Ledger) []Flow {
 	out := []Flow{}
 	for _, f := range l.Flows {
 		flow := Flow{
-			Resource: f.Resource, Unit: a.unit(f.Resource), Gives: f.Gives, Has: f.Has, Given: f.Given, Used: f.Used,
+			Resource: f.Resource, Unit: a.unit(l.Grid, f.Resource), Gives: f.Gives, Has: f.Has, Given: f.Given, Used: f.Used,
 			Allowed: []Allowance{}, Granted: []Allowance{}, Had: flowLinesOf(f.Had), Gave: flowLinesOf(f.Gave),
 		}
 		for _, g := range f.Allowed {

@@ -125,7 +125,7 @@ func readSettings(file string) (settings, error) {
 		}
 	}
 	for name, amounts := range map[string]Amounts{"give": s.Invite.Give, "want": s.Invite.Want} {
-		if err := amounts.check(policyTable(s.Resources), name == "give"); err != nil {
+		if err := amounts.check(policyTable(s.Resources).Resources, name == "give"); err != nil {
 			return s, fmt.Errorf("%s, line %d: %w: %w", file, lineOf(string(raw), toml.Key{"invite", name}), err, ErrInvalid)
 		}
 	}

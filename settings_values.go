@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/pact"
@@ -62,13 +61,9 @@ func (r *rate) UnmarshalText(text []byte) error {
 // unitName is what a resource is counted in.
 type unitName string
 
-// unitSizeMax bounds a unit's name in bytes.
-const unitSizeMax = 16
-
 // UnmarshalText reads a name.
 func (u *unitName) UnmarshalText(text []byte) error {
-	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
-	if name := string(text); name == "" || len(name) > unitSizeMax || strings.TrimSpace(name) != name || strings.ContainsFunc(name, unprintable) {
+	if !pact.IsUnit(string(text)) {
 		return fmt.Errorf("%q is no unit; one is like kg or hours", text)
 	}
 	*u = unitName(text)

@@ -30,21 +30,21 @@ const DefaultExpiry = 7 * 24 * time.Hour
 func (a *Agent) Terms(give, want Amounts) (Terms, error) {
 	give, want = cmp.Or(give, a.settings.Invite.Give), cmp.Or(want, a.settings.Invite.Want)
 	usual := map[core.Resource]int64{core.Storage: DefaultAmount}
-	ours, theirs := usual, usual
+	ours, theirs, units := usual, usual, a.units(nil)
 	var err error
 	if _, club := a.federation.Roll(); give != "" {
-		ours, err = a.settle(give, true, 0)
+		ours, err = a.settle(give, units, true, 0)
 	} else if club {
 		ours = nil
 	}
 	if err == nil && want != "" {
-		theirs, err = a.settle(want, false, ours[core.Storage])
+		theirs, err = a.settle(want, units, false, ours[core.Storage])
 	}
 	if err != nil {
 		return Terms{}, err
 	}
 	t := Terms{Give: ours[core.Storage], Want: theirs[core.Storage]}
-	t.WantOf, t.GiveOf, t.Units = a.others(theirs, ours)
+	t.WantOf, t.GiveOf, t.Units = a.others(theirs, ours, nil)
 	if t.Give == 0 && t.Want == 0 && len(t.GiveOf)+len(t.WantOf) == 0 {
 		return Terms{}, fmt.Errorf("neither side gives anything: there would be nothing to agree on: %w", ErrInvalid)
 	}
@@ -73,6 +73,7 @@ func (a *Agent) Invite(ctx context.Context, t Terms) (Invitation, error) {
 	}
 	terms := pact.Terms{NoticeDays: t.NoticeDays, AsideDays: t.AsideDays, LeaseDays: t.LeaseDays, Days: t.Days}.WithDefaults()
 	terms.InviterGives, terms.AcceptorGives = allOf(t.Give, t.GiveOf), allOf(t.Want, t.WantOf)
+	terms.Units = unitsOf(a.units(nil), terms.InviterGives, terms.AcceptorGives)
 	if a.network.listens() && len(a.network.Addrs()) == 0 {
 		return Invitation{}, ErrNoNetwork
 	}
@@ -146,7 +147,15 @@ func (a *Agent) termsOf(inv pact.Invitation) Terms {
 		Give: t.AcceptorGives[core.Storage], Want: t.InviterGives[core.Storage], From: inv.Name,
 		NoticeDays: t.NoticeDays, AsideDays: t.AsideDays, LeaseDays: t.LeaseDays, Days: t.Days,
 	}
-	out.WantOf, out.GiveOf, out.Units = a.others(t.InviterGives, t.AcceptorGives)
+	out.WantOf, out.GiveOf, out.Units = a.others(t.InviterGives, t.AcceptorGives, t.Units)
+	for r, unit := range out.Units {
+		if own, known := a.policy.table.Resources[core.Resource(r)]; known && own != unit {
+			if out.OwnUnits == nil {
+				out.OwnUnits = map[string]string{}
+			}
+			out.OwnUnits[r] = own
+		}
+	}
 	return out
 }
 
@@ -170,7 +179,7 @@ func (a *Agent) pactOf(p federation.Partner) Pact {
 		Gives: p.Gives[core.Storage], Given: p.Given[core.Storage], Seen: p.Seen,
 		Mine: a.changeOf(p.Mine), Theirs: a.changeOf(p.Theirs), Until: dateOf(p.Until), Ends: dateOf(p.Ends), Ending: p.Ending, Leaving: p.Leaving(),
 	}
-	out.GivesOf, out.GivenOf, out.Units = a.others(p.Gives, p.Given)
+	out.GivesOf, out.GivenOf, out.Units = a.others(p.Gives, p.Given, p.Terms.Units)
 	words := pact.CheckWords(p.Pact)
 	out.Words = words[:]
 	out.Keeps, _ = a.barter.Used(p.Grid)

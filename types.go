@@ -64,10 +64,12 @@ type Terms struct {
 	// Give and Want are bytes of storage.
 	Give int64 `json:"give"`
 	Want int64 `json:"want"`
-	// GiveOf and WantOf are of other resources, in their units, which Units names: "" is bytes.
-	GiveOf map[string]int64  `json:"give_of,omitempty"`
-	WantOf map[string]int64  `json:"want_of,omitempty"`
-	Units  map[string]string `json:"units,omitempty"`
+	// GiveOf and WantOf are of other resources, in their units, which Units names: "" is bytes. OwnUnits are what this
+	// machine counts those of them in which it counts in something else, in terms that are accepted.
+	GiveOf   map[string]int64  `json:"give_of,omitempty"`
+	WantOf   map[string]int64  `json:"want_of,omitempty"`
+	Units    map[string]string `json:"units,omitempty"`
+	OwnUnits map[string]string `json:"own_units,omitempty"`
 	// Expires is how long an invitation is valid; zero means 7 days.
 	Expires time.Duration `json:"-"`
 	// Uses is how many households can accept an invitation; zero is one.

@@ -311,6 +311,9 @@ func (c *acceptCommand) run(ctx context.Context, a *app) error {
 			return err
 		}
 		a.tell("%s invites you. %s", clean(t.From), bargain(t.From, grange.Change{Gives: t.Want, Given: t.Give, GivesOf: t.WantOf, GivenOf: t.GiveOf, Units: t.Units}))
+		for _, r := range slices.Sorted(maps.Keys(t.OwnUnits)) {
+			a.warn("In this pact %s is counted in %s; here it is counted in %s, by config.toml.", clean(r), clean(t.Units[r]), clean(t.OwnUnits[r]))
+		}
 		if t.Days > 0 {
 			a.tell("The pact is for %s, and ends by itself then.", count(int64(t.Days), "day", "days"))
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 // Amend returns the n-th amendment of the first pact between the two, which has that id: p, the first or an
-// amendment, but for what each side gives. Its Until may then be changed too.
+// amendment, but for what each side gives. Its Until and Units may then be changed too.
 func (p Pact) Amend(id core.Score, n uint64, inviterGives, acceptorGives map[core.Resource]int64) Pact {
 	p.Amends, p.N = &id, n
 	p.Terms.InviterGives, p.Terms.AcceptorGives = inviterGives, acceptorGives
@@ -18,13 +18,13 @@ func (p Pact) Amend(id core.Score, n uint64, inviterGives, acceptorGives map[cor
 }
 
 // CheckAmends tells whether p is an amendment of the first pact, which has that id: in
-// nothing but in what each side gives, and until when, it may differ. Errors: core.ErrInvalid.
+// nothing but in what each side gives, in which units, and until when, it may differ. Errors: core.ErrInvalid.
 func (p Pact) CheckAmends(first Pact, id core.Score) error {
 	if p.Amends == nil || *p.Amends != id {
 		return fmt.Errorf("amendment: %w: of another pact", core.ErrInvalid)
 	}
 	terms := first.Terms
-	terms.InviterGives, terms.AcceptorGives = p.Terms.InviterGives, p.Terms.AcceptorGives
+	terms.InviterGives, terms.AcceptorGives, terms.Units = p.Terms.InviterGives, p.Terms.AcceptorGives, p.Terms.Units
 	if p.Inviter != first.Inviter || p.Acceptor != first.Acceptor || p.Invitation != first.Invitation ||
 		p.From != first.From || !p.Terms.Equal(terms) {
 		return fmt.Errorf("amendment: %w: it changes more than what each gives, and until when", core.ErrInvalid)
@@ -33,7 +33,7 @@ func (p Pact) CheckAmends(first Pact, id core.Score) error {
 }
 
 // Generous tells whether the household loses nothing when q takes the place of p: it gives
-// no more of anything, and gets no less, until the same date.
+// no more of anything, and gets no less, in the same units, until the same date.
 func (p Pact) Generous(grid core.DID, q Pact) bool {
 	if p.Until != q.Until {
 		return false
@@ -44,11 +44,18 @@ func (p Pact) Generous(grid core.DID, q Pact) bool {
 		maps.Copy(all, gives)
 	}
 	for r := range all {
+		if p.promises(r) && q.promises(r) && p.Terms.Units[r] != q.Terms.Units[r] {
+			return false
+		}
 		if q.Gives(grid, r) > p.Gives(grid, r) || q.Gives(other, r) < p.Gives(other, r) {
 			return false
 		}
 	}
 	return true
+}
+
+func (p Pact) promises(r core.Resource) bool {
+	return p.Terms.InviterGives[r] != 0 || p.Terms.AcceptorGives[r] != 0
 }
 
 // Notice ends a pact: one household says so to the other.

@@ -65,6 +65,7 @@ func TestCheckAmends(t *testing.T) {
 		{"of another inviter", func(p *Pact) { p.Inviter[0]++ }, core.ErrInvalid},
 		{"of another invitation", func(p *Pact) { p.Invitation[0]++ }, core.ErrInvalid},
 		{"that begins later", func(p *Pact) { p.From++ }, core.ErrInvalid},
+		{"in another unit", func(p *Pact) { p.Terms.Units = map[core.Resource]string{"potatoes": "kg"} }, nil},
 		{"that ends", func(p *Pact) { p.Until = p.From + day }, nil},
 		{"for longer by its terms", func(p *Pact) { p.Terms.Days = 90 }, core.ErrInvalid},
 		{"with less notice", func(p *Pact) { p.Terms.NoticeDays = 1 }, core.ErrInvalid},
@@ -99,6 +100,7 @@ func TestGenerous(t *testing.T) {
 		return map[core.Resource]int64{core.Storage: storage, "work": work}
 	}
 	now := gives(of(10, 0), of(20, 5))
+	in := func(p Pact, unit string) Pact { p.Terms.Units = map[core.Resource]string{"work": unit}; return p }
 	for _, test := range []struct {
 		name      string
 		next      Pact
@@ -111,6 +113,8 @@ func TestGenerous(t *testing.T) {
 		{"both give less", gives(of(9, 0), of(19, 5)), false, false},
 		{"a resource that was not there", gives(of(10, 1), of(20, 5)), false, true},
 		{"until another date", func() Pact { p := now; p.Until = p.From + 1000*day; return p }(), false, false},
+		{"another unit", in(now, "days"), false, false},
+		{"a unit, and the resource is gone", in(gives(of(10, 0), of(20, 0)), "days"), false, true},
 		{"a resource that is gone", gives(of(10, 0), map[core.Resource]int64{core.Storage: 20}), false, true},
 	} {
 		if a, b := now.Generous(annaGrid.DID(), test.next), now.Generous(bobGrid.DID(), test.next); a != test.anna || b != test.bob {

@@ -54,6 +54,7 @@ func timed() Invitation {
 	i := invitation()
 	i.Terms.Days = 90
 	i.Terms.InviterGives = map[core.Resource]int64{core.Storage: 10 * storageGB, "potatoes": 5}
+	i.Terms.Units = map[core.Resource]string{"potatoes": "kg"}
 	i.Terms.AcceptorGives = map[core.Resource]int64{core.Compute: 1_000_000}
 	return i
 }

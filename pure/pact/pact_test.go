@@ -211,6 +211,20 @@ func TestTermsCheck(t *testing.T) {
 		"a resource in colour":  func(t *Terms) { t.InviterGives = gives("\x1b[31m", 1) },
 		"a resource in capital": func(t *Terms) { t.AcceptorGives = gives("Storage", 1) },
 		"a name too long":       func(t *Terms) { t.AcceptorGives = gives(core.Resource(strings.Repeat("r", NameSizeMax+1)), 1) },
+		"a unit of nothing":     func(t *Terms) { t.Units = map[core.Resource]string{"potatoes": "kg"} },
+		"a unit of bytes":       func(t *Terms) { t.Units = map[core.Resource]string{core.Storage: "kg"} },
+		"a unit of no name": func(t *Terms) {
+			t.InviterGives, t.Units = gives("potatoes", 1), map[core.Resource]string{"potatoes": ""}
+		},
+		"a unit with a tail": func(t *Terms) {
+			t.InviterGives, t.Units = gives("potatoes", 1), map[core.Resource]string{"potatoes": "kg "}
+		},
+		"a unit in colour": func(t *Terms) {
+			t.InviterGives, t.Units = gives("potatoes", 1), map[core.Resource]string{"potatoes": "\x1b[31m"}
+		},
+		"a unit too long": func(t *Terms) {
+			t.InviterGives, t.Units = gives("potatoes", 1), map[core.Resource]string{"potatoes": strings.Repeat("k", UnitSizeMax+1)}
+		},
 		"no inviter's policy":   func(t *Terms) { t.InviterPolicy = "" },
 		"no acceptor's policy":  func(t *Terms) { t.AcceptorPolicy = "" },
 		"a policy of two lines": func(t *Terms) { t.AcceptorPolicy = "open\n" },
@@ -231,7 +245,10 @@ func TestTermsCheck(t *testing.T) {
 		})
 	}
 	good := map[string]func(*Terms){
-		"nothing at all":      func(t *Terms) { t.InviterGives, t.AcceptorGives = nil, nil },
+		"nothing at all": func(t *Terms) { t.InviterGives, t.AcceptorGives = nil, nil },
+		"a unit": func(t *Terms) {
+			t.InviterGives, t.Units = gives("potatoes", 1), map[core.Resource]string{"potatoes": "kg"}
+		},
 		"an amount of 0":      func(t *Terms) { t.InviterGives = gives(core.Storage, 0) },
 		"the most":            func(t *Terms) { t.InviterGives = gives(core.Storage, AmountMax) },
 		"an unknown resource": func(t *Terms) { t.InviterGives = gives("letters.v2_a-b", 1) },

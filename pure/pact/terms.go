@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/policy"
@@ -18,6 +19,8 @@ const (
 	ResourcesMax = 16
 	// NameSizeMax is the most bytes of a resource's or a policy's name.
 	NameSizeMax = 32
+	// UnitSizeMax is the most bytes of a unit's name.
+	UnitSizeMax = 16
 	// DaysMax bounds every number of days: ten years.
 	DaysMax = 3650
 )
@@ -44,6 +47,18 @@ type Terms struct {
 	LeaseDays  uint `json:"lease_days"`
 	// Days is for how long the pact is made; 0 leaves the end open.
 	Days uint `json:"days,omitempty"`
+	// Units are what resources that a side gives are counted in, but for those whose unit is fixed (HasUnit); one
+	// that is not there is counted in nobody knows what.
+	Units map[core.Resource]string `json:"units,omitempty"`
+}
+
+// HasUnit tells whether a resource's unit is the same for all.
+func HasUnit(r core.Resource) bool {
+	switch r {
+	case core.Storage, core.Network, core.Compute, core.Content, core.Work:
+		return true
+	}
+	return false
 }
 
 // WithDefaults returns t with the defaults in the place of zero days and empty policies.
@@ -74,6 +89,13 @@ func (t Terms) Check() error {
 	if err := checkGives("acceptor", t.AcceptorGives); err != nil {
 		return err
 	}
+	for _, r := range slices.Sorted(maps.Keys(t.Units)) {
+		_, ours := t.InviterGives[r]
+		_, theirs := t.AcceptorGives[r]
+		if !ours && !theirs || HasUnit(r) || !IsUnit(t.Units[r]) {
+			return fmt.Errorf("%w: %.40q is counted in %.40q", core.ErrInvalid, r, t.Units[r])
+		}
+	}
 	for _, p := range []string{t.InviterPolicy, t.AcceptorPolicy} {
 		if !isName(p) {
 			return fmt.Errorf("%w: policy %.40q", core.ErrInvalid, p)
@@ -97,7 +119,8 @@ func (t Terms) Check() error {
 func (t Terms) Equal(u Terms) bool {
 	return maps.Equal(t.InviterGives, u.InviterGives) && maps.Equal(t.AcceptorGives, u.AcceptorGives) &&
 		t.InviterPolicy == u.InviterPolicy && t.AcceptorPolicy == u.AcceptorPolicy &&
-		t.NoticeDays == u.NoticeDays && t.AsideDays == u.AsideDays && t.LeaseDays == u.LeaseDays && t.Days == u.Days
+		t.NoticeDays == u.NoticeDays && t.AsideDays == u.AsideDays && t.LeaseDays == u.LeaseDays && t.Days == u.Days &&
+		maps.Equal(t.Units, u.Units)
 }
 
 func checkGives(side string, gives map[core.Resource]int64) error {
@@ -113,6 +136,11 @@ func checkGives(side string, gives map[core.Resource]int64) error {
 		}
 	}
 	return nil
+}
+
+// IsUnit tells whether s can be the name of a unit: printable, of 1 to UnitSizeMax bytes, without white space at either end.
+func IsUnit(s string) bool {
+	return s != "" && strings.TrimSpace(s) == s && isPrintable(s, UnitSizeMax)
 }
 
 // isName tells whether s can name a resource or a policy: such names are shown on

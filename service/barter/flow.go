@@ -210,8 +210,19 @@ func (b *Barter) loadFlows() error {
 	return nil
 }
 
-// resources returns those that are known here.
-func (b *Barter) resources() []core.Resource { return slices.Sorted(maps.Keys(b.c.Table.Resources)) }
+// resources returns those that are known here, or from what partners give.
+func (b *Barter) resources() []core.Resource {
+	known := map[core.Resource]bool{}
+	for r := range b.c.Table.Resources {
+		known[r] = true
+	}
+	for _, p := range b.c.Partners.All() {
+		for r := range p.GivesOf {
+			known[r] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(known))
+}
 
 // drawing has what was had written with its line. It returns the flow as it will be, nil of storage, for drawn. The caller has the line.
 func (b *Barter) drawing(l *line, amount uint64) (*flowRecord, error) {

@@ -146,10 +146,11 @@ func sameAsk(x, y core.Ask) bool {
 func (b *Barter) Had(ctx context.Context, grid core.DID, r core.Resource, amount int64) (total uint64, waits bool, err error) {
 	p, ok := b.c.Partners.Of(grid)
 	_, known := b.c.Table.Resources[r]
+	_, agreed := p.GivesOf[r]
 	switch {
 	case !ok || b.isHome(p) || p.Why.Kind != "" || len(p.Agents) == 0:
 		return 0, false, fmt.Errorf("sign for %s: %w", grid, core.ErrNotExist)
-	case !known || r == core.Storage:
+	case !known && !agreed || r == core.Storage:
 		return 0, false, fmt.Errorf("nobody signs for %q: %w", r, core.ErrInvalid)
 	case amount <= 0 || amount > flowTotalMax:
 		return 0, false, fmt.Errorf("a receipt for %d more; it must be 1 to %d: %w", amount, int64(flowTotalMax), core.ErrInvalid)

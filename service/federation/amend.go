@@ -42,6 +42,8 @@ type termsMessage struct {
 type Changes struct {
 	// Give is what we give, Want what they give, of the resources named, in their units.
 	Give, Want map[core.Resource]int64
+	// Units are what the resources named are counted in, as far as the pact has no unit of them yet.
+	Units map[core.Resource]string
 	// Until is when the pact ends, in Unix seconds; 0 leaves that as it is.
 	Until int64
 }
@@ -71,6 +73,7 @@ func (f *Federation) proposeTo(ctx context.Context, grid core.DID, c Changes) er
 	ours, theirs := p.sides(f.self.Grid, changed(given, c.Give), changed(gives, c.Want))
 	next := p.terms.Amend(p.id, p.terms.N+1, ours, theirs)
 	next.Until = cmp.Or(c.Until, next.Until)
+	next.Terms.Units = unitsOf(next.Terms, c.Units)
 	if next.Terms.Equal(p.terms.Terms) && next.Until == p.terms.Until {
 		return fmt.Errorf("that is what there is: %w", core.ErrInvalid)
 	}
@@ -81,6 +84,24 @@ func (f *Federation) proposeTo(ctx context.Context, grid core.DID, c Changes) er
 	w := p.waits
 	w.Mine = &proposed{Body: body, Sig: sig}
 	return f.keepTerms(p, p.record, w, false)
+}
+
+// unitsOf returns the units of terms: of what one side gives, as they are, else as they are said.
+func unitsOf(t pact.Terms, said map[core.Resource]string) map[core.Resource]string {
+	var out map[core.Resource]string
+	for _, gives := range []map[core.Resource]int64{t.InviterGives, t.AcceptorGives} {
+		for r := range gives {
+			unit := cmp.Or(t.Units[r], said[r])
+			if unit == "" || pact.HasUnit(r) {
+				continue
+			}
+			if out == nil {
+				out = map[core.Resource]string{}
+			}
+			out[r] = unit
+		}
+	}
+	return out
 }
 
 // changed returns amounts with some of them changed. Of what is given no more there is nothing to say, but of storage.
@@ -119,7 +140,7 @@ func (f *Federation) proposalOf(w *proposed) *Proposal {
 		return nil // it was opened when it was kept
 	}
 	gives, given := f.amounts(p)
-	return &Proposal{Gives: gives, Given: given, Until: p.Until}
+	return &Proposal{Gives: gives, Given: given, Units: p.Terms.Units, Until: p.Until}
 }
 
 // Agree agrees to what a partner has proposed. Errors: core.ErrNotExist where it has

@@ -10,9 +10,10 @@ import (
 	"github.com/grange-grid/grange/pure/pact"
 )
 
-// Proposal is what each side would give, in each resource's unit, and until when, in Unix seconds; 0 leaves the end open.
+// Proposal is what each side would give, in each resource's unit, as Terms has it, and until when, in Unix seconds; 0 leaves the end open.
 type Proposal struct {
 	Gives, Given map[core.Resource]int64
+	Units        map[core.Resource]string
 	Until        int64
 }
 
