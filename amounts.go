@@ -104,6 +104,19 @@ func parseQuantity(word string) (quantity, error) {
 	return q, err
 }
 
+// and returns amounts with those of the usual ones whose resource they do not name. Both have been read before.
+func (a Amounts) and(usual Amounts) Amounts {
+	words := strings.Fields(string(a))
+	named, _ := a.parse()
+	for word := range strings.FieldsSeq(string(usual)) {
+		q, _ := parseQuantity(word)
+		if !slices.ContainsFunc(named, func(n quantity) bool { return n.resource == q.resource }) {
+			words = append(words, word)
+		}
+	}
+	return Amounts(strings.Join(words, " "))
+}
+
 // isResource tells whether a pact can name a resource so.
 func isResource(name string) bool {
 	odd := func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-._", r) }

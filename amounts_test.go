@@ -90,6 +90,10 @@ func TestTerms(t *testing.T) {
 	if must(t, err); usual.Give != grange.DefaultAmount || usual.Want != grange.DefaultAmount {
 		t.Errorf("the usual is %+v", usual)
 	}
+	usual, err = anna.Terms("network=1GB", "2x")
+	if must(t, err); usual.Give != grange.DefaultAmount || usual.Want != 2*grange.DefaultAmount || usual.GiveOf["network"] != 1e9 {
+		t.Errorf("beside network the usual is %+v", usual)
+	}
 	anna.stop()
 	text := "[resources]\npotatoes = \"kg\"\n[invite]\ngive = \"20%,8GB potatoes=5\"\nwant = \"1.5x\"\n"
 	must(t, os.WriteFile(filepath.Join(anna.dir, "config.toml"), []byte(text), 0o600))
@@ -100,10 +104,10 @@ func TestTerms(t *testing.T) {
 		terms      grange.Terms
 	}{
 		{"", "", grange.Terms{Give: 8e9, Want: 12e9, GiveOf: potatoes, Units: kg}},
-		{"4GB", "", grange.Terms{Give: 4e9, Want: 6e9}},
-		{"10%", "1GB", grange.Terms{Give: 5e9, Want: 1e9}},
-		{"0", "potatoes=5 network=1GB", grange.Terms{WantOf: map[string]int64{"potatoes": 5, "network": 1e9}, Units: map[string]string{"potatoes": "kg", "network": ""}}},
-		{"potatoes=5", "0", grange.Terms{GiveOf: potatoes, Units: kg}},
+		{"4GB", "", grange.Terms{Give: 4e9, Want: 6e9, GiveOf: potatoes, Units: kg}},
+		{"10% potatoes=0", "1GB", grange.Terms{Give: 5e9, Want: 1e9}},
+		{"0 potatoes=0", "potatoes=5 network=1GB", grange.Terms{WantOf: map[string]int64{"potatoes": 5, "network": 1e9}, Units: map[string]string{"potatoes": "kg", "network": ""}}},
+		{"potatoes=5", "0", grange.Terms{Give: 8e9, GiveOf: potatoes, Units: kg}},
 	} {
 		if got, err := anna.Terms(test.give, test.want); err != nil || !reflect.DeepEqual(got, test.terms) {
 			t.Errorf("give %q, want %q: %+v, %v; want %+v", test.give, test.want, got, err, test.terms)
@@ -116,7 +120,7 @@ func TestTerms(t *testing.T) {
 		{"storage=10", "", "give: storage is counted in bytes, like: storage=10GB: invalid"},
 		{"1.5x", "", "give: a ratio is of what is wanted to what is given: invalid"},
 		{"", "20%", "want: a part is of what this machine gives; of theirs say bytes, or a ratio such as 1.5x: invalid"},
-		{"0", "0", "neither side gives anything: there would be nothing to agree on: invalid"},
+		{"0 potatoes=0", "0", "neither side gives anything: there would be nothing to agree on: invalid"},
 		{"potatoes=0", "0%", "want: a part is of what this machine gives; of theirs say bytes, or a ratio such as 1.5x: invalid"},
 		{"ten", "", `give: "ten" is no size; sizes are like 50GB or 512MiB: invalid`},
 	} {

@@ -25,20 +25,21 @@ const DefaultAmount = 10_000_000_000
 // DefaultExpiry is how long an invitation is valid when it does not say.
 const DefaultExpiry = 7 * 24 * time.Hour
 
-// Terms returns the terms of an invitation that gives and wants so much. What is left out is as config.toml has it, else
-// DefaultAmount of storage each way; a club gives nothing of its own. Errors: ErrInvalid.
+// Terms returns the terms of an invitation that gives and wants so much. Each resource that is left out is as config.toml has
+// it, else it is DefaultAmount of storage each way; a club gives nothing of its own. Errors: ErrInvalid.
 func (a *Agent) Terms(give, want Amounts) (Terms, error) {
-	give, want = cmp.Or(give, a.settings.Invite.Give), cmp.Or(want, a.settings.Invite.Want)
-	usual := map[core.Resource]int64{core.Storage: DefaultAmount}
-	ours, theirs, units := usual, usual, a.units(nil)
-	var err error
-	if _, club := a.federation.Roll(); give != "" {
-		ours, err = a.settle(give, units, true, 0)
-	} else if club {
-		ours = nil
+	units := a.units(nil)
+	ours, err := a.settle(give.and(a.settings.Invite.Give), units, true, 0)
+	if err != nil {
+		return Terms{}, err
 	}
-	if err == nil && want != "" {
-		theirs, err = a.settle(want, units, false, ours[core.Storage])
+	_, said := ours[core.Storage]
+	if _, club := a.federation.Roll(); !said && !club {
+		ours[core.Storage] = DefaultAmount
+	}
+	theirs, err := a.settle(want.and(a.settings.Invite.Want), units, false, ours[core.Storage])
+	if _, said := theirs[core.Storage]; err == nil && !said {
+		theirs[core.Storage] = DefaultAmount
 	}
 	if err != nil {
 		return Terms{}, err

@@ -132,8 +132,8 @@ type gridFlag struct {
 
 type inviteCommand struct {
 	gridFlag
-	Give    []string `placeholder:"10GB" sep:"none" help:"What you give them: 10GB; 20% of what this machine gives in all, or 20%,200GB; of another resource potatoes=5. Else 10 GB, and nothing of a club's own."`
-	Want    []string `placeholder:"10GB" sep:"none" help:"What they give you, or the club's members: 10GB, potatoes=5, or 1.5x as much storage as you give. Else 10 GB."`
+	Give    []string `placeholder:"10GB" sep:"none" help:"What you give them: 10GB; 20% of what this machine gives in all, or 20%,200GB; of another resource potatoes=5. What is not named is as config.toml has it, else 10 GB, and nothing of a club's own."`
+	Want    []string `placeholder:"10GB" sep:"none" help:"What they give you, or the club's members: 10GB, potatoes=5, or 1.5x as much storage as you give. What is not named is as config.toml has it, else 10 GB."`
 	For     days     `aside:"" placeholder:"365d" help:"For how long the pact is; else until one of you ends it."`
 	Notice  days     `aside:"" placeholder:"30d" help:"How long before its end notice is given; else 30 days."`
 	Uses    int      `aside:"" placeholder:"N" default:"1" help:"How many households can accept it."`
@@ -147,7 +147,7 @@ func (inviteCommand) detail() string {
 
 On a terminal it then waits to say who joined; Ctrl-C leaves the code valid. Elsewhere stdout is the code alone.
 
---give and --want can be given again, for each resource once: --give 20%,200GB --give potatoes=5. What is given of anything but storage is for each 30 days. What you always offer can stand in config.toml, and then 'grange invite' alone offers that:
+--give and --want can be given again, for each resource once: --give 20%,200GB --give potatoes=5. What is given of anything but storage is for each 30 days. What you always offer can stand in config.toml, and then 'grange invite' alone offers that; --give potatoes=0 leaves it out:
 
     [invite]
     give = "20%,200GB potatoes=5"

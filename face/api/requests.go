@@ -46,7 +46,7 @@ type CheckRequest struct {
 	Now  bool `json:"now,omitempty"`
 }
 
-// InviteRequest is the body of POST /v1/invite. What is left out is as config.toml has it, else
+// InviteRequest is the body of POST /v1/invite. Each resource that is left out is as config.toml has it, else
 // grange.DefaultAmount each way; zero ExpiresSeconds is grange.DefaultExpiry.
 type InviteRequest struct {
 	Give           grange.Amounts `json:"give,omitempty"`
