@@ -50,6 +50,24 @@ func (s *share) UnmarshalText(text []byte) error {
 	return fmt.Errorf("%.40q gives nothing at all; that is 0", text)
 }
 
+// part is a member's part of what each other offers, in percent, "20%", or "even", which is 0; nil: nothing was said.
+type part struct{ percent *uint }
+
+// UnmarshalText reads one.
+func (p *part) UnmarshalText(text []byte) error {
+	percent := uint(0)
+	if string(text) != "even" {
+		number, ok := strings.CutSuffix(string(text), "%")
+		n, err := strconv.ParseUint(strings.TrimSpace(number), 10, 8)
+		if !ok || err != nil || n < 1 || n > 100 {
+			return fmt.Errorf("%.40q is no part of what each offers; one is 1%% to 100%%, or even", text)
+		}
+		percent = uint(n)
+	}
+	p.percent = &percent
+	return nil
+}
+
 // versionNumber is the number of a version.
 type versionNumber uint64
 

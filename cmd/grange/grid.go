@@ -43,13 +43,13 @@ type gridShowCommand struct {
 type gridAdmitCommand struct {
 	Who     string `arg:"" name:"WHO" placeholder:"WHO" help:"A member; or the DID of a person's machine."`
 	Grid    string `required:"" placeholder:"NAME" help:"The club, which this machine hosts."`
-	Name    string `placeholder:"N" help:"What a person is called."`
-	Share   share  `placeholder:"20%" help:"How much of what each of the others offers; else an even part of what is left."`
+	Name    string `placeholder:"N" help:"What it is called in the club."`
+	Share   part   `placeholder:"20%|even" help:"How much of what each of the others offers, or an even part of what is left."`
 	Nothing bool   `help:"It may keep nothing at the others'."`
 }
 
 func (gridAdmitCommand) detail() string {
-	return `A household becomes a member by a code of 'grange invite --grid NAME', and has an even part of what the others offer until this says otherwise. For a person a line is printed, which that machine uses by 'grange grid use'.`
+	return `A household becomes a member by a code of 'grange invite --grid NAME', and has an even part of what the others offer until this says otherwise; what is not named stays as it is. With --nothing, nothing new is kept for it as soon as the others have heard. For a person a line is printed, which that machine uses by 'grange grid use'.`
 }
 
 type gridExpelCommand struct {
@@ -199,14 +199,7 @@ func (a *app) club(m grange.Membership) {
 		rows = append(rows, []string{"MEMBER", "KIND", "MAY HAVE OF EACH"})
 	}
 	for _, one := range m.Members {
-		part := "an even part"
-		switch {
-		case !one.Store:
-			part = "nothing"
-		case one.Share > 0:
-			part = fmt.Sprintf("%d %%", one.Share)
-		}
-		rows = append(rows, []string{clean(one.Name), one.Kind, part})
+		rows = append(rows, []string{clean(one.Name), one.Kind, partOf(one)})
 	}
 	a.table(rows...)
 	for _, h := range m.Homes {
@@ -220,6 +213,17 @@ func (a *app) club(m grange.Membership) {
 	}
 }
 
+// partOf says what a member may have of what each other offers.
+func partOf(m grange.ClubMember) string {
+	switch {
+	case !m.Store:
+		return "nothing"
+	case m.Share > 0:
+		return fmt.Sprintf("%d %%", m.Share)
+	}
+	return "an even part"
+}
+
 // admitted is what grid admit prints of a person with --json.
 type admitted struct {
 	grange.ClubMember
@@ -227,24 +231,19 @@ type admitted struct {
 }
 
 func (c *gridAdmitCommand) run(ctx context.Context, a *app) error {
-	if c.Share.set && (c.Share.percent < 1 || c.Share.percent > 100) {
-		return usage("--share is a part of what each offers, 1% to 100%", "")
-	}
-	if c.Share.set && c.Nothing {
+	if c.Share.percent != nil && c.Nothing {
 		return usage("--share and --nothing say two things", "")
 	}
 	return a.withGrid(ctx, c.Grid, func(s *session) error {
-		in := api.AdmitRequest{Member: c.Who, Name: c.Name, Nothing: c.Nothing}
-		if c.Share.set {
-			in.Share = uint(c.Share.percent)
-		}
+		in := api.AdmitRequest{Member: c.Who, Name: c.Name, Share: c.Share.percent, Nothing: c.Nothing}
 		m, err := s.Admit(ctx, in)
 		if err != nil {
 			return err
 		}
-		if m.Kind != "person" || c.Nothing {
+		is := fmt.Sprintf("%s is a member of %s, and may have %s of what each of the others offers.", clean(m.Name), clean(c.Grid), partOf(m))
+		if m.Kind != "person" || !m.Store {
 			a.value(m)
-			a.tell("%s is a member of %s.", clean(m.Name), clean(c.Grid))
+			a.tell("%s", is)
 			return nil
 		}
 		v, err := s.Voucher(ctx, api.VoucherRequest{To: m.DID.String()})
@@ -252,7 +251,7 @@ func (c *gridAdmitCommand) run(ctx context.Context, a *app) error {
 			return err
 		}
 		a.value(admitted{m, v})
-		a.note("%s is a member of %s.", clean(m.Name), clean(c.Grid))
+		a.note("%s", is)
 		a.handOn(v)
 		return nil
 	})

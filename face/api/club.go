@@ -27,10 +27,10 @@ type AdmitRequest struct {
 	// Member is a name, as in the roll, or a DID. Of a person who is no member yet it is a machine's DID, and Name what the person is called.
 	Member string `json:"member"`
 	Name   string `json:"name,omitempty"`
-	// Share is how much of what each member offers it may have, in percent; 0 is an even part of what is left.
-	Share uint `json:"share,omitempty"`
-	// Nothing says that it may keep nothing at the others'.
-	Nothing bool `json:"nothing,omitempty"`
+	// Share is how much of what each member offers it may have, in percent; 0 is an even part of what is left. Nothing says that it may
+	// keep nothing at the others'. With neither that stays as it is; of who is new it is an even part.
+	Share   *uint `json:"share,omitempty"`
+	Nothing bool  `json:"nothing,omitempty"`
 }
 
 // ExpelRequest is the body of POST /v1/expel.
@@ -61,7 +61,7 @@ func (o *owner) admit(r *http.Request) answer {
 	}
 	m, err := o.agent.Member(in.Member)
 	if errors.Is(err, fs.ErrNotExist) && in.Name != "" {
-		m = grange.ClubMember{Kind: "person"}
+		m = grange.ClubMember{Kind: "person", Store: true}
 		if m.DID, err = core.ParseDID(in.Member); err != nil {
 			err = invalid(fmt.Sprintf("%.80q is no DID of a person's machine", Clean(in.Member)), "")
 		}
@@ -72,7 +72,12 @@ func (o *owner) admit(r *http.Request) answer {
 	if in.Name != "" {
 		m.Name = in.Name
 	}
-	m.Share, m.Store = in.Share, !in.Nothing
+	if in.Share != nil {
+		m.Share, m.Store = *in.Share, true
+	}
+	if in.Nothing {
+		m.Share, m.Store = 0, false
+	}
 	err = o.agent.Admit(r.Context(), m)
 	return value(m, noMember(in.Member, err))
 }

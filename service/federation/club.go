@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
@@ -102,7 +103,8 @@ func (f *Federation) Roll() (roll.Roll, bool) {
 }
 
 // Admit says what a member may do, and what its share is; a person becomes a member by it, a grid by the pact that it has.
-// Errors: core.ErrNotExist of a grid without a pact, or where our grid is no club; core.ErrInvalid.
+// Without a name its own stays. Errors: core.ErrNotExist of a grid without a pact, or where our grid is no club; core.ErrInvalid, also
+// of another's name, and of shares of more than all.
 func (f *Federation) Admit(ctx context.Context, m roll.Member) error {
 	return f.changeRoll(ctx, false, func(r *roll.Roll) error {
 		i, there := slices.BinarySearchFunc(r.Members, m.DID, func(o roll.Member, d core.DID) int { return o.DID.Compare(d) })
@@ -115,8 +117,29 @@ func (f *Federation) Admit(ctx context.Context, m roll.Member) error {
 		default:
 			r.Members = slices.Insert(r.Members, i, m)
 		}
-		return nil
+		return fits(*r, m)
 	})
+}
+
+// fits tells whether a member has a name of its own, and a share that the others leave.
+func fits(r roll.Roll, m roll.Member) error {
+	left, shares := uint(100), []string{}
+	for _, o := range r.Members {
+		if o.DID == m.DID {
+			continue
+		}
+		if o.Name == m.Name {
+			return fmt.Errorf("another member is called %s: %w", m.Name, core.ErrInvalid)
+		}
+		if o.Share > 0 {
+			left -= min(o.Share, left)
+			shares = append(shares, fmt.Sprintf("%s has %d %%", o.Name, o.Share))
+		}
+	}
+	if m.Share > left {
+		return fmt.Errorf("a share of %d %%, of which %d %% are left (%s): %w", m.Share, left, strings.Join(shares, ", "), core.ErrInvalid)
+	}
+	return nil
 }
 
 // Expel strikes a member off the roll and revokes its vouchers at once. A grid's pact ends, with notice. With
@@ -206,9 +229,8 @@ func (f *Federation) membersFrom(old roll.Roll) []roll.Member {
 		}
 		m, ok := old.Member(grid)
 		if !ok || m.Kind != roll.KindGrid {
-			m = roll.Member{DID: grid, Kind: roll.KindGrid, May: []string{roll.MayStore}}
+			m = roll.Member{DID: grid, Kind: roll.KindGrid, Name: unusedName(old, p.record.Name), May: []string{roll.MayStore}}
 		}
-		m.Name = p.record.Name
 		out = append(out, m)
 	}
 	f.mu.Unlock()
@@ -219,6 +241,16 @@ func (f *Federation) membersFrom(old roll.Roll) []roll.Member {
 	}
 	slices.SortFunc(out, func(a, b roll.Member) int { return a.DID.Compare(b.DID) })
 	return out
+}
+
+// unusedName returns a name that no member has: the one wanted, if that is so, or else with a number.
+func unusedName(r roll.Roll, wanted string) string {
+	name := wanted
+	for n := 2; slices.ContainsFunc(r.Members, func(m roll.Member) bool { return m.Name == name }); n++ {
+		number := fmt.Sprintf(" %d", n)
+		name = strings.ToValidUTF8(wanted[:min(len(wanted), roll.NameSizeMax-len(number))], "") + number
+	}
+	return name
 }
 
 // revocations returns what has to be revoked still: what was, and what clubs among the members revoke, which
