@@ -84,9 +84,10 @@ func (f *Federation) loadRoll() error {
 	return nil
 }
 
-// BeginRoll makes a club of our grid: from now on its partners are its members. Again it does nothing.
+// BeginRoll makes a club of our grid: from now on its partners are its members. Where a recovery found a roll it goes on from that.
+// Again it does nothing.
 func (f *Federation) BeginRoll(ctx context.Context) error {
-	if _, ok := f.Roll(); ok {
+	if _, ok := f.Roll(); ok && (f.signedRoll() || f.Revoked() != nil) {
 		return nil
 	}
 	return f.changeRoll(ctx, true, func(*roll.Roll) error { return nil })
@@ -100,6 +101,13 @@ func (f *Federation) Roll() (roll.Roll, bool) {
 		return roll.Roll{}, false
 	}
 	return f.roll.roll, true
+}
+
+// signedRoll tells whether our roll is signed by a machine that members believe.
+func (f *Federation) signedRoll() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.own.chain.Lists(f.roll.signed.By)
 }
 
 // Admit says what a member may do, and what its share is; a person becomes a member by it, a grid by the pact that it has.
@@ -198,7 +206,7 @@ func (f *Federation) changeRoll(ctx context.Context, begin bool, change func(*ro
 		}
 	}
 	next.Revoked = firstRevoked(revoked)
-	if ok && slices.EqualFunc(old.Members, next.Members, roll.Member.Equal) && slices.Equal(old.Revoked, next.Revoked) {
+	if ok && f.signedRoll() && slices.EqualFunc(old.Members, next.Members, roll.Member.Equal) && slices.Equal(old.Revoked, next.Revoked) {
 		return nil
 	}
 	signed, err := roll.Sign(f.c.Key, next)

@@ -31,6 +31,7 @@ type headsAnswer struct {
 		Head  identity.Signed `json:"head"`
 		Pages []core.Score    `json:"pages"`
 	} `json:"heads"`
+	Roll *identity.Signed `json:"roll,omitempty"`
 }
 
 // pagesAre checks that the pages that a holder lists for m's head are m's own, and are there.

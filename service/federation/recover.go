@@ -176,7 +176,7 @@ func recoverHousehold(ctx context.Context, c Config, entropy [32]byte, from From
 // the whole household in one Apply, the record of who we are with it.
 func (r *recovery) store(report *Report) error {
 	newest, score := r.chain.Newest()
-	agent := r.c.Key.DID()
+	agent, members := r.c.Key.DID(), r.newestRoll()
 	name := r.householdName(newest)
 	if newest.Lists(agent) {
 		report.Adopted = true
@@ -212,6 +212,7 @@ func (r *recovery) store(report *Report) error {
 	if own, ok := r.newestSeen(agent); ok { // of an earlier run: no seq may be used twice
 		out.set([]byte(keyHead), ownRecord{V: codec.Version, Head: own.signed, Tree: emptyTree(), Rebuild: true})
 	}
+	r.keepRoll(&out, members)
 	out.set([]byte(keySelf), selfRecord{V: codec.Version, Grid: r.grid, Agent: agent, Name: name, Time: r.c.Clock.Now().Unix()})
 	if err := out.apply(r.c.Books); err != nil {
 		return fmt.Errorf("write the household: %w", err)

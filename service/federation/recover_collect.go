@@ -55,6 +55,7 @@ type witness struct {
 	// agent is the one that answered.
 	agent core.DID
 	heads map[core.DID]sighting
+	roll  *ownRoll
 	err   error // why it did not answer
 	lies  error // what in its answer does not verify
 	// slow says that others are to be asked before it.
@@ -245,6 +246,9 @@ func (r *recovery) hear(w *witness, agent core.DID, answer headsAnswer) {
 		if newest, _ := r.chain.Newest(); newest.Lists(a.DID) && len(r.c.Known.Of(a.DID)) == 0 {
 			r.c.Known.Learn(a.DID, a.Addrs)
 		}
+	}
+	if err := r.hearRoll(w, answer.Roll); err != nil {
+		lie("the roll: %w", err)
 	}
 	for i, held := range answer.Heads {
 		h, err := charter.OpenHead(held.Head)

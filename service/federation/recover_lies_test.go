@@ -73,6 +73,9 @@ func TestRecoverPastALiar(t *testing.T) {
 		{"another household's charter besides", func(t *testing.T) func(string, int, []byte) (int, []byte) {
 			return edited(t, func(a *headsAnswer) { a.Charters = append(a.Charters, strange) })
 		}, federation.False, true},
+		{"a roll that is none", func(t *testing.T) func(string, int, []byte) (int, []byte) {
+			return edited(t, func(a *headsAnswer) { a.Roll = &a.Heads[0].Head })
+		}, federation.False, true},
 		{"a root that is not among the pages", func(t *testing.T) func(string, int, []byte) (int, []byte) {
 			return edited(t, func(a *headsAnswer) { a.Heads[0].Pages = nil })
 		}, federation.False, false},

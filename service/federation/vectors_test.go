@@ -126,6 +126,7 @@ func (x fixture) messages() map[string]any {
 		"greeting":                    &greeting{Charters: list, Addrs: []string{"/a"}, Name: "bo", Heads: []headSeq{{Agent: x.anna.DID(), Seq: 3}}, Time: 1_700_000_000},
 		"greeting, with machines":     &greeting{Charters: list, Addrs: []string{"/a"}, Name: "anna", Heads: []headSeq{}, Time: 1_700_000_000, Machines: x.record.Agents},
 		"heads answer, with machines": &headsAnswer{Charters: list, Heads: []heldHead{}, Machines: x.record.Agents},
+		"heads answer, with a roll":   &headsAnswer{Charters: list, Heads: []heldHead{}, Roll: &x.signed},
 		"amend":                       &termsMessage{Pact: x.proposed.Body, Sig: &x.proposed.Sig},
 		"amend, nothing":              &termsMessage{},
 		"amend answer":                &termsMessage{Amendment: x.amended.Amendment, Notice: x.amended.Notice},

@@ -109,6 +109,8 @@ type headsAnswer struct {
 	Heads    []heldHead        `json:"heads"`
 	// Machines are the household's, where they were found last.
 	Machines []AgentAddrs `json:"machines,omitempty"`
+	// Roll is the household's, where it is a club of which we are a member.
+	Roll *identity.Signed `json:"roll,omitempty"`
 }
 
 type heldHead struct {
@@ -381,7 +383,7 @@ func (f *Federation) callHead(ctx context.Context, to core.DID, in headRequest) 
 func (f *Federation) handleHeads(ctx context.Context, _ struct{}) (headsAnswer, error) {
 	caller := wire.CallerOf(ctx)
 	out, err := f.heldHeads(caller.Grid)
-	out.Machines = f.machinesOf(caller.Grid, caller.Agent)
+	out.Machines, out.Roll = f.machinesOf(caller.Grid, caller.Agent), f.heldRoll(caller.Grid)
 	return out, err
 }
 
