@@ -132,7 +132,8 @@ func (a *Agent) Admit(ctx context.Context, m ClubMember) error {
 	return a.federation.Admit(ctx, out)
 }
 
-// Member finds, at a club's own agent, a member by name or DID. Errors: fs.ErrNotExist.
+// Member finds, at a club's own agent, a member by name or DID. Errors: fs.ErrNotExist; ErrAlready of one that has left, whose pact
+// ends.
 func (a *Agent) Member(who string) (ClubMember, error) {
 	did, _ := core.ParseDID(who) // or it is a name
 	for _, m := range a.Memberships(context.Background()) {
@@ -141,6 +142,13 @@ func (a *Agent) Member(who string) (ClubMember, error) {
 				return one, nil
 			}
 		}
+	}
+	if p, err := a.partner(who); err == nil && p.Leaving() {
+		ends := "of which notice was given"
+		if p.Ends != 0 {
+			ends = "that ends on " + time.Unix(p.Ends, 0).UTC().Format(time.DateOnly)
+		}
+		return ClubMember{}, fmt.Errorf("%s is no member any more; %w, by a pact %s", p.Name, ErrAlready, ends)
 	}
 	return ClubMember{}, fmt.Errorf("no member %q: %w", who, fs.ErrNotExist)
 }

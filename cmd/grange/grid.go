@@ -58,7 +58,7 @@ type gridExpelCommand struct {
 }
 
 func (gridExpelCommand) detail() string {
-	return `Nothing new is kept for it by the others once they have heard of it, and its pact with the club ends with notice. What it has at the others' can be read, and runs to the end of its leases.`
+	return `Nothing new is kept for it by the others once they have heard of it, and its pact with the club ends with notice. What it has at the others' can be read, and runs to the end of its leases. A pact that was ended is not made anew, so a household cannot come back.`
 }
 
 type gridLeaveCommand struct {
@@ -66,7 +66,7 @@ type gridLeaveCommand struct {
 }
 
 func (gridLeaveCommand) detail() string {
-	return `From now on nothing new goes to its members, and nothing new of theirs comes here. What lies there can be read, and runs to the end of its leases; a running agent makes it again elsewhere, where there is room.`
+	return `From now on nothing new goes to its members, and nothing new of theirs comes here. What lies there can be read, and runs to the end of its leases; a running agent makes it again elsewhere, where there is room. A pact that was ended is not made anew, so your household cannot come back.`
 }
 
 func (c *gridNewCommand) run(ctx context.Context, a *app) error {

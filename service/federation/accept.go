@@ -60,7 +60,7 @@ func (f *Federation) Accept(ctx context.Context, code string, agree func(pact.In
 }
 
 // alreadyWith tells whether there is a pact with the inviter already: done if it
-// came of this very invitation.
+// came of this very invitation, and does not end.
 func (f *Federation) alreadyWith(inv pact.Invitation) (p Partner, done bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -69,10 +69,22 @@ func (f *Federation) alreadyWith(inv pact.Invitation) (p Partner, done bool, err
 		return Partner{}, false, nil
 	}
 	p = f.public(known)
-	if known.pact.Invitation != inv.ID() {
-		return Partner{}, false, fmt.Errorf("%w with %s, since %s", ErrAlready, p.Name, time.Unix(p.From, 0).UTC().Format(time.DateOnly))
+	if known.pact.Invitation != inv.ID() || p.Leaving() {
+		return Partner{}, false, fmt.Errorf("%w with %s, %s", ErrAlready, p.Name, p.span())
 	}
 	return p, true, nil
+}
+
+// span says since when there is a pact, and when it ends where that is near.
+func (p Partner) span() string {
+	out := "since " + time.Unix(p.From, 0).UTC().Format(time.DateOnly)
+	switch {
+	case p.Leaving() && p.Ends != 0:
+		out += ", by a pact that ends on " + time.Unix(p.Ends, 0).UTC().Format(time.DateOnly) + " and is not made anew"
+	case p.Leaving():
+		out += ", by a pact of which notice was given"
+	}
+	return out
 }
 
 func (f *Federation) proposal(id [16]byte) (r proposalRecord, ok bool, err error) {

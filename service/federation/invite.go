@@ -295,7 +295,7 @@ func (f *Federation) checkAcceptance(agent core.DID, in acceptRequest, inv pact.
 // accepts is made: both sides decide alike, whatever they hear first.
 func (f *Federation) checkFree(grid core.DID, now int64) error {
 	if p, ok := f.Partner(grid); ok {
-		return &core.Denial{Reason: "already partners, since " + time.Unix(p.From, 0).UTC().Format(time.DateOnly)}
+		return &core.Denial{Reason: "already partners, " + p.span()}
 	}
 	for e, err := range scan[proposalRecord](f.c.Books, []byte(keyProposal), 16, inviteSizeMax) {
 		if err != nil {
