@@ -296,14 +296,6 @@ func accountOf(x accounts.Account) (Account, error) {
 	return out, nil
 }
 
-// date returns a date of the books; 0 is none.
-func date(unix int64) time.Time {
-	if unix == 0 {
-		return time.Time{}
-	}
-	return time.Unix(unix, 0)
-}
-
 // UseAccount gets a token of an account that this household has at the account server at an address, and keeps it fresh
 // from then on. Without a name it is the only one that it has there; without an address one that is used already. Errors: ErrInvalid,
 // ErrUnreachable; a *Denial if the account is good no more; core.ErrForbidden if there is none; fs.ErrNotExist if none is used.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/edge/files"
@@ -227,3 +228,11 @@ type sinkFile struct{ *files.Part }
 
 // Abort forgets the file. What could not be removed is removed with the sink.
 func (f sinkFile) Abort() { _ = f.Part.Abort() }
+
+// date returns a date of the books; 0 is none.
+func date(unix int64) time.Time {
+	if unix == 0 {
+		return time.Time{}
+	}
+	return time.Unix(unix, 0)
+}
