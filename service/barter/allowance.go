@@ -56,7 +56,11 @@ func (b *Barter) askFlow(p Partner, agent core.DID, in askRequest, overdue bool)
 	a.setFlow(s, after) // at once, so that nobody else is promised the same
 	b.mu.Unlock()
 
-	if err := b.writeFlow(s, p.Grid, after); err != nil {
+	why, err := b.recordDecision(&decision)
+	if err == nil {
+		err = b.writeFlow(s, p.Grid, after, why)
+	}
+	if err != nil {
 		b.mu.Lock()
 		a.setFlow(s, before)
 		b.mu.Unlock()
@@ -99,12 +103,13 @@ func (a *account) full(at moment) int64 {
 	return next
 }
 
-func (b *Barter) writeFlow(s side, grid core.DID, f *flowRecord) error {
+// writeFlow writes a flow down, with what was decided.
+func (b *Barter) writeFlow(s side, grid core.DID, f *flowRecord, why core.Change) error {
 	c, err := change(flowKey(s, grid, s.resource), f)
 	if err != nil {
 		return err
 	}
-	if err := b.c.Books.Apply(c); err != nil {
+	if err := b.c.Books.Apply(c, why); err != nil {
 		return fmt.Errorf("record an allowance: %w", err)
 	}
 	return nil

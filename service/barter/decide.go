@@ -58,11 +58,17 @@ type decisions struct {
 	// Guarded by Barter.deciding.
 	next    uint64
 	last    map[core.DID]Decision
-	waiting []Decision    // not written down yet
+	waiting []waiting     // not counted yet
 	wake    chan struct{} // of who writes them; nil: they are written when they are made
 	// Guarded by Barter.writing: of those that are written.
 	total  int
 	counts map[core.DID]int
+}
+
+// waiting is a decision that is to be written down, unless it is, and counted.
+type waiting struct {
+	Decision
+	written bool
 }
 
 func decisionKey(grid core.DID, id uint64) []byte {

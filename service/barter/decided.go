@@ -15,8 +15,30 @@ import (
 // writeEvery is how long a decision may wait to be written down, with others.
 const writeEvery = time.Second
 
-// logDecision has a decision written down: within a second as long as Run runs, else at once. That this fails
-// changes nothing about the decision.
+// take returns the next number. The caller holds Barter.deciding.
+func (k *decisions) take() uint64 {
+	k.next++
+	return k.next - 1
+}
+
+// recordDecision numbers a decision, and returns the change that writes it down; logDecision counts it when that is made. A number
+// that is lost with what it was for has been seen by nobody: who reads decisions has them written down first.
+func (b *Barter) recordDecision(d *Decision) (core.Change, error) {
+	b.deciding.Lock()
+	d.ID = b.decided.take()
+	b.deciding.Unlock()
+	return d.change()
+}
+
+func (d *Decision) change() (core.Change, error) {
+	return change(decisionKey(d.Grid, d.ID), decisionRecord{
+		V: codec.Version, Time: d.Time, Agent: d.Agent, Ask: d.Ask,
+		Grant: d.Grant, Reason: d.Reason, Counter: d.Counter, Retry: d.Retry, Policy: d.Policy, Rules: d.Rules, Facts: d.Facts,
+	})
+}
+
+// logDecision has a decision written down, unless it has a number and so is: within a second as long as Run runs, else at once. That
+// this fails changes nothing about the decision.
 func (b *Barter) logDecision(d Decision) {
 	b.deciding.Lock()
 	k := &b.decided
@@ -26,10 +48,12 @@ func (b *Barter) logDecision(d Decision) {
 		b.deciding.Unlock()
 		return
 	}
-	d.ID = k.next
-	k.next++
+	written := d.ID != 0
+	if !written {
+		d.ID = k.take()
+	}
 	k.last[d.Grid] = d
-	k.waiting = append(k.waiting, d)
+	k.waiting = append(k.waiting, waiting{d, written})
 	later := k.wake != nil
 	if later {
 		select {
@@ -80,7 +104,7 @@ func (b *Barter) writeDecisions() {
 }
 
 // writeBatch writes decisions down, and strikes out the oldest of those who have most where there are too many. The caller holds b.writing.
-func (b *Barter) writeBatch(batch []Decision) error {
+func (b *Barter) writeBatch(batch []waiting) error {
 	k := &b.decided
 	counts := maps.Clone(k.counts)
 	for _, d := range batch {
@@ -100,22 +124,25 @@ func (b *Barter) writeBatch(batch []Decision) error {
 			changes = append(changes, core.Change{Key: c.Key})
 		}
 	}
-	for _, d := range batch {
+	for i := range batch {
+		d := &batch[i]
+		if d.written {
+			continue
+		}
 		if over[d.Grid] > 0 {
 			over[d.Grid]--
 			continue
 		}
-		c, err := change(decisionKey(d.Grid, d.ID), decisionRecord{
-			V: codec.Version, Time: d.Time, Agent: d.Agent, Ask: d.Ask,
-			Grant: d.Grant, Reason: d.Reason, Counter: d.Counter, Retry: d.Retry, Policy: d.Policy, Rules: d.Rules, Facts: d.Facts,
-		})
+		c, err := d.change()
 		if err != nil {
 			return err
 		}
 		changes = append(changes, c)
 	}
-	if err := b.c.Books.Apply(changes...); err != nil {
-		return err
+	if len(changes) > 0 {
+		if err := b.c.Books.Apply(changes...); err != nil {
+			return err
+		}
 	}
 	k.counts, k.total = counts, min(k.total+len(batch), decisionsMax)
 	return nil

@@ -2,7 +2,9 @@ package barter
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,6 +72,59 @@ func TestDecisionsAreWrittenBySeconds(t *testing.T) {
 		want(5)
 		synctest.Wait()
 	})
+}
+
+// An allowance that is lost in no crash has its decision in the books with it; a denial may be lost, and no number that was in the
+// books comes again.
+func TestADecisionIsWrittenWithItsAllowance(t *testing.T) {
+	for _, kept := range []bool{false, true} {
+		w, _ := simWorld(t, 2)
+		eater, farm := w.homes[0], w.homes[1]
+		farm.giving(10, 10)
+		wantKilos := func(amount int64) error {
+			farm.now().decided.wake = make(chan struct{}, 1) // as while Run runs
+			p, _ := farm.Of(eater.grid)
+			in := askRequest{Ask: kilos(amount)}
+			in.Why = p.why()
+			_, err := farm.now().ask(eater.grid, eater.agent(), in)
+			return err
+		}
+		want := func(ids ...uint64) {
+			t.Helper()
+			farm.open()
+			var got []uint64
+			for _, d := range farm.decisions(t, eater) {
+				got = append(got, d.ID)
+			}
+			if !slices.Equal(got, ids) {
+				t.Errorf("kept %v: decisions %v, want %v", kept, got, ids)
+			}
+		}
+		if err := wantKilos(3); err != nil {
+			t.Error(err)
+		}
+		want(1)
+		if err := wantKilos(20); !errors.Is(err, core.ErrRefused) {
+			t.Errorf("20 kg: %v", err)
+		}
+		if err := wantKilos(2); err != nil {
+			t.Error(err)
+		}
+		want(3, 1)
+		farm.disk.CrashAfter(0, kept)
+		if err := wantKilos(1); err == nil {
+			t.Error("granted in a crash")
+		}
+		farm.disk.Restart()
+		if kept {
+			want(4, 3, 1)
+		} else {
+			want(3, 1)
+		}
+		if f := farm.flowWith(t, eater); len(f.Granted) != len(farm.decisions(t, eater)) {
+			t.Errorf("kept %v: %d allowances, %d decisions", kept, len(f.Granted), len(farm.decisions(t, eater)))
+		}
+	}
 }
 
 // Of too many those go that belong to who has most, and of those with as many, one of each in turn.
