@@ -178,8 +178,9 @@ type FlowLine struct {
 	Receipts int64     `json:"receipts"`
 	Signed   uint64    `json:"signed"`
 	Until    time.Time `json:"until,omitzero"`
-	// Waits says that the last receipt has not been taken yet.
-	Waits bool `json:"waits,omitempty"`
+	// Waits says that the last receipt has not been taken yet, and Waiting by how much it is more than what they count.
+	Waits   bool   `json:"waits,omitempty"`
+	Waiting uint64 `json:"waiting,omitempty"`
 }
 
 func (a *Agent) flowsOf(l barter.Ledger) []Flow {
@@ -204,6 +205,9 @@ func flowLinesOf(lines []barter.LedgerLine) []FlowLine {
 	out := []FlowLine{}
 	for _, l := range lines {
 		line := FlowLine{Machine: l.Agent, Receipts: l.Receipts, Signed: l.Total, Waits: !l.Answered}
+		if line.Waits {
+			line.Waiting = l.Total - min(l.Other, l.Total)
+		}
 		if l.Until > 0 {
 			line.Until = time.Unix(l.Until, 0)
 		}

@@ -38,7 +38,7 @@ type signCommand struct {
 }
 
 func (signCommand) detail() string {
-	return `Your partner gets a receipt, and has it for good: it cannot be taken back. It draws on what you were allowed, the one first that ends first.`
+	return `Your partner gets a receipt, and has it for good: it cannot be taken back. It draws on what you were allowed, the one first that ends first; before you sign for more than that you are asked.`
 }
 
 // amountOf reads an amount of a resource.
@@ -92,6 +92,11 @@ func (c *signCommand) run(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.withGrid(ctx, c.Grid, func(s *session) error {
+		if yes, err := c.allowed(ctx, a, s, n); err != nil {
+			return err
+		} else if !yes {
+			return &api.Error{Code: api.CodeFailed, Message: "nothing was done"}
+		}
 		had, err := s.Sign(ctx, api.SignRequest{Who: c.Who, Resource: core.Resource(c.Resource), Amount: n})
 		if err != nil && !errors.Is(err, grange.ErrPartly) {
 			return err
@@ -100,6 +105,42 @@ func (c *signCommand) run(ctx context.Context, a *app) error {
 		a.say("Signed for %s of %s: %s so far.", amountIn(had.Resource, had.Unit, n), clean(had.Name), amountIn(had.Resource, had.Unit, int64(min(had.Total, 1<<62))))
 		return err
 	})
+}
+
+// allowed tells whether so much is still allowed, or signed for all the same: a receipt cannot be taken back.
+func (c *signCommand) allowed(ctx context.Context, a *app, s *session, n int64) (bool, error) {
+	if a.yes || n <= 0 || c.Resource == string(core.Storage) {
+		return true, nil
+	}
+	all, err := s.Ledger(ctx, c.Who)
+	if err != nil {
+		return false, err
+	}
+	for _, l := range all {
+		if l.Errand != nil {
+			continue // a guest signs for nothing, and is told so
+		}
+		left := "nothing of it"
+		for _, f := range l.Flows {
+			open := int64(0)
+			for _, g := range f.Allowed {
+				open += max(0, g.Amount-g.Drawn)
+			}
+			for _, h := range f.Had {
+				open -= int64(min(h.Waiting, 1<<53))
+			}
+			if string(f.Resource) != c.Resource || open <= 0 {
+				continue
+			}
+			if open >= n {
+				return true, nil
+			}
+			left = amountIn(f.Resource, f.Unit, open)
+		}
+		only := fmt.Sprintf("%s lets you have %s now", clean(l.Name), left)
+		return a.confirm(ctx, only+". Sign for more?", only+"; more is signed for on a terminal")
+	}
+	return true, nil
 }
 
 // flows says what there is of other resources than storage.
