@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -27,13 +28,14 @@ const (
 	FaultBooks      = "books"     // records cannot be read
 	FaultKept       = "kept"      // something that is kept is not stored
 	FaultPolicy     = "policy"    // the file policy makes no sense
+	FaultSettings   = "settings"  // config.toml makes no sense, or has changed since it was read
 	FaultVoucher    = "voucher"   // what lets this machine in somewhere as a guest has ended, or will
 	FaultLedger     = "ledger"    // a partner's receipts contradict each other
 )
 
 // Examined is one thing that was looked at.
 type Examined struct {
-	// What is one of: machine, network, reach, clock, disk, books, policy, ledger, guest, pact, kept.
+	// What is one of: machine, network, reach, clock, disk, books, policy, settings, ledger, guest, pact, kept.
 	What string `json:"what"`
 	// Fault is one of the Fault constants, "" for none.
 	Fault string `json:"fault,omitempty"`
@@ -59,7 +61,7 @@ func (a *Agent) Doctor(ctx context.Context) ([]Examined, error) {
 	if addrs := a.network.Addrs(); len(addrs) > 0 {
 		out = append(out, lookAtReach(addrs))
 	}
-	out = append(out, a.lookAtClock(heard), a.lookAtDisk(), a.lookAtBooks(ctx), a.lookAtPolicy(), a.lookAtLedgers())
+	out = append(out, a.lookAtClock(heard), a.lookAtDisk(), a.lookAtBooks(ctx), a.lookAtPolicy(), a.lookAtSettings(), a.lookAtLedgers())
 	out = append(out, a.lookAtGuests()...)
 	out = append(out, a.lookAtPacts(ctx)...)
 	for _, k := range a.Kept(ctx) {
@@ -201,6 +203,19 @@ func (a *Agent) lookAtPolicy() Examined {
 		e.Fault, e.Text = FaultPolicy, fmt.Sprintf("%s; the %d rules from before are in force", p.Fault.in(string(p.File)), len(p.Rules))
 	case p.Default:
 		e.Text = "the default rules are in force"
+	}
+	return e
+}
+
+// lookAtSettings tells whether config.toml is as it was when it was read.
+func (a *Agent) lookAtSettings() Examined {
+	e := Examined{What: "settings", Text: "config.toml is in force"}
+	now, err := readSettings(a.c.settings)
+	switch {
+	case err != nil:
+		e.Fault, e.Text = FaultSettings, strings.TrimSuffix(err.Error(), ": "+ErrInvalid.Error())+"; the settings from before are in force"
+	case !reflect.DeepEqual(now, a.settings):
+		e.Fault, e.Text = FaultSettings, a.c.settings+" has changed since this agent started, and is read only then"
 	}
 	return e
 }

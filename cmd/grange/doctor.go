@@ -9,7 +9,7 @@ import (
 type doctorCommand struct{}
 
 func (doctorCommand) detail() string {
-	return `Looks at this machine, its network, its clock, the disk, the books and what is kept, and asks every partner for a sign of life. It changes nothing. With a fault the exit code is 1.`
+	return `Looks at this machine, its network, its clock, the disk, the books, policy and settings, and what is kept, and asks every partner for a sign of life. It changes nothing. With a fault the exit code is 1.`
 }
 
 func (c *doctorCommand) run(ctx context.Context, a *app) error {

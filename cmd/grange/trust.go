@@ -257,7 +257,7 @@ func promises(ctx context.Context, a *app, s *session, more grange.Change) error
 	}
 	for _, r := range slices.Sorted(maps.Keys(of)) {
 		if of[r] > offer.Of[r] && !a.quiet {
-			a.warn("With it %s are promised, and this machine gives %s. More is given by config.toml: [offer] %s = %d", quantity(r, units[r], of[r]), quantity(r, units[r], offer.Of[r]), r, of[r])
+			a.warn("With it %s are promised, and this machine gives %s. More is given by config.toml, read when the agent starts: [offer] %s = %d", quantity(r, units[r], of[r]), quantity(r, units[r], offer.Of[r]), r, of[r])
 		}
 	}
 	return nil

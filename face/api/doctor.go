@@ -54,6 +54,8 @@ func cure(fault string) string {
 		return "stop the agent and look at the disk; with the 24 words all is got back on a new directory: grange recover"
 	case grange.FaultPolicy:
 		return "grange policy edit"
+	case grange.FaultSettings:
+		return "correct config.toml, and start the agent again"
 	case grange.FaultVoucher:
 		return "a running agent brings it elsewhere, where there is room; a newer voucher comes from whoever gave this one, of an account from its server"
 	case grange.FaultLedger:
