@@ -50,6 +50,9 @@ func (a *app) findings(out grange.CheckResult) {
 		troubles(m.Refused, a.note)
 	}
 	a.say("%s", a.worth(out.Worth))
+	if m, w := out.Mended, out.Worth; m != nil && m.Segments == 0 && w.Readable && w.Survives <= 0 {
+		a.tell("Spare comes with one partner more: grange invite")
+	}
 }
 
 // mended says what a mending came to.
