@@ -18,7 +18,7 @@ type askCommand struct {
 	gridFlag
 	Who      string `arg:"" name:"WHO" placeholder:"WHO" help:"A partner, or somebody who lets you in as a guest."`
 	Resource string `arg:"" name:"RESOURCE" placeholder:"RESOURCE" help:"storage, network, compute, content, work, or what config.toml names besides."`
-	Amount   string `arg:"" name:"AMOUNT" placeholder:"AMOUNT" help:"A size such as 10GB of storage and network; of all else a number, in its unit."`
+	Amount   string `arg:"" name:"AMOUNT" placeholder:"AMOUNT" help:"A size such as 10GB of storage and network; of compute a number of steps; of all else a number, in its unit."`
 	For      span   `placeholder:"30d" default:"30d" help:"For how long."`
 	Quality  string `placeholder:"Q" default:"normal" help:"How urgently: idle, normal or prompt."`
 	Why      string `placeholder:"KIND" help:"For what kind of reason: none, pact, account or voucher; else what there is with them."`
@@ -52,7 +52,11 @@ func amountOf(resource, text string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(strings.ReplaceAll(text, ",", ""), 10, 64)
 	if err != nil {
-		return 0, usage(fmt.Sprintf("%.40q is no whole number", text), "of "+clean(resource)+" it is a number, in its unit")
+		what := "a number, in its unit"
+		if core.Resource(resource) == core.Compute {
+			what = "a number of steps"
+		}
+		return 0, usage(fmt.Sprintf("%.40q is no whole number", text), "of "+clean(resource)+" it is "+what)
 	}
 	return n, nil
 }

@@ -189,6 +189,14 @@ func moment(t, now time.Time) string {
 	return t.Format("2 Jan 2006")
 }
 
+// ahead is what is left of a time, such that 365 days are still so many a moment later.
+func ahead(d time.Duration) time.Duration {
+	if d < day {
+		return d
+	}
+	return d.Round(time.Hour)
+}
+
 // age returns how long d is, in one unit.
 func age(d time.Duration) string {
 	switch {

@@ -140,7 +140,7 @@ func (a *app) changes(pacts []grange.Pact, all bool) (lines []string) {
 		case !p.Ends.IsZero() && p.Ends.Before(a.now()):
 			lines = append(lines, fmt.Sprintf("The pact with %s has ended.", name))
 		case !p.Ends.IsZero():
-			text := fmt.Sprintf("The pact with %s ends on %s, in %s.", name, date(p.Ends, a.now()), age(p.Ends.Sub(a.now())))
+			text := fmt.Sprintf("The pact with %s ends on %s, in %s.", name, date(p.Ends, a.now()), age(ahead(p.Ends.Sub(a.now()))))
 			soon := p.Leaving || p.Ends.Before(a.now().Add(soonEnds))
 			if soon && p.Ends.Equal(p.Until) {
 				text += " To go on: grange pact amend " + api.Word(p.Name) + " --for 365d"

@@ -34,7 +34,11 @@ func (u Unit) text(n int64, r rounding) string {
 	if u.bytes() {
 		return bytesText(n, r)
 	}
-	return fmt.Sprintf("%s %s of %s", grouped(n), u.Name, u.Resource)
+	name := u.Name
+	if n == 1 && (name == "units" || name == "steps" || name == "collections") { // others are as a person has named them
+		name = name[:len(name)-1]
+	}
+	return fmt.Sprintf("%s %s of %s", grouped(n), name, u.Resource)
 }
 
 // grouped returns n with a comma between thousands.
