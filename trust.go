@@ -209,6 +209,24 @@ func (a *Agent) OfferOf(context.Context) map[string]int64 {
 	return out
 }
 
+// Promised returns what pacts, and invitations that can still be accepted, promise of each resource, in the units named: "" is bytes.
+func (a *Agent) Promised(context.Context) (of map[string]int64, units map[string]string, err error) {
+	all, err := a.federation.Promised()
+	if err != nil {
+		return nil, nil, fmt.Errorf("what is promised: %w", err)
+	}
+	known := a.units(nil)
+	of, units = map[string]int64{}, map[string]string{}
+	for r, n := range all {
+		unit, ok := known[r]
+		if !ok {
+			unit = "units"
+		}
+		of[string(r)], units[string(r)] = n, unit
+	}
+	return of, units, nil
+}
+
 // SetOffer sets what this machine gives in total, in bytes. Nothing that is kept
 // is dropped for it.
 func (a *Agent) SetOffer(_ context.Context, total int64) error { return a.barter.SetOffer(total) }

@@ -71,7 +71,9 @@ func (c *pactAmendCommand) run(ctx context.Context, a *app) error {
 		}
 		a.say("Agreed. %s", a.proposal(p, dealOf(p)))
 		if err == nil {
-			err = promises(ctx, a, s, grange.Change{})
+			var warnings []string
+			warnings, err = promises(ctx, s)
+			a.notes(warnings)
 		}
 		return err
 	})

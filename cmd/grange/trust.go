@@ -76,7 +76,9 @@ func (c *offerCommand) move(ctx context.Context, a *app) error {
 // invited is what invite prints with --json: the invitation, and who joined, if that was waited for.
 type invited struct {
 	grange.Invitation
-	Joined *grange.Pact `json:"joined,omitempty"`
+	// Warnings say that more is promised than is given.
+	Warnings []string     `json:"warnings,omitempty"`
+	Joined   *grange.Pact `json:"joined,omitempty"`
 }
 
 func (c *inviteCommand) run(ctx context.Context, a *app) error {
@@ -100,13 +102,18 @@ func (c *inviteCommand) run(ctx context.Context, a *app) error {
 			return err
 		}
 		wait := c.Wait || a.outTerminal && !a.json && c.Uses == 1
-		if err := c.show(a, inv, wait); err != nil {
+		warnings, err := promises(ctx, s)
+		if err != nil {
 			return err
 		}
-		if err := promises(ctx, a, s, grange.Change{Given: inv.Terms.Give, GivenOf: inv.Terms.GiveOf, Units: inv.Terms.Units}); err != nil || !wait {
+		out := invited{Invitation: inv, Warnings: warnings}
+		if err := c.show(a, out, wait); err != nil {
 			return err
 		}
-		return waitJoined(ctx, a, s, inv)
+		if a.notes(warnings); !wait {
+			return nil
+		}
+		return waitJoined(ctx, a, s, out)
 	})
 }
 
@@ -114,12 +121,12 @@ func (c *inviteCommand) run(ctx context.Context, a *app) error {
 const shortPact = 28
 
 // show prints the code; what is around it is for people only.
-func (c *inviteCommand) show(a *app, inv grange.Invitation, wait bool) error {
+func (c *inviteCommand) show(a *app, inv invited, wait bool) error {
 	switch {
 	case a.json && wait:
-		_, _ = a.err.Write(encode(map[string]grange.Invitation{"invitation": inv}))
+		_, _ = a.err.Write(encode(map[string]grange.Invitation{"invitation": inv.Invitation}))
 	case a.json:
-		a.value(invited{Invitation: inv})
+		a.value(inv)
 	}
 	if !a.quiet {
 		if c.For > 0 && c.For < shortPact {
@@ -147,14 +154,14 @@ func (c *inviteCommand) show(a *app, inv grange.Invitation, wait bool) error {
 }
 
 // waitJoined waits to say who joined. Whoever has waited enough has an invitation still.
-func waitJoined(ctx context.Context, a *app, s *session, inv grange.Invitation) error {
+func waitJoined(ctx context.Context, a *app, s *session, inv invited) error {
 	if !a.quiet {
 		a.warn("Waiting... (Ctrl-C: the code stays good)")
 	}
 	begun := a.now()
 	p, err := s.Joined(ctx, inv.ID)
 	if errors.Is(err, context.Canceled) {
-		a.value(invited{Invitation: inv})
+		a.value(inv)
 		if !a.quiet {
 			a.warn("The code is good until %s.", moment(inv.Expires, a.now()))
 		}
@@ -163,7 +170,8 @@ func waitJoined(ctx context.Context, a *app, s *session, inv grange.Invitation) 
 	if err != nil {
 		return err
 	}
-	a.value(invited{inv, &p})
+	inv.Joined = &p
+	a.value(inv)
 	a.tell("%s joined, direct, %s. %s", clean(p.Name), waited(a.now().Sub(begun)), bargain(p.Name, dealOf(p)))
 	a.checkWords(p)
 	return nil
@@ -236,37 +244,32 @@ func quantity(resource, unit string, n int64) string {
 	return clean(text)
 }
 
-// promises says so when pacts come to more than this machine gives: then a partner
+// promises returns what to say when pacts, and the codes that are out, come to more than this machine gives: then a partner
 // would be refused what it was promised.
-func promises(ctx context.Context, a *app, s *session, more grange.Change) error {
+func promises(ctx context.Context, s *session) (warnings []string, err error) {
 	offer, err := s.Offer(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	pacts, err := s.Pacts(ctx)
-	if err != nil {
-		return err
-	}
-	deals := []grange.Change{more}
-	for _, p := range pacts {
-		deals = append(deals, dealOf(p))
-	}
-	storage, of, units := int64(0), map[string]int64{}, map[string]string{}
-	for _, d := range deals {
-		storage += d.Given
-		for r, n := range d.GivenOf {
-			of[r], units[r] = of[r]+n, d.Units[r]
+	for _, r := range slices.Sorted(maps.Keys(offer.Promised)) {
+		n, unit := offer.Promised[r], offer.Units[r]
+		switch {
+		case core.Resource(r) == core.Storage && n > offer.Total:
+			warnings = append(warnings, fmt.Sprintf("With it %s are promised, and this machine gives %s in all. More is given by: grange offer", amount(n), amount(offer.Total)))
+		case core.Resource(r) != core.Storage && n > offer.Of[r]:
+			warnings = append(warnings, fmt.Sprintf("With it %s are promised, and this machine gives %s. More is given by config.toml, read when the agent starts: [offer] %s = %d", quantity(r, unit, n), quantity(r, unit, offer.Of[r]), r, n))
 		}
 	}
-	if storage > offer.Total && !a.quiet {
-		a.warn("With it %s are promised, and this machine gives %s in all. More is given by: grange offer", amount(storage), amount(offer.Total))
-	}
-	for _, r := range slices.Sorted(maps.Keys(of)) {
-		if of[r] > offer.Of[r] && !a.quiet {
-			a.warn("With it %s are promised, and this machine gives %s. More is given by config.toml, read when the agent starts: [offer] %s = %d", quantity(r, units[r], of[r]), quantity(r, units[r], offer.Of[r]), r, of[r])
+	return warnings, nil
+}
+
+// notes writes warnings, a line each, unless nobody wants words.
+func (a *app) notes(warnings []string) {
+	for _, text := range warnings {
+		if !a.quiet {
+			a.warn("%s", text)
 		}
 	}
-	return nil
 }
 
 // quiet zone around a QR code, in modules.
@@ -339,9 +342,11 @@ func (c *acceptCommand) run(ctx context.Context, a *app) error {
 		a.value(p)
 		a.tell("You and %s are partners.", clean(p.Name))
 		a.checkWords(p)
-		if err := promises(ctx, a, s, grange.Change{}); err != nil {
+		warnings, err := promises(ctx, s)
+		if err != nil {
 			return err
 		}
+		a.notes(warnings)
 		a.tell("Next: grange keep PATH")
 		return nil
 	})

@@ -239,6 +239,9 @@ func (o *owner) room(r *http.Request) (Offer, error) {
 	}
 	out.Most = max(0, out.Free+out.Used-out.Reserve)
 	out.Of = o.agent.OfferOf(r.Context())
+	if err == nil {
+		out.Promised, out.Units, err = o.agent.Promised(r.Context())
+	}
 	return out, err
 }
 

@@ -88,6 +88,9 @@ type Offer struct {
 	Most    int64 `json:"most"`
 	// Of is what config.toml gives of other resources in 30 days, in their units.
 	Of map[string]int64 `json:"of,omitempty"`
+	// Promised is what pacts, and codes that can still be accepted, promise of each resource, in the Units named: "" is bytes.
+	Promised map[string]int64  `json:"promised,omitempty"`
+	Units    map[string]string `json:"units,omitempty"`
 }
 
 // The kinds of an Entry.

@@ -91,6 +91,30 @@ func (f *Federation) InviteSeveral(ctx context.Context, t pact.Terms, expires ti
 	return inv, nil
 }
 
+// Promised returns what we give by pacts, and would by the invitations that can still be accepted, if they were as often as
+// they can be: of each resource, pact.AmountMax at most.
+func (f *Federation) Promised() (map[core.Resource]int64, error) {
+	out, now := map[core.Resource]int64{}, f.now()
+	add := func(gives map[core.Resource]int64, times int) {
+		for r, n := range gives {
+			out[r] += int64(times) * min(n, (pact.AmountMax-out[r])/int64(times))
+		}
+	}
+	for _, p := range f.Partners() {
+		add(p.Given, 1)
+	}
+	for e, err := range scan[inviteRecord](f.c.Books, []byte(keyInvite), 16, inviteSizeMax) {
+		if err != nil {
+			return nil, err
+		}
+		left := max(e.value.Uses, 1) - e.value.used()
+		if left > 0 && e.value.Invitation.Expires > now {
+			add(e.value.Invitation.Terms.InviterGives, left)
+		}
+	}
+	return out, nil
+}
+
 // forgetInvites drops invitations that nobody accepted long ago, and refuses
 // where too many wait.
 func (f *Federation) forgetInvites(c *changes, now int64) error {
