@@ -19,7 +19,7 @@ import (
 //	20%           a part of what this machine gives in all, of storage
 //	20%,200GB     that, and at most so much
 //	1.5x          so many times what we give, of storage: of what we want alone
-//	potatoes=5    of another resource, in its unit; network=5GB of one that is counted in bytes
+//	potatoes=5    of another resource, in its unit, which may follow: 5kg; network=5GB of one that is counted in bytes
 //
 // and no resource is there twice. "" says nothing.
 type Amounts string
@@ -36,9 +36,12 @@ func (a *Amounts) UnmarshalText(text []byte) error {
 // quantity is what a word of Amounts says.
 type quantity struct {
 	resource core.Resource
-	// number is in the resource's unit; inBytes says that it was written as bytes.
+	// number is bytes where inBytes says that it was written so; counted is what is said of a resource that is counted in
+	// something else, -1 for no whole number, with what follows it, its unit or nothing.
 	number  int64
 	inBytes bool
+	counted int64
+	unit    string
 	// percent, if it is not below 0, is said in its place, and number is the most that it comes to.
 	percent int64
 	// times, if it is not 0, is said in its place, in thousandths.
@@ -69,7 +72,7 @@ func (a Amounts) parse() ([]quantity, error) {
 }
 
 func parseQuantity(word string) (quantity, error) {
-	q := quantity{resource: core.Storage, percent: -1}
+	q := quantity{resource: core.Storage, percent: -1, counted: -1}
 	name, value, named := strings.Cut(word, "=")
 	if !named {
 		value = word
@@ -80,25 +83,33 @@ func parseQuantity(word string) (quantity, error) {
 	part, most, bounded := strings.Cut(value, ",")
 	number, isPart := strings.CutSuffix(part, "%")
 	ratio, isRatio := strings.CutSuffix(value, "x")
-	switch plain, bad := strconv.ParseUint(value, 10, 63); {
+	q.unit = strings.TrimLeft(value, "0123456789.")
+	plain, bad := strconv.ParseUint(strings.TrimSuffix(value, q.unit), 10, 63)
+	if bad == nil {
+		q.counted = int64(plain)
+	}
+	switch {
 	case isPart && q.resource == core.Storage:
 		if q.percent, err = strconv.ParseInt(number, 10, 8); err != nil || q.percent < 0 || q.percent > 100 || number[0] == '+' {
-			return q, fmt.Errorf("%.40q is no percentage; one is 0%% to 100%%", part)
+			return q, fmt.Errorf("%.40q is no percentage; one is 0%% to 100%%, a whole number", part)
 		}
 		if q.number = pact.AmountMax; bounded {
 			q.number, err = ParseSize(most)
 		}
 	case isRatio && q.resource == core.Storage:
 		if q.times, err = decimal(ratio, thousandths); err != nil || q.times < 1 || q.times > timesMax {
-			return q, fmt.Errorf("%.40q is no ratio; one is like 1x or 1.5x", value)
+			return q, fmt.Errorf("%.40q is no ratio; one is like 1x or 1.5x, up to 1000x", value)
 		}
-	case named && bad == nil:
-		q.number = int64(plain)
+	case named && bad == nil && q.unit == "":
+		q.number = q.counted
 	default:
 		q.number, err = ParseSize(value)
-		q.inBytes = true
+		q.inBytes = err == nil
+		if q.resource != core.Storage && pact.IsUnit(q.unit) && len(q.unit) < len(value) || named && q.unit == "" && value != "" {
+			err = nil // whether that is what it is counted in is not known here
+		}
 	}
-	if err == nil && q.number > pact.AmountMax {
+	if err == nil && (q.number > pact.AmountMax || q.counted > pact.AmountMax) {
 		err = fmt.Errorf("%.40q is too much", word)
 	}
 	return q, err
@@ -134,10 +145,12 @@ func (a Amounts) check(units map[core.Resource]string, ours bool) error {
 		switch unit, known := units[q.resource]; {
 		case !known:
 			return fmt.Errorf("%q is not given here; config.toml says what it is counted in, like: [resources] %s = \"kg\"", q.resource, q.resource)
-		case unit == "" && !q.inBytes && q.number != 0 && q.percent < 0:
+		case unit == "" && !q.inBytes && (q.number != 0 || q.unit != "" || q.counted != 0) && q.percent < 0 && q.times == 0:
 			return fmt.Errorf("%s is counted in bytes, like: %s=10GB", q.resource, q.resource)
-		case unit != "" && q.inBytes:
+		case unit != "" && q.unit != "" && q.unit != unit:
 			return fmt.Errorf("%s is counted in %s, like: %s=5", q.resource, unit, q.resource)
+		case unit != "" && q.counted < 0:
+			return fmt.Errorf("of %s a whole number of %s is said, like: %[1]s=5", q.resource, unit)
 		case ours && q.times > 0:
 			return errors.New("a ratio is of what is wanted to what is given")
 		case !ours && q.percent >= 0:
@@ -161,6 +174,8 @@ func (a *Agent) settle(amounts Amounts, units map[core.Resource]string, ours boo
 	out := map[core.Resource]int64{}
 	for _, q := range all {
 		switch {
+		case units[q.resource] != "":
+			q.number = q.counted
 		case q.percent >= 0:
 			q.number = min(total/100*q.percent, q.number)
 		case q.times > 0 && given > math.MaxInt64/q.times:
@@ -190,6 +205,9 @@ func ParseSize(text string) (int64, error) {
 		return 0, nil
 	}
 	n, err := decimal(number, unit)
+	if ok && errors.Is(err, strconv.ErrRange) {
+		return 0, fmt.Errorf("%.40q is too much", t)
+	}
 	if number == t && err == nil {
 		return 0, fmt.Errorf("%.40q has no unit; sizes are like 50GB or 512MiB", t)
 	}
@@ -203,6 +221,9 @@ func ParseSize(text string) (int64, error) {
 func decimal(number string, unit int64) (int64, error) {
 	whole, fraction, _ := strings.Cut(number, ".")
 	n, err := strconv.ParseUint(whole, 10, 63)
+	if errors.Is(err, strconv.ErrRange) {
+		return 0, strconv.ErrRange
+	}
 	if err != nil || strings.HasPrefix(number, "+") {
 		return 0, strconv.ErrSyntax
 	}

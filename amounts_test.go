@@ -34,7 +34,7 @@ func TestSizes(t *testing.T) {
 func TestAmounts(t *testing.T) {
 	for text, want := range map[string]grange.Amounts{
 		"10GB": "10GB", "  20%,200GB\t potatoes=5 ": "20%,200GB potatoes=5", "0": "0", "0%": "0%", "1.5x": "1.5x", "": "", "storage=10GB": "storage=10GB",
-		"network=5GB": "network=5GB", "potatoes=0": "potatoes=0",
+		"network=5GB": "network=5GB", "potatoes=5kg": "potatoes=5kg", "potatoes=0": "potatoes=0",
 	} {
 		var a grange.Amounts
 		if err := a.UnmarshalText([]byte(text)); err != nil || a != want {
@@ -43,20 +43,18 @@ func TestAmounts(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"10":                       `"10" has no unit; sizes are like 50GB or 512MiB`,
-		"101%":                     `"101%" is no percentage; one is 0% to 100%`,
-		"+1%":                      `"+1%" is no percentage; one is 0% to 100%`,
-		"%":                        `"%" is no percentage; one is 0% to 100%`,
+		"101%":                     `"101%" is no percentage; one is 0% to 100%, a whole number`,
+		"+1%":                      `"+1%" is no percentage; one is 0% to 100%, a whole number`,
+		"%":                        `"%" is no percentage; one is 0% to 100%, a whole number`,
 		"20%,5":                    `"5" has no unit; sizes are like 50GB or 512MiB`,
-		"0x":                       `"0x" is no ratio; one is like 1x or 1.5x`,
-		"1001x":                    `"1001x" is no ratio; one is like 1x or 1.5x`,
+		"0x":                       `"0x" is no ratio; one is like 1x or 1.5x, up to 1000x`,
+		"1001x":                    `"1001x" is no ratio; one is like 1x or 1.5x, up to 1000x`,
 		"10GB 20%":                 `storage is there twice`,
-		"potatoes=1.5":             `"1.5" has no unit; sizes are like 50GB or 512MiB`,
 		"potatoes=-1":              `"-1" is no size; sizes are like 50GB or 512MiB`,
-		"potatoes=20%":             `"20%" is no size; sizes are like 50GB or 512MiB`,
 		"Potatoes=1":               `"Potatoes" is no resource's name; an amount is like 10GB, 20%,200GB or potatoes=5`,
 		"=1":                       `"" is no resource's name; an amount is like 10GB, 20%,200GB or potatoes=5`,
 		"9008TB":                   `"9008TB" is too much`,
-		"work=1e3":                 `"1e3" is no size; sizes are like 50GB or 512MiB`,
+		"work=1e\x1b":              `"1e\x1b" is no size; sizes are like 50GB or 512MiB`,
 		"work=9223372036854775807": `"work=9223372036854775807" is too much`,
 	} {
 		a := grange.Amounts("before")
@@ -107,13 +105,20 @@ func TestTerms(t *testing.T) {
 		{"4GB", "", grange.Terms{Give: 4e9, Want: 6e9, GiveOf: potatoes, Units: kg}},
 		{"10% potatoes=0", "1GB", grange.Terms{Give: 5e9, Want: 1e9}},
 		{"0 potatoes=0", "potatoes=5 network=1GB", grange.Terms{WantOf: map[string]int64{"potatoes": 5, "network": 1e9}, Units: map[string]string{"potatoes": "kg", "network": ""}}},
-		{"potatoes=5", "0", grange.Terms{Give: 8e9, GiveOf: potatoes, Units: kg}},
+		{"potatoes=5kg", "0", grange.Terms{Give: 8e9, GiveOf: potatoes, Units: kg}},
 	} {
 		if got, err := anna.Terms(test.give, test.want); err != nil || !reflect.DeepEqual(got, test.terms) {
 			t.Errorf("give %q, want %q: %+v, %v; want %+v", test.give, test.want, got, err, test.terms)
 		}
 	}
 	for _, test := range []struct{ give, want, text string }{
+		{"potatoes=1.5", "", "give: of potatoes a whole number of kg is said, like: potatoes=5: invalid"},
+		{"potatoes=1.5kg", "", "give: of potatoes a whole number of kg is said, like: potatoes=5: invalid"},
+		{"potatoes=20%", "", "give: potatoes is counted in kg, like: potatoes=5: invalid"},
+		{"potatoes=5sacks", "", "give: potatoes is counted in kg, like: potatoes=5: invalid"},
+		{"network=5kg", "", "give: network is counted in bytes, like: network=10GB: invalid"},
+		{"network=1.5", "", "give: network is counted in bytes, like: network=10GB: invalid"},
+		{"99999999TB", "", `give: "99999999TB" is too much: invalid`},
 		{"carrots=1", "", `give: "carrots" is not given here; config.toml says what it is counted in, like: [resources] carrots = "kg": invalid`},
 		{"potatoes=1GB", "", "give: potatoes is counted in kg, like: potatoes=5: invalid"},
 		{"network=1", "", "give: network is counted in bytes, like: network=10GB: invalid"},

@@ -111,6 +111,10 @@ type days uint
 // UnmarshalText reads days.
 func (d *days) UnmarshalText(text []byte) error {
 	var s span
+	number, unit := strings.TrimRight(string(text), "dw"), strings.TrimLeft(string(text), "0123456789")
+	if (unit == "d" || unit == "w") && len(number) > len("99999") {
+		return fmt.Errorf("%.40q is too long; ten years are 3650d", text)
+	}
 	if err := s.UnmarshalText(text); err != nil || time.Duration(s)%day != 0 {
 		return fmt.Errorf("%.40q are no days; some are like 30d or 52w", text)
 	}

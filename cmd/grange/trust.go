@@ -90,6 +90,9 @@ func (c *inviteCommand) run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if c.Uses < 1 {
+		return usage("--uses is 1 or more", "")
+	}
 	return a.withGrid(ctx, c.Grid, func(s *session) error {
 		if !s.running {
 			return &api.Error{Code: api.CodeNotRunning, Message: "no agent is running", Hint: "grange run"}

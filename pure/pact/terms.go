@@ -101,6 +101,9 @@ func (t Terms) Check() error {
 			return fmt.Errorf("%w: policy %.40q", core.ErrInvalid, p)
 		}
 	}
+	if t.NoticeDays > DaysMax {
+		return fmt.Errorf("%w: %d days of notice, at most %d", core.ErrInvalid, t.NoticeDays, DaysMax)
+	}
 	for _, d := range []struct {
 		name string
 		days uint
