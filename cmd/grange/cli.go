@@ -153,7 +153,7 @@ On a terminal it then waits to say who joined; Ctrl-C leaves the code valid. Els
     give = "20%,200GB potatoes=5"
     want = "1x"
 
-A pact that is made --for 365d runs out in its last 30 days (or as many as its notice has), of a short one in its last quarter: nothing new goes there then, and what lies there is made again elsewhere. 'grange pact amend WHO --for 365d' puts its end off.`
+A pact that is made --for 365d runs out in its last 30 days (or as many as its notice has), or in the last quarter of its time if that is less: nothing new goes there then, and what lies there is made again elsewhere. 'grange pact amend WHO --for 365d' puts its end off.`
 }
 
 type acceptCommand struct {

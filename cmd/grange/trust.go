@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/grange-grid/grange"
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/face/api"
+	"github.com/grange-grid/grange/pure/pact"
 )
 
 func (c *offerCommand) run(ctx context.Context, a *app) error {
@@ -112,6 +114,10 @@ func (c *inviteCommand) run(ctx context.Context, a *app) error {
 		out := invited{Invitation: inv, Warnings: warnings}
 		if err := c.show(a, out, wait); err != nil {
 			return err
+		}
+		if whole := time.Duration(c.For) * day; whole > 0 && whole < soonEnds && !a.quiet {
+			a.warn("A pact for %s is short: after %s of it nothing new goes there, and what lies there is made again elsewhere.",
+				count(int64(c.For), "day", "days"), age(whole-min(whole/4, time.Duration(cmp.Or(c.Notice, pact.NoticeDays))*day)))
 		}
 		if a.notes(warnings); !wait {
 			return nil
