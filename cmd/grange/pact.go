@@ -57,6 +57,10 @@ func (c *pactAmendCommand) run(ctx context.Context, a *app) error {
 		return usage("nothing would change", "--give SIZE, --want SIZE, --for 365d or --agree")
 	}
 	return a.withGrid(ctx, c.Grid, func(s *session) error {
+		before, err := s.Pacts(ctx)
+		if err != nil {
+			return err
+		}
 		p, err := s.Amend(ctx, api.AmendRequest{Partner: c.Who, Give: give, Want: want, Days: uint(c.For), Agree: c.Agree})
 		if err != nil && !errors.Is(err, grange.ErrPartly) {
 			return err
@@ -70,6 +74,11 @@ func (c *pactAmendCommand) run(ctx context.Context, a *app) error {
 			return err
 		}
 		a.say("Agreed. %s", a.proposal(p, dealOf(p)))
+		for _, old := range before {
+			if old.Partner == p.Partner && old.Theirs != nil && p.Theirs == nil && !c.Agree {
+				a.tell("What %s had proposed is gone with it: %s", clean(p.Name), a.proposal(old, *old.Theirs))
+			}
+		}
 		if err == nil {
 			var warnings []string
 			warnings, err = promises(ctx, s)
