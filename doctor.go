@@ -3,6 +3,7 @@ package grange
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -64,6 +65,7 @@ func (a *Agent) Doctor(ctx context.Context) ([]Examined, error) {
 	out = append(out, a.lookAtClock(heard), a.lookAtDisk(), a.lookAtBooks(ctx), a.lookAtPolicy(), a.lookAtSettings(), a.lookAtLedgers())
 	out = append(out, a.lookAtGuests()...)
 	out = append(out, a.lookAtPacts(ctx)...)
+	out = append(out, a.lookAtHosted(ctx)...)
 	for _, k := range a.Kept(ctx) {
 		e := Examined{What: "kept", Text: fmt.Sprintf("%s is stored", k.Name)}
 		if k.Trouble != "" {
@@ -75,6 +77,24 @@ func (a *Agent) Doctor(ctx context.Context) ([]Examined, error) {
 		out = append(out, e)
 	}
 	return out, ctx.Err()
+}
+
+// lookAtHosted tells which clubs live elsewhere by now.
+func (a *Agent) lookAtHosted(ctx context.Context) (out []Examined) {
+	clubs, err := a.Clubs()
+	if err != nil {
+		a.c.Log.Warn("look at the clubs", "err", err)
+	}
+	for _, name := range clubs {
+		club, err := a.openClub(ctx, name)
+		if err == nil {
+			err = club.federation.Revoked()
+		}
+		if errors.Is(err, ErrRevoked) {
+			out = append(out, Examined{What: "club", Fault: FaultRevoked, Text: name + ": " + err.Error()})
+		}
+	}
+	return out
 }
 
 // lookAtPacts tells which end soon.

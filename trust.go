@@ -254,6 +254,7 @@ func (a *Agent) Status(ctx context.Context, name string) (Status, error) {
 		Household: self.Name, Grid: self.Grid, Machine: self.Agent, Dir: Path(a.c.Dir), Addrs: a.network.Addrs(),
 		Epoch: self.Epoch, Recoveries: self.Recoveries, Pacts: []Pact{}, Versions: []Version{},
 	}
+	_, out.Club = a.federation.Roll()
 	out.Running = a.network.listens()
 	out.Work, out.Kept = a.works.list(), a.Kept(ctx)
 	out.Offer, out.Used = a.barter.Offer()

@@ -294,9 +294,11 @@ type MendResult struct {
 // Status is what this machine knows without asking anybody.
 type Status struct {
 	Household string `json:"household"`
-	Grid      DID    `json:"grid"`
-	Machine   DID    `json:"machine"`
-	Dir       Path   `json:"dir"`
+	// Club says that the household is a club.
+	Club    bool `json:"club,omitempty"`
+	Grid    DID  `json:"grid"`
+	Machine DID  `json:"machine"`
+	Dir     Path `json:"dir"`
 	// Running says that the agent listens; Addrs where, none while the machine is in no network.
 	Running bool     `json:"running"`
 	Addrs   []string `json:"addrs,omitempty"`

@@ -129,7 +129,12 @@ func (c *gridShowCommand) run(ctx context.Context, a *app) error {
 		}
 		if c.Name == "" {
 			a.value(shownClubs{hosted, clubs})
-			a.clubs(hosted, clubs)
+			moved := map[string]bool{}
+			for _, name := range hosted {
+				club, err := s.Grid(name).Status(ctx, "")
+				moved[name] = err == nil && club.Revoked != ""
+			}
+			a.clubs(hosted, moved, clubs)
 			return nil
 		}
 		i := slices.IndexFunc(clubs, func(m grange.Membership) bool { return m.Name == c.Name || m.Club.String() == c.Name })
@@ -160,13 +165,17 @@ func (c *gridShowCommand) run(ctx context.Context, a *app) error {
 	})
 }
 
-// clubs lists clubs, hosted ones and those among the partners.
-func (a *app) clubs(hosted []string, clubs []grange.Membership) {
+// clubs lists clubs, hosted ones, of which some were recovered on another machine, and those among the partners.
+func (a *app) clubs(hosted []string, moved map[string]bool, clubs []grange.Membership) {
 	if len(hosted)+len(clubs) == 0 {
 		a.say("No club yet. Next: grange grid new NAME, or grange accept CODE")
 		return
 	}
 	for _, name := range hosted {
+		if moved[name] {
+			a.say("%s is on another machine now; what is left of it here, in grids/%s, is of no use.", clean(name), clean(name))
+			continue
+		}
 		a.say("This machine hosts %s.", clean(name))
 	}
 	rows := [][]string{{"CLUB", "MEMBERS", "ITS HOMES GIVE YOU"}}

@@ -66,7 +66,11 @@ func (c *statusCommand) once(ctx context.Context, a *app) error {
 }
 
 func (a *app) status(s grange.Status) {
-	a.say("Household %s. Giving %s, %s of it used; %s free.", clean(s.Household), amount(s.Offer), amount(s.Used), amount(s.Free))
+	kind := "Household"
+	if s.Club {
+		kind = "Club"
+	}
+	a.say("%s %s. Giving %s, %s of it used; %s free.", kind, clean(s.Household), amount(s.Offer), amount(s.Used), amount(s.Free))
 	switch {
 	case s.Revoked != "":
 		a.say("%s", a.paint(red, "This machine is no longer of the household: "+clean(s.Revoked)+"."))

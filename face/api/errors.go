@@ -90,7 +90,7 @@ var rows = [...]row{
 	{CodeLocked, http.StatusConflict, grange.ErrLocked, "wait until it has ended, or stop it; commands share the agent of a 'grange run'"},
 	{CodeNotRunning, http.StatusConflict, grange.ErrNotHere, "grange run"},
 	{CodeNoNetwork, http.StatusConflict, grange.ErrNoNetwork, noNetwork},
-	{CodeRevoked, http.StatusForbidden, grange.ErrRevoked, "whoever has the 24 words has removed it, as 'grange recover' on another machine does; if that was not you, tell your partners"},
+	{CodeRevoked, http.StatusForbidden, grange.ErrRevoked, "whoever has the 24 words, or the lines of enough stewards, has removed it, as 'grange recover' on another machine does; if that was not you, tell your partners"},
 	{CodeInvitationUsed, http.StatusForbidden, grange.ErrUsed, "ask for a new one: each is for one household"},
 	{CodeInvitationExpired, http.StatusForbidden, grange.ErrExpired, "ask for a new one"},
 	{CodeRefused, http.StatusForbidden, grange.ErrRefused, ""},
