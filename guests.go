@@ -47,11 +47,11 @@ type Guest struct {
 	Until time.Time `json:"until,omitzero"`
 }
 
-// Errands returns the households where this machine is a guest, by DID; not those where it has nothing, and nothing lets it in any more.
+// Errands returns the households where this machine is a guest, by DID; not those where it has nothing, and may have nothing new.
 func (a *Agent) Errands() []Errand {
 	out, now := []Errand{}, a.c.Clock.Now()
 	for _, e := range a.federation.Errands() {
-		if one := a.errandOf(e); one.Has > 0 || one.Until.After(now) {
+		if one := a.errandOf(e); one.Has > 0 || one.Until.After(now) && !one.Leaving {
 			out = append(out, one)
 		}
 	}
