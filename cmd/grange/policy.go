@@ -201,9 +201,14 @@ func (c *policyEditCommand) run(ctx context.Context, a *app) error {
 	for {
 		in, err := c.edited(ctx, a, draft)
 		if err != nil {
+			if text, unread := os.ReadFile(draft); unread == nil && string(text) == before.Text {
+				return errors.Join(err, os.Remove(draft))
+			}
+			a.note("What you wrote is in %s.", draft)
 			return err
 		}
 		if in.Text == before.Text {
+			a.value(before)
 			a.tell("Nothing was changed.")
 			return os.Remove(draft)
 		}
