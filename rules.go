@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -53,6 +55,8 @@ type PolicyTrial struct {
 	Untold int `json:"untold"`
 	// Changed would have been another yes or no, or another counter-offer, the newest first.
 	Changed []PolicyChange `json:"changed"`
+	// Nobody are names for which there are rules, and that nobody known here has now.
+	Nobody []string `json:"nobody,omitempty"`
 }
 
 // PolicyChange is an answer, and what it would have been.
@@ -240,7 +244,7 @@ func (a *Agent) TryPolicy(_ context.Context, text string) (PolicyTrial, error) {
 	if fault != nil {
 		return PolicyTrial{}, &PolicyError{*fault}
 	}
-	out := PolicyTrial{Rules: rulesOf(rules), Changed: []PolicyChange{}}
+	out := PolicyTrial{Rules: rulesOf(rules), Changed: []PolicyChange{}, Nobody: a.nobody(rules)}
 	decisions, err := a.barter.Newest(policyTried)
 	if err != nil {
 		return out, err
@@ -318,4 +322,22 @@ func replaceFile(file string, text []byte) error {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
+}
+
+// nobody returns the names in rules that no household has from which an ask may come, nor any on whose behalf one may.
+func (a *Agent) nobody(rules policy.Rules) (out []string) {
+	known := map[string]bool{"": true}
+	for _, p := range slices.Concat(a.partners().All(), a.partners().Guests()) {
+		known[p.Name] = true
+		if p.Via != nil {
+			known[p.Via.Name] = true
+		}
+	}
+	for _, r := range rules.All() {
+		if !known[r.From] && !strings.HasPrefix(r.From, "did:") {
+			known[r.From] = true
+			out = append(out, r.From)
+		}
+	}
+	return out
 }

@@ -145,6 +145,9 @@ const trialShown = 20
 
 // trial shows what would have been answered otherwise.
 func (a *app) trial(t grange.PolicyTrial) {
+	for _, name := range t.Nobody {
+		a.note("Nobody here is called %s: its rule answers nobody.", clean(name))
+	}
 	a.say("")
 	switch {
 	case t.Tried == 0:
