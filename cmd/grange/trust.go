@@ -126,9 +126,6 @@ func (c *inviteCommand) run(ctx context.Context, a *app) error {
 	})
 }
 
-// shortPact is for how many days a pact is at least of which nobody needs be warned: its last quarter is a week.
-const shortPact = 28
-
 // show prints the code; what is around it is for people only.
 func (c *inviteCommand) show(a *app, inv invited, wait bool) error {
 	switch {
@@ -138,9 +135,6 @@ func (c *inviteCommand) show(a *app, inv invited, wait bool) error {
 		a.value(inv)
 	}
 	if !a.quiet {
-		if c.For > 0 && c.For < shortPact {
-			a.warn("A pact for %s keeps little for long: in its last quarter nothing new goes there, and at its end all there is given up.", count(int64(c.For), "day", "days"))
-		}
 		whom := "one friend (once"
 		if c.Uses > 1 {
 			whom = fmt.Sprintf("friends (good for %d of them", c.Uses)
