@@ -15,19 +15,16 @@ import (
 )
 
 // spareless says in its own words what a version that was made lacks. A partner who
-// took nothing leaves no piece that is known to be missing, and no spare either; the next put of the same asks it for nothing.
+// took nothing leaves no piece that is known to be missing, and no spare either.
 func spareless(out grange.PutResult, err error) error {
 	w := out.Worth
-	refused := err == nil && w.Survives <= 0 && (len(out.Refused) > 0 || len(w.At) > 1)
+	refused := err == nil && w.Survives <= 0 && len(out.Refused) > 0
 	if !refused && !errors.Is(err, grange.ErrPartly) {
 		return err
 	}
 	again := "once there is room: grange check --mend; for more of it: " + MoreRoom(out.Full)
 	if len(out.Refused) > 0 && onlyAway(out.Refused) {
 		again = "it has its spare again when they are back; if they stay away: grange check --mend --now"
-	}
-	if err == nil && len(out.Refused) == 0 {
-		again = "who is away gives it its spare again when back; else one partner more does: grange invite"
 	}
 	e := &Error{Code: CodePartly}
 	switch {
