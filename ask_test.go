@@ -56,7 +56,8 @@ func (m *machine) flow(with *machine, r grange.Resource) grange.Flow {
 }
 
 // One household asks another for potatoes, has some, and signs for them: both ledgers say so, and each answer is replayed.
-func TestPotatoes(t *testing.T) {
+func TestSimPotatoes(t *testing.T) {
+	days(t)
 	bubble(t, func(w *world) {
 		t, ctx := w.t, w.t.Context()
 		anna, bo := w.found("anna"), w.found("bo")
