@@ -1,0 +1,303 @@
+package tree
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+
+	"github.com/grange-grid/grange/core"
+)
+
+// ProofSizeMax bounds an encoded proof in bytes.
+const ProofSizeMax = 4 << 20
+
+// Recorder is a Source that writes down what is looked at, for a proof of it. It is for one goroutine.
+type Recorder struct {
+	src   Source
+	nodes map[core.Score]*Node
+}
+
+// NewRecorder records what is looked at in the nodes of a Source that has whole ones.
+func NewRecorder(src Source) *Recorder { return &Recorder{src, map[core.Score]*Node{}} }
+
+// Node returns the node that is named.
+func (r *Recorder) Node(ref Ref) (*Node, error) {
+	if n, ok := r.nodes[ref.Hash]; ok {
+		return n, nil
+	}
+	n, err := r.src.Node(ref)
+	if err != nil {
+		return nil, err
+	}
+	n.compute()
+	recorded := *n
+	recorded.recorded, recorded.looked = true, 0
+	r.nodes[ref.Hash] = &recorded
+	return &recorded, nil
+}
+
+// Proof encodes what was looked at below a root.
+func (r *Recorder) Proof(m Map) ([]byte, error) {
+	root, ok := r.nodes[m.Root.Hash]
+	if !ok {
+		return nil, fmt.Errorf("the root was not looked at: %w", core.ErrInvalid)
+	}
+	return r.encode(nil, root), nil
+}
+
+// An encoded node: its level and its number of entries; the bits of those that are here; those, each followed by the node
+// below it if that is here; and of each greatest part of which nothing is here, its sum.
+func (r *Recorder) encode(out []byte, n *Node) []byte {
+	out = append(out, byte(n.Level), byte(n.Len()))
+	out = binary.AppendUvarint(out, n.looked)
+	return r.encodePart(out, n, 0, n.Len(), new([]byte))
+}
+
+func (r *Recorder) encodePart(out []byte, n *Node, lo, hi int, last *[]byte) []byte {
+	if n.looked>>lo&(1<<(hi-lo)-1) == 0 {
+		s := n.part(lo, hi)
+		out = append(out, s.hash[:]...)
+		if n.Level > 0 {
+			out = binary.AppendUvarint(out, s.count)
+		}
+		return out
+	}
+	if hi-lo > 1 {
+		mid := (lo + hi) / 2
+		return r.encodePart(r.encodePart(out, n, lo, mid, last), n, mid, hi, last)
+	}
+	e := n.entries[lo]
+	same := commonPrefix(*last, e.Key)
+	*last = e.Key
+	out = binary.AppendUvarint(out, uint64(same))
+	out = appendBytes(out, e.Key[same:])
+	if n.Level == 0 {
+		return appendBytes(out, e.Value)
+	}
+	if below, ok := r.nodes[e.Hash]; ok {
+		return r.encode(append(out, 1), below)
+	}
+	out = append(append(out, 0), e.Hash[:]...)
+	return binary.AppendUvarint(out, e.Count)
+}
+
+func appendBytes(out, b []byte) []byte {
+	return append(binary.AppendUvarint(out, uint64(len(b))), b...)
+}
+
+func commonPrefix(a, b []byte) int {
+	i := 0
+	for i < min(len(a), len(b)) && a[i] == b[i] {
+		i++
+	}
+	return i
+}
+
+// Proof is a Source of the nodes that an answer brought. Each has the hash by which it is named.
+type Proof struct {
+	root  *Node
+	nodes map[core.Score]*Node
+}
+
+// Node returns the node that is named.
+func (p *Proof) Node(ref Ref) (*Node, error) {
+	n, ok := p.nodes[ref.Hash]
+	if !ok {
+		return nil, fmt.Errorf("a node of level %d is not in the proof: %w", ref.Level, ErrNotProven)
+	}
+	return n, nil
+}
+
+// Root names the root that the proof is of. Whether it is the right one is for the caller to say.
+func (p *Proof) Root() Ref { return p.root.ref(nil) }
+
+// ParseProof reads an encoded proof. There is one encoding of each. Errors: core.ErrInvalid, core.ErrTooLarge.
+func ParseProof(b []byte) (*Proof, error) {
+	if len(b) > ProofSizeMax {
+		return nil, fmt.Errorf("proof of %d bytes, of %d at most: %w", len(b), ProofSizeMax, core.ErrTooLarge)
+	}
+	d := &decoder{rest: b, size: len(b), nodes: map[core.Score]*Node{}}
+	root, _ := d.node(-1, nil)
+	if d.err == nil && len(d.rest) > 0 {
+		d.fail("%d bytes after the end", len(d.rest))
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	return &Proof{root, d.nodes}, nil
+}
+
+// decoder reads a proof. After the first error it reads nothing.
+type decoder struct {
+	rest  []byte
+	size  int
+	err   error
+	nodes map[core.Score]*Node
+}
+
+func (d *decoder) fail(format string, args ...any) {
+	if d.err == nil {
+		d.err = fmt.Errorf("proof, byte %d: %s: %w", d.size-len(d.rest), fmt.Sprintf(format, args...), core.ErrInvalid)
+		d.rest = nil
+	}
+}
+
+func (d *decoder) bytes(n uint64) []byte {
+	if n > uint64(len(d.rest)) {
+		d.fail("it ends too soon")
+	}
+	if d.err != nil {
+		return nil
+	}
+	out := d.rest[:n:n]
+	d.rest = d.rest[n:]
+	return out
+}
+
+func (d *decoder) byte() byte {
+	if b := d.bytes(1); d.err == nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 || n != max(1, (bits.Len64(v)+6)/7) {
+		d.fail("no shortest number")
+	}
+	if d.err != nil {
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) score() (s core.Score) {
+	copy(s[:], d.bytes(core.ScoreSize))
+	return s
+}
+
+// countMax bounds counts, so that no sum of those of a node overflows.
+const countMax = 1 << 53
+
+func (d *decoder) count() uint64 {
+	v := d.uvarint()
+	if v == 0 || v > countMax {
+		d.fail("a count of %d", v)
+	}
+	return v
+}
+
+// node reads a node that begins with the key lo, and returns the last key that is here in it and below; its level is level, unless that is below 0.
+func (d *decoder) node(level int, lo []byte) (*Node, []byte) {
+	n := &Node{Level: int(d.byte()), partial: true}
+	size := int(d.byte())
+	n.here = d.uvarint()
+	switch {
+	case d.err != nil:
+	case n.Level > LevelMax || level >= 0 && n.Level != level:
+		d.fail("a node of level %d", n.Level)
+	case size == 0 || size > FanMax:
+		d.fail("a node of %d entries", size)
+	case size < 64 && n.here>>size != 0:
+		d.fail("bits of entries that are not there")
+	case n.here == 0 && level >= 0:
+		d.fail("a node of which nothing is here")
+	}
+	if d.err != nil {
+		return nil, nil
+	}
+	n.entries, n.leaf, n.inner = make([]Entry, size), make([]sum, size), make([]sum, size)
+	keys := keyState{last: lo}
+	d.part(n, 0, size, &keys)
+	if d.err != nil {
+		return nil, nil
+	}
+	n.hash = n.name()
+	if _, double := d.nodes[n.hash]; double {
+		d.fail("a node twice")
+	}
+	d.nodes[n.hash] = n
+	return n, keys.last
+}
+
+// keyState is what is known of the keys that are to come in a node: they rise from last, and may have a part of prefix.
+type keyState struct{ prefix, last []byte }
+
+func (d *decoder) part(n *Node, lo, hi int, keys *keyState) sum {
+	if d.err != nil {
+		return sum{}
+	}
+	var out sum
+	switch {
+	case n.here>>lo&(1<<(hi-lo)-1) == 0:
+		out = sum{d.score(), uint64(hi - lo)}
+		if n.Level > 0 {
+			out.count = d.count()
+		}
+	case hi-lo == 1:
+		out = d.entry(n, lo, keys)
+	default:
+		mid := (lo + hi) / 2
+		left := d.part(n, lo, mid, keys)
+		right := d.part(n, mid, hi, keys)
+		if left.count+right.count > countMax {
+			d.fail("a count of %d", left.count+right.count)
+		}
+		out = innerSum(n.Level, left, right)
+	}
+	if hi-lo == 1 {
+		n.leaf[lo] = out
+	} else {
+		n.inner[(lo+hi)/2] = out
+	}
+	return out
+}
+
+// entry reads one that is here.
+func (d *decoder) entry(n *Node, i int, keys *keyState) sum {
+	same := d.uvarint()
+	if same > uint64(len(keys.prefix)) {
+		d.fail("more of a key than there is")
+		return sum{}
+	}
+	rest := d.bytes(d.uvarint())
+	key := append(bytes.Clone(keys.prefix[:same]), rest...)
+	switch {
+	case d.err != nil:
+		return sum{}
+	case len(key) > KeySizeMax:
+		d.fail("a key of %d bytes", len(key))
+	case commonPrefix(keys.prefix, key) != int(same):
+		d.fail("a key in two parts")
+	case i == 0 && !bytes.Equal(key, keys.last):
+		d.fail("a node that begins with another key than it should")
+	case i > 0 && bytes.Compare(key, keys.last) <= 0:
+		d.fail("keys that do not rise")
+	}
+	keys.prefix, keys.last = key, key
+	e := Entry{Key: key}
+	if n.Level == 0 {
+		if e.Value = d.bytes(d.uvarint()); len(e.Value) > ValueSizeMax {
+			d.fail("a value of %d bytes", len(e.Value))
+		}
+		n.entries[i] = e
+		return leafSum(0, e)
+	}
+	switch d.byte() {
+	case 0:
+		e.Hash, e.Count = d.score(), d.count()
+	case 1:
+		below, last := d.node(n.Level-1, key)
+		if d.err != nil {
+			return sum{}
+		}
+		e.Hash, e.Count, keys.last = below.hash, below.top().count, last
+	default:
+		d.fail("neither a node nor a hash")
+	}
+	n.entries[i] = e
+	return leafSum(n.Level, e)
+}
