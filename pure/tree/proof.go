@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"sort"
 
 	"github.com/grange-grid/grange/core"
 )
@@ -37,24 +38,58 @@ func (r *Recorder) Node(ref Ref) (*Node, error) {
 	return &recorded, nil
 }
 
-// Proof encodes what was looked at below a root.
-func (r *Recorder) Proof(m Map) ([]byte, error) {
+// Proof encodes what was looked at below a root. Records that are given travel beside the proof, which then only points at
+// them; their keys rise. Errors: core.ErrInvalid.
+func (r *Recorder) Proof(m Map, given []Record) ([]byte, error) {
 	root, ok := r.nodes[m.Root.Hash]
 	if !ok {
 		return nil, fmt.Errorf("the root was not looked at: %w", core.ErrInvalid)
 	}
-	return r.encode(nil, root), nil
+	if err := checkGiven(given); err != nil {
+		return nil, err
+	}
+	return (&encoder{r, given}).node(nil, root), nil
+}
+
+// encoder writes a proof.
+type encoder struct {
+	*Recorder
+	given given
+}
+
+// given are records that whoever reads a proof has already, by keys that rise.
+type given []Record
+
+func checkGiven(all given) error {
+	for i, g := range all {
+		if err := checkRecord(g); err != nil {
+			return fmt.Errorf("given record %d: %w", i, err)
+		}
+		if i > 0 && bytes.Compare(all[i-1].Key, g.Key) >= 0 {
+			return fmt.Errorf("given record %d: keys do not rise: %w", i, core.ErrInvalid)
+		}
+	}
+	return nil
+}
+
+// number is that of a record, the first being 1; 0 if it is not given.
+func (g given) number(e Entry) uint64 {
+	i := sort.Search(len(g), func(i int) bool { return bytes.Compare(g[i].Key, e.Key) >= 0 })
+	if i == len(g) || !bytes.Equal(g[i].Key, e.Key) || !bytes.Equal(g[i].Value, e.Value) {
+		return 0
+	}
+	return uint64(i) + 1
 }
 
 // An encoded node: its level and its number of entries; the bits of those that are here; those, each followed by the node
 // below it if that is here; and of each greatest part of which nothing is here, its sum.
-func (r *Recorder) encode(out []byte, n *Node) []byte {
+func (c *encoder) node(out []byte, n *Node) []byte {
 	out = append(out, byte(n.Level), byte(n.Len()))
 	out = binary.AppendUvarint(out, n.looked)
-	return r.encodePart(out, n, 0, n.Len(), new([]byte))
+	return c.part(out, n, 0, n.Len(), new([]byte))
 }
 
-func (r *Recorder) encodePart(out []byte, n *Node, lo, hi int, last *[]byte) []byte {
+func (c *encoder) part(out []byte, n *Node, lo, hi int, last *[]byte) []byte {
 	if n.looked>>lo&(1<<(hi-lo)-1) == 0 {
 		s := n.part(lo, hi)
 		out = append(out, s.hash[:]...)
@@ -65,9 +100,16 @@ func (r *Recorder) encodePart(out []byte, n *Node, lo, hi int, last *[]byte) []b
 	}
 	if hi-lo > 1 {
 		mid := (lo + hi) / 2
-		return r.encodePart(r.encodePart(out, n, lo, mid, last), n, mid, hi, last)
+		return c.part(c.part(out, n, lo, mid, last), n, mid, hi, last)
 	}
 	e := n.entries[lo]
+	if n.Level == 0 {
+		number := c.given.number(e)
+		if out = binary.AppendUvarint(out, number); number > 0 {
+			*last = e.Key
+			return out
+		}
+	}
 	same := commonPrefix(*last, e.Key)
 	*last = e.Key
 	out = binary.AppendUvarint(out, uint64(same))
@@ -75,8 +117,8 @@ func (r *Recorder) encodePart(out []byte, n *Node, lo, hi int, last *[]byte) []b
 	if n.Level == 0 {
 		return appendBytes(out, e.Value)
 	}
-	if below, ok := r.nodes[e.Hash]; ok {
-		return r.encode(append(out, 1), below)
+	if below, ok := c.nodes[e.Hash]; ok {
+		return c.node(append(out, 1), below)
 	}
 	out = append(append(out, 0), e.Hash[:]...)
 	return binary.AppendUvarint(out, e.Count)
@@ -112,12 +154,15 @@ func (p *Proof) Node(ref Ref) (*Node, error) {
 // Root names the root that the proof is of. Whether it is the right one is for the caller to say.
 func (p *Proof) Root() Ref { return p.root.ref(nil) }
 
-// ParseProof reads an encoded proof. There is one encoding of each. Errors: core.ErrInvalid, core.ErrTooLarge.
-func ParseProof(b []byte) (*Proof, error) {
+// ParseProof reads an encoded proof, to which records were given. There is one encoding of each. Errors: core.ErrInvalid, core.ErrTooLarge.
+func ParseProof(b []byte, given []Record) (*Proof, error) {
+	if err := checkGiven(given); err != nil {
+		return nil, err
+	}
 	if len(b) > ProofSizeMax {
 		return nil, fmt.Errorf("proof of %d bytes, of %d at most: %w", len(b), ProofSizeMax, core.ErrTooLarge)
 	}
-	d := &decoder{rest: b, size: len(b), nodes: map[core.Score]*Node{}}
+	d := &decoder{rest: b, size: len(b), given: given, nodes: map[core.Score]*Node{}}
 	root, _ := d.node(-1, nil)
 	if d.err == nil && len(d.rest) > 0 {
 		d.fail("%d bytes after the end", len(d.rest))
@@ -132,6 +177,7 @@ func ParseProof(b []byte) (*Proof, error) {
 type decoder struct {
 	rest  []byte
 	size  int
+	given given
 	err   error
 	nodes map[core.Score]*Node
 }
@@ -258,46 +304,83 @@ func (d *decoder) part(n *Node, lo, hi int, keys *keyState) sum {
 
 // entry reads one that is here.
 func (d *decoder) entry(n *Node, i int, keys *keyState) sum {
+	var e Entry
+	if n.Level == 0 {
+		e = d.record(keys)
+	} else {
+		e.Key = d.key(keys)
+	}
+	switch {
+	case d.err != nil:
+		return sum{}
+	case i == 0 && !bytes.Equal(e.Key, keys.last):
+		d.fail("a node that begins with another key than it should")
+	case i > 0 && bytes.Compare(e.Key, keys.last) <= 0:
+		d.fail("keys that do not rise")
+	}
+	keys.prefix, keys.last = e.Key, e.Key
+	if n.Level > 0 && d.err == nil {
+		d.child(n, &e, keys)
+	}
+	if d.err != nil {
+		return sum{}
+	}
+	n.entries[i] = e
+	return leafSum(n.Level, e)
+}
+
+// key reads one that has as much of the one before it as can be.
+func (d *decoder) key(keys *keyState) []byte {
 	same := d.uvarint()
 	if same > uint64(len(keys.prefix)) {
 		d.fail("more of a key than there is")
-		return sum{}
+		return nil
 	}
 	rest := d.bytes(d.uvarint())
 	key := append(bytes.Clone(keys.prefix[:same]), rest...)
 	switch {
 	case d.err != nil:
-		return sum{}
 	case len(key) > KeySizeMax:
 		d.fail("a key of %d bytes", len(key))
 	case commonPrefix(keys.prefix, key) != int(same):
 		d.fail("a key in two parts")
-	case i == 0 && !bytes.Equal(key, keys.last):
-		d.fail("a node that begins with another key than it should")
-	case i > 0 && bytes.Compare(key, keys.last) <= 0:
-		d.fail("keys that do not rise")
 	}
-	keys.prefix, keys.last = key, key
-	e := Entry{Key: key}
-	if n.Level == 0 {
-		if e.Value = d.bytes(d.uvarint()); len(e.Value) > ValueSizeMax {
-			d.fail("a value of %d bytes", len(e.Value))
-		}
-		n.entries[i] = e
-		return leafSum(0, e)
+	return key
+}
+
+// record reads an entry of level 0, which is among the given records or else in full.
+func (d *decoder) record(keys *keyState) Entry {
+	number := d.uvarint()
+	if number > uint64(len(d.given)) {
+		d.fail("record %d of %d that are given", number, len(d.given))
+		return Entry{}
 	}
+	if number > 0 {
+		g := d.given[number-1]
+		return Entry{Key: g.Key, Value: g.Value}
+	}
+	e := Entry{Key: d.key(keys)}
+	e.Value = d.bytes(d.uvarint())
+	switch {
+	case d.err != nil:
+	case len(e.Value) > ValueSizeMax:
+		d.fail("a value of %d bytes", len(e.Value))
+	case d.given.number(e) > 0:
+		d.fail("a record in full that is given")
+	}
+	return e
+}
+
+// child reads what an entry leads to: the node itself, or its hash.
+func (d *decoder) child(n *Node, e *Entry, keys *keyState) {
 	switch d.byte() {
 	case 0:
 		e.Hash, e.Count = d.score(), d.count()
 	case 1:
-		below, last := d.node(n.Level-1, key)
-		if d.err != nil {
-			return sum{}
+		if below, last := d.node(n.Level-1, e.Key); d.err == nil {
+			e.Hash, e.Count, keys.last = below.hash, below.top().count, last
 		}
-		e.Hash, e.Count, keys.last = below.hash, below.top().count, last
 	default:
 		d.fail("neither a node nor a hash")
 	}
-	n.entries[i] = e
-	return leafSum(n.Level, e)
 }

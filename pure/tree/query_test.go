@@ -125,11 +125,12 @@ func TestAnswersAreProven(t *testing.T) {
 			if err != nil || got != want {
 				t.Fatalf("%d records, %s of %+v: %q, %v, want %q", size, kinds[q.kind], q, got, err, want)
 			}
-			raw, err := rec.Proof(m)
+			given := drawGiven(rnd, have)
+			raw, err := rec.Proof(m, given)
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, err := ParseProof(raw)
+			p, err := ParseProof(raw, given)
 			if err != nil {
 				t.Fatalf("%d records, %s of %+v: %v", size, kinds[q.kind], q, err)
 			}
@@ -155,6 +156,84 @@ func TestAnswersAreProven(t *testing.T) {
 	}
 }
 
+// drawGiven draws records to travel beside a proof, some of which are of the map.
+func drawGiven(rnd *rand.Rand, have map[string]string) (out []Record) {
+	if rnd.IntN(3) == 0 {
+		return nil
+	}
+	share := rnd.IntN(4)
+	for _, k := range slices.Sorted(maps.Keys(have)) {
+		switch rnd.IntN(4) - share {
+		case 0:
+			out = append(out, Record{[]byte(k), []byte(have[k] + "other")})
+		case -1, -2, -3:
+			out = append(out, Record{[]byte(k), []byte(have[k])})
+		}
+	}
+	return out
+}
+
+// What is given is not written again, and nothing else that is given stands in for it.
+func TestGivenRecords(t *testing.T) {
+	have := map[string]string{}
+	for i := range 3000 {
+		have[fmt.Sprintf("%06d", i)] = fmt.Sprint("value ", i)
+	}
+	m, src := naive(t, salt, have)
+	rec := NewRecorder(src)
+	var given []Record
+	for r, err := range (View{m, rec}).Ascend([]byte("001000"), []byte("001032")) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		given = append(given, r)
+	}
+	full, err := rec.Proof(m, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := rec.Proof(m, given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A given record costs a byte; one in full a byte too, two for how much its key shares and goes on, one for the value's length.
+	if saved := len(full) - len(raw); saved < 32*(len("value 1000")+3) {
+		t.Errorf("32 given records of %d bytes save %d", len(given[0].Key)+len(given[0].Value), saved)
+	}
+	with := func(i int, r Record) []Record {
+		out := slices.Clone(given)
+		out[i] = r
+		return out
+	}
+	for _, c := range []struct {
+		what  string
+		raw   []byte
+		given []Record
+	}{
+		{"none given", raw, nil},
+		{"one too few", raw, given[:31]},
+		{"in full though given", full, given},
+		{"keys that do not rise", raw, with(1, given[0])},
+		{"an empty key", raw, with(0, Record{})},
+		{"another key", raw, with(31, Record{[]byte("0009"), given[31].Value})},
+	} {
+		if p, err := ParseProof(c.raw, c.given); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("%s: %v, %v", c.what, p, err)
+		}
+		if _, err := rec.Proof(m, with(1, given[0])); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("a proof beside records whose keys do not rise: %v", err)
+		}
+	}
+	for _, other := range [][]Record{
+		with(5, Record{given[5].Key, []byte("forged")}),
+		with(5, Record{[]byte("001005x"), given[5].Value}),
+	} {
+		if p, err := ParseProof(raw, other); err != nil || p.Root().Hash == m.Root.Hash {
+			t.Errorf("another record is proven: %v", err)
+		}
+	}
+}
+
 // No byte of a proof can be another: it is then none, or of another root.
 func TestEveryByteCounts(t *testing.T) {
 	have := map[string]string{}
@@ -166,7 +245,8 @@ func TestEveryByteCounts(t *testing.T) {
 	if _, err := ask(View{m, rec}, 1, "007001", "", 10); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := rec.Proof(m)
+	given := []Record{{[]byte("007014"), []byte("1002")}, {[]byte("007021"), []byte("another")}, {[]byte("007028"), []byte("1004")}}
+	raw, err := rec.Proof(m, given)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,17 +254,17 @@ func TestEveryByteCounts(t *testing.T) {
 		for bit := range 8 {
 			other := slices.Clone(raw)
 			other[i] ^= 1 << bit
-			if p, err := ParseProof(other); err == nil && p.Root().Hash == m.Root.Hash {
+			if p, err := ParseProof(other, given); err == nil && p.Root().Hash == m.Root.Hash {
 				t.Fatalf("bit %d of byte %d of %d can be another", bit, i, len(raw))
 			}
 		}
 	}
 	for i := range raw {
-		if _, err := ParseProof(raw[:i]); err == nil {
+		if _, err := ParseProof(raw[:i], given); err == nil {
 			t.Fatalf("the first %d bytes of %d are a proof", i, len(raw))
 		}
 	}
-	if _, err := ParseProof(append(raw, 0)); err == nil {
+	if _, err := ParseProof(append(raw, 0), given); err == nil {
 		t.Fatal("a byte more is a proof")
 	}
 }
@@ -195,19 +275,28 @@ func FuzzParseProof(f *testing.F) {
 		have[fmt.Sprintf("%06d", i)] = fmt.Sprint(i)
 	}
 	m, src := naive(f, salt, have)
-	for kind := range 5 {
+	given := []Record{{[]byte("000101"), []byte("101")}, {[]byte("000102"), []byte("another")}, {[]byte("000110"), []byte("110")}}
+	for kind := range 10 {
+		beside := given
+		if kind >= 5 {
+			beside, kind = nil, kind-5
+		}
 		rec := NewRecorder(src)
 		if _, err := ask(View{m, rec}, kind, "000100", "000120", 5); err != nil {
 			f.Fatal(err)
 		}
-		raw, err := rec.Proof(m)
+		raw, err := rec.Proof(m, beside)
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(raw)
+		f.Add(raw, beside != nil)
 	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		p, err := ParseProof(raw)
+	f.Fuzz(func(t *testing.T, raw []byte, beside bool) {
+		var some []Record
+		if beside {
+			some = given
+		}
+		p, err := ParseProof(raw, some)
 		if err != nil {
 			return
 		}
