@@ -105,17 +105,36 @@ type Change struct {
 	Key, Value []byte
 }
 
-// Books is an ordered map of small records. It is what edge/disk keeps beside
-// the blobs, and is declared here because every service writes in it.
-// All methods may be called at once.
-type Books interface {
+// Records is an ordered map of small records to read. All methods may be called at once.
+type Records interface {
 	// Get returns a copy of the value. Errors: ErrNotExist.
 	Get(key []byte) ([]byte, error)
-	// Apply makes all changes or none; they have reached the disk when it returns nil.
-	// Errors: ErrFull (none were made).
-	Apply(changes ...Change) error
 	// Scan yields the records whose key starts with prefix and is not below from
 	// (nil: all), in key order, as they stood when it began. The slices are the
 	// caller's to keep.
 	Scan(prefix, from []byte) iter.Seq2[Change, error]
+	// Visit is Scan without copies: the slices are valid within the call of see only, and are not to be
+	// written to. It ends where see returns false.
+	Visit(prefix, from []byte, see func(key, value []byte) bool) error
+}
+
+// Books is an ordered map of small records. It is what edge/disk keeps beside
+// the blobs, and is declared here because every service writes in it.
+// All methods may be called at once.
+type Books interface {
+	Records
+	// Apply makes all changes or none; they have reached the disk when it returns nil.
+	// Errors: ErrFull (none were made).
+	Apply(changes ...Change) error
+	// Snapshot returns the records as they stand now, however they change afterwards. What is deleted meanwhile
+	// takes its room on the disk until the snapshot is closed.
+	Snapshot() (Snapshot, error)
+}
+
+// Snapshot is Records that stand still.
+type Snapshot interface {
+	Records
+	// Close lets go of them, once the calls that are under way are done; it must not be called from within one. Calls after
+	// it answer fs.ErrClosed, but a second Close does nothing. Whoever closes what the books are of closes the snapshots too.
+	Close() error
 }

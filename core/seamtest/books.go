@@ -24,6 +24,9 @@ func Books(t *testing.T, open func(t *testing.T) core.Books) {
 	run("Copies", booksCopies)
 	run("Scan", booksScan)
 	run("ScanStandsStill", booksScanStandsStill)
+	run("Visit", booksVisit)
+	run("Snapshot", booksSnapshot)
+	run("SnapshotAtOnce", booksSnapshotAtOnce)
 	run("Model", booksModel)
 	run("AtOnce", booksAtOnce)
 }
@@ -41,7 +44,7 @@ func apply(t *testing.T, b core.Books, changes ...core.Change) {
 	}
 }
 
-func wantRecord(t *testing.T, b core.Books, key, want string) {
+func wantRecord(t *testing.T, b core.Records, key, want string) {
 	t.Helper()
 	got, err := b.Get([]byte(key))
 	if err != nil || got == nil || string(got) != want {
@@ -49,7 +52,7 @@ func wantRecord(t *testing.T, b core.Books, key, want string) {
 	}
 }
 
-func wantNoRecord(t *testing.T, b core.Books, key string) {
+func wantNoRecord(t *testing.T, b core.Records, key string) {
 	t.Helper()
 	if got, err := b.Get([]byte(key)); !errors.Is(err, core.ErrNotExist) {
 		t.Errorf("get %q: %q, %v; want ErrNotExist", key, got, err)
@@ -57,7 +60,7 @@ func wantNoRecord(t *testing.T, b core.Books, key string) {
 }
 
 // scan returns "key=value" of each record.
-func scan(t *testing.T, b core.Books, prefix, from []byte) []string {
+func scan(t *testing.T, b core.Records, prefix, from []byte) []string {
 	t.Helper()
 	var got []string
 	for c, err := range b.Scan(prefix, from) {

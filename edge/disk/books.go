@@ -1,10 +1,11 @@
 package disk
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"iter"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/grange-grid/grange/core"
 )
@@ -23,23 +24,6 @@ var _ core.Books = (*books)(nil)
 
 func bookKey(key []byte) []byte {
 	return append(append(make([]byte, 0, len(bookPrefix)+len(key)), bookPrefix...), key...)
-}
-
-// Get returns a copy of the value; see core.Books.
-func (b *books) Get(key []byte) ([]byte, error) {
-	var value []byte
-	err := b.gate.enter()
-	if err == nil {
-		defer b.gate.leave()
-		err = b.table.get(bookKey(key), func(v []byte) error {
-			value = append([]byte{}, v...)
-			return nil
-		})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("get record %q: %w", key, err)
-	}
-	return value, nil
 }
 
 // Apply makes all changes or none; see core.Books.
@@ -88,22 +72,19 @@ func (b *books) apply(changes []core.Change) error {
 	return err
 }
 
-// Scan yields the records in key order; see core.Books.
+// Get returns a copy of the value; see core.Records.
+func (b *books) Get(key []byte) ([]byte, error) { return b.reading(b.table.db).Get(key) }
+
+// Scan yields the records in key order; see core.Records.
 func (b *books) Scan(prefix, from []byte) iter.Seq2[core.Change, error] {
-	return func(yield func(core.Change, error) bool) {
-		err := b.gate.enter()
-		if err == nil {
-			defer b.gate.leave()
-			lower := prefix
-			if bytes.Compare(from, prefix) > 0 {
-				lower = from
-			}
-			err = b.table.scan(bookKey(lower), above(bookKey(prefix)), func(key, value []byte) bool {
-				return yield(core.Change{Key: append([]byte{}, key[len(bookPrefix):]...), Value: append([]byte{}, value...)}, nil)
-			})
-		}
-		if err != nil {
-			yield(core.Change{}, fmt.Errorf("scan records: %w", err))
-		}
-	}
+	return b.reading(b.table.db).Scan(prefix, from)
+}
+
+// Visit hands over the records in key order; see core.Records.
+func (b *books) Visit(prefix, from []byte, see func(key, value []byte) bool) error {
+	return b.reading(b.table.db).Visit(prefix, from, see)
+}
+
+func (b *books) reading(from pebble.Reader) *records {
+	return &records{table: b.table, from: from, enter: b.gate.enter, leave: b.gate.leave}
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,8 +43,9 @@ type table struct {
 	free  func() (int64, error)
 	isNew bool // it was made just now
 
-	mu     sync.Mutex
-	broken error
+	mu        sync.Mutex
+	broken    error
+	snapshots map[*pebble.Snapshot]bool // those that are open
 }
 
 // bornKey is in every table that this package made.
@@ -232,21 +235,30 @@ func (t *table) sync() error {
 
 // scan yields the records from lower to below upper (nil: to the end) as they stand when it
 // begins. What it hands to yield is valid within yield only.
-func (t *table) scan(lower, upper []byte, yield func(key, value []byte) bool) (err error) {
+func (t *table) scan(lower, upper []byte, yield func(key, value []byte) bool) error {
+	return t.scanFrom(t.db, lower, upper, yield)
+}
+
+// scanFrom is scan of the table or a snapshot.
+func (t *table) scanFrom(from pebble.Reader, lower, upper []byte, yield func(key, value []byte) bool) (err error) {
 	var it *pebble.Iterator
 	err = t.use(func() (err error) {
-		it, err = t.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+		it, err = from.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	// Only pebble's own calls run under use: a panic of the caller's is not ours to catch.
+	var value []byte
 	more := false
 	step := func(next func() bool) error {
-		return t.use(func() error {
-			more = next()
-			return it.Error()
+		return t.use(func() (err error) {
+			if more = next(); !more {
+				return it.Error()
+			}
+			value, err = it.ValueAndErr()
+			return err
 		})
 	}
 	defer func() {
@@ -255,10 +267,6 @@ func (t *table) scan(lower, upper []byte, yield func(key, value []byte) bool) (e
 		}
 	}()
 	for err = step(it.First); err == nil && more; err = step(it.Next) {
-		var value []byte
-		if err = t.use(func() (err error) { value, err = it.ValueAndErr(); return err }); err != nil {
-			break
-		}
 		if !yield(it.Key(), value) {
 			break
 		}
@@ -270,7 +278,14 @@ func (t *table) close() error {
 	if err := t.health(); err != nil {
 		return err // pebble may hold its own locks for ever: closing would wait for them
 	}
-	return t.use(t.db.Close)
+	t.mu.Lock()
+	left := slices.Collect(maps.Keys(t.snapshots))
+	t.mu.Unlock()
+	var err error
+	for _, s := range left { // pebble calls them leaks
+		err = errors.Join(err, t.forget(s))
+	}
+	return errors.Join(err, t.use(t.db.Close))
 }
 
 // above returns the least key that is above all keys with that prefix, nil if there is none.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io/fs"
 	"iter"
 	"sync"
+	"sync/atomic"
 
 	"github.com/grange-grid/grange/core"
 )
@@ -38,12 +40,16 @@ func (b *Books) fill(full bool, left int) {
 	b.full, b.left = full, left
 }
 
-// Get returns a copy of the value; see core.Books.
+// Get returns a copy of the value; see core.Records.
 func (b *Books) Get(key []byte) ([]byte, error) {
 	if err := b.fuse.burnt(); err != nil {
 		return nil, fmt.Errorf("get record %q: %w", key, err)
 	}
-	for r := b.state(); r != nil; {
+	return get(b.state(), key)
+}
+
+func get(root *record, key []byte) ([]byte, error) {
+	for r := root; r != nil; {
 		switch c := bytes.Compare(key, r.key); {
 		case c < 0:
 			r = r.left
@@ -81,21 +87,87 @@ func (b *Books) Apply(changes ...core.Change) error {
 	return err
 }
 
-// Scan yields the records in key order; see core.Books.
+// Scan yields the records in key order; see core.Records.
 func (b *Books) Scan(prefix, from []byte) iter.Seq2[core.Change, error] {
+	return scan(prefix, from, b.Visit)
+}
+
+func scan(prefix, from []byte, visit func(prefix, from []byte, see func(key, value []byte) bool) error) iter.Seq2[core.Change, error] {
 	return func(yield func(core.Change, error) bool) {
-		if err := b.fuse.burnt(); err != nil {
-			yield(core.Change{}, fmt.Errorf("scan records: %w", err))
-			return
+		if err := visit(prefix, from, func(key, value []byte) bool {
+			return yield(core.Change{Key: append([]byte{}, key...), Value: append([]byte{}, value...)}, nil)
+		}); err != nil {
+			yield(core.Change{}, err)
 		}
-		if bytes.Compare(from, prefix) < 0 {
-			from = prefix
-		}
-		walk(b.state(), from, func(r *record) bool {
-			return bytes.HasPrefix(r.key, prefix) &&
-				yield(core.Change{Key: append([]byte{}, r.key...), Value: append([]byte{}, r.value...)}, nil)
-		})
 	}
+}
+
+// Visit hands over the records in key order; see core.Records.
+func (b *Books) Visit(prefix, from []byte, see func(key, value []byte) bool) error {
+	if err := b.fuse.burnt(); err != nil {
+		return fmt.Errorf("scan records: %w", err)
+	}
+	visit(b.state(), prefix, from, see)
+	return nil
+}
+
+func visit(root *record, prefix, from []byte, see func(key, value []byte) bool) {
+	if bytes.Compare(from, prefix) < 0 {
+		from = prefix
+	}
+	walk(root, from, func(r *record) bool { return bytes.HasPrefix(r.key, prefix) && see(r.key, r.value) })
+}
+
+// Snapshot returns the records as they stand now; see core.Books.
+func (b *Books) Snapshot() (core.Snapshot, error) {
+	if err := b.fuse.burnt(); err != nil {
+		return nil, fmt.Errorf("snapshot of the records: %w", err)
+	}
+	return &snapshot{fuse: b.fuse, root: b.state()}, nil
+}
+
+// snapshot is a state that books had.
+type snapshot struct {
+	fuse   *fuse
+	root   *record
+	closed atomic.Bool
+}
+
+var _ core.Snapshot = (*snapshot)(nil)
+
+func (s *snapshot) check() error {
+	if s.closed.Load() {
+		return fs.ErrClosed
+	}
+	return s.fuse.burnt()
+}
+
+// Get returns a copy of the value; see core.Records.
+func (s *snapshot) Get(key []byte) ([]byte, error) {
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("get record %q: %w", key, err)
+	}
+	return get(s.root, key)
+}
+
+// Scan yields the records in key order; see core.Records.
+func (s *snapshot) Scan(prefix, from []byte) iter.Seq2[core.Change, error] {
+	return scan(prefix, from, s.Visit)
+}
+
+// Visit hands over the records in key order; see core.Records.
+func (s *snapshot) Visit(prefix, from []byte, see func(key, value []byte) bool) error {
+	if err := s.check(); err != nil {
+		return fmt.Errorf("scan records: %w", err)
+	}
+	visit(s.root, prefix, from, see)
+	return nil
+}
+
+// Close lets go of the records; see core.Snapshot.
+func (s *snapshot) Close() error {
+	s.closed.Store(true)
+	return nil
 }
 
 func (b *Books) state() *record {
