@@ -43,12 +43,12 @@ func PutPayload(key []byte, seen []core.Score, doc document.Doc) ([]byte, error)
 	if len(seen) > SeenMax {
 		return nil, invalid("%d writes of others, of %d at most", len(seen), SeenMax)
 	}
-	out := make([]byte, 0, seenAt+len(key)+1+len(seen)*core.ScoreSize+len(doc.CBOR()))
+	out := make([]byte, 0, seenAt+len(key)+1+len(seen)*core.ScoreSize+doc.Size())
 	out = append(appendKey(out, key), byte(len(seen)))
 	for _, id := range seen {
 		out = append(out, id[:]...)
 	}
-	return append(out, doc.CBOR()...), nil
+	return append(out, doc.Bytes()...), nil
 }
 
 // DeletePayload encodes a delete. Errors: core.ErrInvalid.

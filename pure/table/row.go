@@ -3,6 +3,7 @@ package table
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"slices"
 
 	"github.com/grange-grid/grange/core"
@@ -136,52 +137,71 @@ func originOf(sources []Op) core.Score {
 
 // fold returns the row's document with the value of one field that is made of all sources'.
 func (r *Row) fold(field string, fold Fold) document.Doc {
-	var values []document.Value
 	switch fold {
 	case Set:
-		for i := range r.Sources {
-			values = append(values, elements(r.Sources[i].Doc, field)...)
-		}
-		return r.Doc.With(field, document.List(distinct(values)))
+		return r.Doc.With(field, r.set(field))
 	case Counter:
-		sum, any := 0.0, false
-		for _, o := range slices.Backward(r.Sources) {
-			for _, v := range elements(o.Doc, field) {
-				if n, ok := v.Number(); ok {
-					sum, any = sum+n, true
-				}
+		return r.Doc.With(field, r.sum(field))
+	default:
+		return r.Doc.With(field, r.alternatives(field))
+	}
+}
+
+func (r *Row) set(field string) document.Value {
+	var values []document.Value
+	for i := range r.Sources {
+		values = append(values, elements(r.Sources[i].Doc, field)...)
+	}
+	if len(values) == 0 {
+		return document.Value{}
+	}
+	return document.ListValue(distinct(values))
+}
+
+// sum is nothing where there is no number.
+func (r *Row) sum(field string) document.Value {
+	sum, some := 0.0, false
+	for _, o := range slices.Backward(r.Sources) {
+		for _, v := range elements(o.Doc, field) {
+			if v.Kind() == document.Number {
+				sum, some = max(-math.MaxFloat64, min(math.MaxFloat64, sum+v.Number())), true
 			}
 		}
-		if any {
-			return r.Doc.With(field, document.Number(sum))
-		}
-		return r.Doc.Without(field)
 	}
-	over := map[core.Score]bool{}
+	if !some {
+		return document.Value{}
+	}
+	return document.NumberValue(sum)
+}
+
+// alternatives are the values that no other source's writer had seen.
+func (r *Row) alternatives(field string) document.Value {
+	seen := map[core.Score]bool{}
 	for i := range r.Sources {
 		for _, id := range r.Sources[i].Seen {
-			over[id] = true
+			seen[id] = true
 		}
 	}
+	var values []document.Value
 	for i := range r.Sources {
-		if v, ok := r.Sources[i].Doc.Top(field); ok && !over[r.Sources[i].ID] {
+		if v, ok := r.Sources[i].Doc.Field(document.Path{field}); ok && !seen[r.Sources[i].ID] {
 			values = append(values, v)
 		}
 	}
 	if len(values) == 0 {
-		return r.Doc.Without(field)
+		return document.Value{}
 	}
-	return r.Doc.With(field, document.List(distinct(values)))
+	return document.ListValue(distinct(values))
 }
 
 // elements are the values of a field: those of a list, or the single one.
 func elements(d document.Doc, field string) []document.Value {
-	v, ok := d.Top(field)
-	if !ok {
+	v, ok := d.Field(document.Path{field})
+	switch {
+	case !ok:
 		return nil
-	}
-	if list, ok := v.List(); ok {
-		return list
+	case v.Kind() == document.List:
+		return slices.Collect(v.Elements())
 	}
 	return []document.Value{v}
 }
