@@ -26,6 +26,8 @@ const (
 	KindRevocation = "revocation"
 	KindUsage      = "usage"
 	KindRoll       = "roll"
+	// KindOp is an operation's header, which has no Signed around it.
+	KindOp = "op"
 )
 
 // signaturePrefix is what every signed string starts with, before kind and zero byte.
