@@ -17,10 +17,9 @@ const (
 	DefinitionSizeMax = 512 << 10
 	// NameSizeMax bounds a table's name and a grant's label, in bytes.
 	NameSizeMax = 64
-	// IndexesMax and FoldsMax are how many there are, FieldsMax how many fields an index has.
+	// IndexesMax and FoldsMax are how many there are.
 	IndexesMax = 16
 	FoldsMax   = 16
-	FieldsMax  = 4
 	// GrantsMax is how many machines have leave of one kind, AttestersMax how many attest for the owner.
 	GrantsMax    = 1024
 	AttestersMax = 64
@@ -36,25 +35,23 @@ type Definition struct {
 	Read    Reading         `json:"read"`
 	// Attest are the machines whose word counts where a reader has chosen none; they may erase what others wrote.
 	Attest []core.DID `json:"attest"`
+
+	indexes []query.Index // what Indexes say
 }
 
 // Index is one of a table's orders.
 type Index struct {
-	Fields []string `json:"fields"`
-	Unique bool     `json:"unique"`
+	// Fields are as query.ParseIndex reads them, in the one text that they have.
+	Fields string `json:"fields"`
+	Unique bool   `json:"unique"`
 }
 
 // String is the index's text, by which it is named.
 func (x Index) String() string {
-	quoted := make([]string, len(x.Fields))
-	for i, f := range x.Fields {
-		quoted[i] = query.QuoteField(f)
-	}
-	text := strings.Join(quoted, ",")
 	if x.Unique {
-		return "unique " + text
+		return "unique " + x.Fields
 	}
-	return text
+	return x.Fields
 }
 
 // Fold is how the values of several writers of one key become one.
@@ -132,7 +129,7 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), core.ErrInvalid)
 }
 
-func (d Definition) check() error {
+func (d *Definition) check() error {
 	switch {
 	case !isName(d.Name):
 		return invalid("a table's name has 1 to %d bytes of text, without control characters", NameSizeMax)
@@ -164,31 +161,27 @@ func (d Definition) check() error {
 		if fold != Set && fold != Counter && fold != Multi {
 			return invalid("field %q: no fold is called %q: set, counter or multi", field, string(fold))
 		}
-		if field == "" || len(field) > query.FieldSizeMax {
-			return invalid("a fold is of a field of 1 to %d bytes", query.FieldSizeMax)
+		if field == "" || len(field) > NameSizeMax {
+			return invalid("a fold is of a field whose name has 1 to %d bytes", NameSizeMax)
 		}
 	}
 	return nil
 }
 
-func (d Definition) checkIndexes() error {
-	seen := map[string]bool{}
-	for _, x := range d.Indexes {
-		if len(x.Fields) == 0 || len(x.Fields) > FieldsMax {
-			return invalid("index %s: 1 to %d fields", x, FieldsMax)
-		}
-		for i, f := range x.Fields {
-			if err := query.CheckField(f); err != nil {
-				return fmt.Errorf("index %s: %w", x, err)
-			}
-			if slices.Contains(x.Fields[:i], f) {
-				return invalid("index %s: %s twice", x, f)
-			}
-		}
-		if seen[x.String()] {
+func (d *Definition) checkIndexes() error {
+	d.indexes = make([]query.Index, len(d.Indexes))
+	for i, x := range d.Indexes {
+		parsed, err := query.ParseIndex(x.Fields)
+		switch {
+		case err != nil:
+			return fmt.Errorf("index %s: %w", x, err)
+		case parsed.String() != x.Fields:
+			return invalid("index %s is written %s", x, parsed)
+		case slices.Contains(d.Indexes[:i], x):
 			return invalid("index %s twice", x)
 		}
-		seen[x.String()] = true
+		parsed.Unique = x.Unique
+		d.indexes[i] = parsed
 	}
 	return nil
 }
@@ -276,10 +269,14 @@ func put[T any](list []T, one T, order func(a, b T) int) []T {
 	return slices.Insert(out, i, one)
 }
 
+// Plain tells that a row is its newest operation alone, whatever else was written to its key.
+func (d *Definition) Plain() bool {
+	return len(d.Folds) == 0 && !slices.ContainsFunc(d.Indexes, func(x Index) bool { return x.Unique })
+}
+
 // SameRows tells whether two definitions make the same rows and indexes of the same operations that stand.
 func (d Definition) SameRows(e Definition) bool {
-	same := func(a, b Index) bool { return a.String() == b.String() }
-	if !slices.EqualFunc(d.Indexes, e.Indexes, same) || len(d.Folds) != len(e.Folds) {
+	if !slices.Equal(d.Indexes, e.Indexes) || len(d.Folds) != len(e.Folds) {
 		return false
 	}
 	for field, fold := range d.Folds {

@@ -5,95 +5,99 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"github.com/grange-grid/grange/pure/document"
+	"github.com/grange-grid/grange/pure/feed"
+	"github.com/grange-grid/grange/pure/query"
 	"github.com/grange-grid/grange/pure/tree"
 )
 
-const (
-	// entriesMax is how many entries one operation's document may have in an index.
-	entriesMax = 256
-	// rowEntriesMax is how many a row has that is made of many.
-	rowEntriesMax = 1 << 16
-)
-
-// values are the composed keys that a document has in an index, rising, at most so many and one more.
-func (x Index) values(doc document.Doc, most int) [][]byte {
-	keys := [][]byte{nil}
-	for _, f := range x.Fields {
-		parts := fieldKeys(doc, f)
-		var next [][]byte
-		for _, key := range keys {
-			for _, part := range parts {
-				if len(next) > most {
-					break
-				}
-				next = append(next, append(bytes.Clone(key), part...))
-			}
-		}
-		keys = next
-	}
-	return keys
+// asked is what a query sees of an operation's document, or of a row.
+func (o *Op) asked() query.Row {
+	return query.Row{Key: string(o.Key), Author: o.Author, Time: feed.Millis(o.Clock), Doc: o.Doc}
 }
 
-// fieldKeys are the keys of a field's values, rising.
-func fieldKeys(doc document.Doc, field string) [][]byte {
-	var out [][]byte
-	for v := range doc.Each(field) {
-		if key, ok := document.AppendKey(nil, v); ok {
-			out = append(out, key)
-		}
-	}
-	slices.SortFunc(out, bytes.Compare)
-	return slices.CompactFunc(out, bytes.Equal)
+func (r *Row) asked() query.Row {
+	q := r.Newest().asked()
+	q.Doc = r.Doc
+	return q
 }
 
-// void tells whether a document has more entries in an index than one may.
-func (d *Definition) void(doc document.Doc) bool {
-	for _, x := range d.Indexes {
-		if len(x.values(doc, entriesMax)) > entriesMax {
-			return true
+// Read makes an operation on a key of what was logged. Errors: ErrVoid.
+func (d *Definition) Read(l feed.Logged) (Op, error) {
+	w, err := ParseWrite(l.Kind, l.Payload)
+	if err != nil {
+		return Op{}, err
+	}
+	o := Op{l, w}
+	if w.Kind != feed.Put {
+		return o, nil
+	}
+	if len(w.Seen) > 0 && len(d.Folds) == 0 {
+		return Op{}, void("a put that has seen others, where that means nothing")
+	}
+	row := o.asked()
+	for _, x := range d.indexes {
+		if _, err := x.Keys(row); err != nil {
+			return Op{}, void("%v", err)
 		}
 	}
-	return false
+	return o, nil
 }
 
-// Entries returns the records that a row has in an index, rising. ops are all operations on its key, of which a unique index needs to know.
-func (d *Definition) Entries(x Index, r *Row, ops []Op) []tree.Record {
-	most := entriesMax
-	if len(r.Sources) > 1 {
-		most = rowEntriesMax
-	}
-	keys := x.values(r.Doc, most-1)
-	out := make([]tree.Record, 0, len(keys))
-	for _, key := range keys {
+// claimSize is what a unique index's key has between its values and the row's key.
+const claimSize = 8
+
+// Entries returns the records that a row has in one of the table's indexes, rising. ops are all operations on its key, of
+// which a unique index needs to know.
+func (d *Definition) Entries(index int, r *Row, ops []Op) []tree.Record {
+	x := d.indexes[index]
+	keys, _ := x.Keys(r.asked()) // a row of several sources may have too many, and then has none
+	out := make([]tree.Record, len(keys))
+	for i, key := range keys {
 		if x.Unique {
-			key = binary.BigEndian.AppendUint64(key, x.claim(key, r, ops))
+			values := key[:len(key)-len(r.Key)]
+			claimed := binary.BigEndian.AppendUint64(bytes.Clone(values), claim(x, values, r, ops))
+			key = append(claimed, r.Key...)
 		}
-		out = append(out, tree.Record{Key: append(key, r.Key...), Value: r.Origin[:]})
+		out[i] = tree.Record{Key: key, Value: r.Origin[:]}
 	}
 	return out
 }
 
-// claim is since when a row has a value in a unique index: since its author first put it there, and nobody has deleted it since.
-func (x Index) claim(value []byte, r *Row, ops []Op) uint64 {
+// claim is since when a row has values in a unique index: since its author first put them there, and nobody has deleted them since.
+func claim(x query.Index, values []byte, r *Row, ops []Op) uint64 {
 	author, out := r.Newest().Author, r.Newest().Clock
 	var deleted *Op
 	for i := range ops {
-		if o := &ops[i]; o.Doc.IsZero() && (deleted == nil || o.newer(deleted)) {
+		if o := &ops[i]; o.Write.Kind == feed.Delete && (deleted == nil || o.newer(deleted)) {
 			deleted = o
 		}
 	}
 	for i := range ops {
 		o := &ops[i]
-		if o.Author != author || o.Doc.IsZero() || o.Clock >= out || deleted != nil && !o.newer(deleted) {
+		if o.Author != author || o.Write.Kind != feed.Put || o.Clock >= out || deleted != nil && !o.newer(deleted) {
 			continue
 		}
-		if slices.ContainsFunc(x.values(o.Doc, entriesMax), func(v []byte) bool { return bytes.Equal(v, value) }) {
+		keys, _ := x.Keys(o.asked())
+		if slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k[:len(k)-len(o.Key)], values) }) {
 			out = o.Clock
 		}
 	}
 	return out
 }
 
-// claimSize is what a unique index's key has between its value and the row's key.
-const claimSize = 8
+// unclaimed returns the key of an entry as it is in an index that is not unique, and the row's own key.
+func unclaimed(x query.Index, entry []byte) (key, rowKey []byte, err error) {
+	if !x.Unique {
+		_, rowKey, err = x.Split(entry)
+		return entry, rowKey, err
+	}
+	if _, rowKey, err = x.Split(entry); err != nil {
+		return nil, nil, err
+	}
+	values := entry[:len(entry)-len(rowKey)]
+	if len(rowKey) <= claimSize {
+		return nil, nil, invalid("an entry of %s without a claim", x)
+	}
+	rowKey = rowKey[claimSize:]
+	return append(bytes.Clone(values), rowKey...), rowKey, nil
+}

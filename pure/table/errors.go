@@ -34,3 +34,7 @@ var (
 func wrongRow(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrRow, fmt.Sprintf(format, args...))
 }
+
+func void(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrVoid, fmt.Sprintf(format, args...))
+}

@@ -31,6 +31,12 @@ type Target struct {
 	Seq    uint64
 }
 
+// Less orders targets by author, and then by seq.
+func (t Target) Less(u Target) bool {
+	c := t.Author.Compare(u.Author)
+	return c < 0 || c == 0 && t.Seq < u.Seq
+}
+
 func (t Target) append(out []byte) []byte {
 	return binary.BigEndian.AppendUint64(append(out, t.Author[:]...), t.Seq)
 }

@@ -16,8 +16,7 @@ const SourcesMax = 256
 
 // Op is an operation on a key, that stands and is neither void nor erased.
 type Op struct {
-	feed.Header
-	ID core.Score
+	feed.Logged
 	Write
 }
 

@@ -6,16 +6,14 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/grange-grid/grange/core"
-	"github.com/grange-grid/grange/pure/document"
 	"github.com/grange-grid/grange/pure/query"
 	"github.com/grange-grid/grange/pure/tree"
 )
 
 const (
-	// LimitMax is how many rows a query asks for at most.
+	// LimitMax is how many rows come at most, and how many do where a query sets no limit.
 	LimitMax = 1000
-	// ReadMax is how many entries are read for one.
+	// ReadMax is how many entries are read for one query.
 	ReadMax = 10_000
 )
 
@@ -40,27 +38,46 @@ type Run struct {
 	// After is an entry of the tree after which to begin, nil for the beginning.
 	After []byte
 	View  tree.View
-	// Single tells that no row has two entries in the tree.
-	Single bool
 	// Row returns the row of a key. What its record says is compared with it.
 	Row func(key []byte) (Row, error)
 }
 
-// tree of the run: nil is that of the rows.
-func (r *Run) index() *Index {
-	if r.Choice.Index < 0 {
+// Plan returns the ways to answer a query from what a checkpoint is of, the best first.
+func (d *Definition) Plan(q query.Query, c *Checkpoint) []query.Choice {
+	indexes := slices.Clone(d.indexes)
+	for i := range indexes {
+		indexes[i].Flat = c.Indexes[i].Count == c.Indexes[i].Rows
+	}
+	return q.Plan(indexes)
+}
+
+// Suggest names an index that would serve a query better than those that there are.
+func (d *Definition) Suggest(q query.Query) (string, bool) {
+	x, better := q.Suggest(d.indexes)
+	return x.String(), better
+}
+
+// index is the one of the run; nil is the tree of the rows.
+func (r *Run) index() *query.Index {
+	if r.Choice.Index == query.Primary {
 		return nil
 	}
-	return &r.Definition.Indexes[r.Choice.Index]
+	return &r.Definition.indexes[r.Choice.Index]
+}
+
+func (r *Run) limit() int {
+	if r.Query.Limit == 0 {
+		return LimitMax
+	}
+	return min(r.Query.Limit, LimitMax)
 }
 
 // Do runs it. Errors: tree.ErrNotProven where something is missing, ErrTooMany, ErrRow, those of Row.
 func (r *Run) Do() (Result, error) {
-	if r.Query.Count && r.counted() {
+	if r.Query.Count && r.Choice.Exact && r.Choice.Once {
 		return r.count()
 	}
 	var out Result
-	var last []byte
 	for record, err := range r.records() {
 		if err != nil {
 			return Result{}, err
@@ -68,20 +85,19 @@ func (r *Run) Do() (Result, error) {
 		if out.Read++; out.Read > ReadMax {
 			return Result{}, fmt.Errorf("%w: over %d", ErrTooMany, ReadMax)
 		}
-		last = record.Key
 		row, loser, err := r.row(record)
 		if err != nil {
 			return Result{}, err
 		}
-		if !r.first(record, &row) || !r.Query.Matches(fields{&row}) {
+		if !r.first(record, &row) || !r.Choice.Exact && !r.Query.Match(row.asked()) {
 			continue
 		}
 		if out.Count++; r.Query.Count {
 			continue
 		}
 		out.Rows, out.Losers = append(out.Rows, row), append(out.Losers, loser)
-		if r.Choice.Ordered && len(out.Rows) == r.Query.Limit {
-			out.After = last
+		if r.Choice.Ordered && len(out.Rows) == r.limit() {
+			out.After = record.Key
 			return out, nil
 		}
 	}
@@ -91,14 +107,9 @@ func (r *Run) Do() (Result, error) {
 	return out, nil
 }
 
-// counted tells whether the tree says how many rows match, without any being read.
-func (r *Run) counted() bool {
-	return r.Choice.Exact && (r.Single || r.Choice.Bound && len(r.Choice.Ranges) == 1)
-}
-
 func (r *Run) count() (out Result, err error) {
 	for _, at := range r.Choice.Ranges {
-		n, err := r.View.Count(at.Lo, at.Hi)
+		n, err := r.View.Count(at.From, at.To)
 		if err != nil {
 			return Result{}, err
 		}
@@ -110,29 +121,17 @@ func (r *Run) count() (out Result, err error) {
 // records yields those of the ranges, in the plan's order, after the one after which to begin.
 func (r *Run) records() iter.Seq2[tree.Record, error] {
 	return func(yield func(tree.Record, error) bool) {
-		ranges := slices.Clone(r.Choice.Ranges)
-		scan := r.View.Ascend
-		if r.Choice.Descending {
+		ranges, scan := slices.Clone(r.Choice.Ranges), r.View.Ascend
+		if r.Choice.Desc {
 			slices.Reverse(ranges)
 			scan = r.View.Descend
 		}
 		for _, at := range ranges {
-			lo, hi := at.Lo, at.Hi
-			switch {
-			case r.After == nil:
-			case r.Choice.Descending:
-				if hi == nil || bytes.Compare(r.After, hi) < 0 {
-					hi = r.After
-				}
-			default:
-				if after := append(bytes.Clone(r.After), 0); bytes.Compare(lo, after) < 0 {
-					lo = after
-				}
-			}
-			if hi != nil && bytes.Compare(lo, hi) >= 0 {
+			at = r.rest(at)
+			if at.To != nil && bytes.Compare(at.From, at.To) >= 0 {
 				continue
 			}
-			for record, err := range scan(lo, hi) {
+			for record, err := range scan(at.From, at.To) {
 				if !yield(record, err) || err != nil {
 					return
 				}
@@ -141,45 +140,54 @@ func (r *Run) records() iter.Seq2[tree.Record, error] {
 	}
 }
 
+// rest is what of a range comes after the entry after which to begin.
+func (r *Run) rest(at query.Range) query.Range {
+	switch {
+	case r.After == nil:
+	case r.Choice.Desc:
+		if at.To == nil || bytes.Compare(r.After, at.To) < 0 {
+			at.To = r.After
+		}
+	default:
+		if next := append(bytes.Clone(r.After), 0); bytes.Compare(at.From, next) < 0 {
+			at.From = next
+		}
+	}
+	return at
+}
+
 // row returns that of a record, and whether another has its value.
 func (r *Run) row(record tree.Record) (row Row, loser bool, err error) {
 	x := r.index()
-	key, value := record.Key, record.Key
+	entry, key := record.Key, record.Key
 	if x != nil {
-		n, err := document.KeysSize(record.Key, len(x.Fields))
-		if err == nil && x.Unique {
-			n += claimSize
-		}
-		if err != nil || n >= len(record.Key) {
+		if entry, key, err = unclaimed(*x, record.Key); err != nil {
 			return row, false, wrongRow("an entry of index %s is none", x)
 		}
-		key, value = record.Key[n:], record.Key[:n]
 	}
 	if row, err = r.Row(key); err != nil {
 		return row, false, err
 	}
-	switch {
-	case !bytes.Equal(row.Key, key):
-		return row, false, wrongRow("key %.40q has the row of another", key)
-	case x == nil && !bytes.Equal(record.Value, RowValue(&row)), x != nil && !bytes.Equal(record.Value, row.Origin[:]):
-		return row, false, wrongRow("key %.40q has another row under this root", key)
-	case x == nil:
-		return row, false, nil
-	case x.Unique:
-		value = value[:len(value)-claimSize]
+	if x == nil {
+		if !bytes.Equal(record.Value, RowValue(&row)) || !bytes.Equal(row.Key, key) {
+			err = wrongRow("key %.40q has another row under this root", key)
+		}
+		return row, false, err
 	}
-	if !slices.ContainsFunc(x.values(row.Doc, rowEntriesMax), func(v []byte) bool { return bytes.Equal(v, value) }) {
-		return row, false, wrongRow("key %.40q stands in index %s with a value that its row has not", key, x)
+	keys, _ := x.Keys(row.asked())
+	has := slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, entry) })
+	if !has || !bytes.Equal(record.Value, row.Origin[:]) {
+		return row, false, wrongRow("key %.40q has another row under this root", key)
 	}
 	if x.Unique {
-		loser, err = r.loses(record.Key, value)
+		loser, err = r.loses(record.Key, record.Key[:len(entry)-len(key)])
 	}
 	return row, loser, err
 }
 
-// loses tells whether an entry of a unique index is not the first of its value.
-func (r *Run) loses(entry, value []byte) (bool, error) {
-	for first, err := range r.View.Ascend(value, nil) {
+// loses tells whether an entry of a unique index is not the first of its values.
+func (r *Run) loses(entry, values []byte) (bool, error) {
+	for first, err := range r.View.Ascend(values, nil) {
 		return !bytes.Equal(first.Key, entry), err
 	}
 	return false, wrongRow("an entry that is not there")
@@ -188,55 +196,44 @@ func (r *Run) loses(entry, value []byte) (bool, error) {
 // first tells whether a record is the first of its row in the ranges, in the plan's order: a row counts once.
 func (r *Run) first(record tree.Record, row *Row) bool {
 	x := r.index()
-	if x == nil || r.Single {
+	if x == nil || r.Choice.Once {
 		return true
 	}
-	var in [][]byte
-	for _, v := range x.values(row.Doc, rowEntriesMax) {
+	keys, _ := x.Keys(row.asked())
+	if r.Choice.Desc {
+		slices.Reverse(keys)
+	}
+	for _, key := range keys {
 		if slices.ContainsFunc(r.Choice.Ranges, func(at query.Range) bool {
-			return bytes.Compare(v, at.Lo) >= 0 && (at.Hi == nil || bytes.Compare(v, at.Hi) < 0)
+			return bytes.Compare(key, at.From) >= 0 && (at.To == nil || bytes.Compare(key, at.To) < 0)
 		}) {
-			in = append(in, v)
+			return bytes.HasPrefix(record.Key, key[:len(key)-len(row.Key)])
 		}
 	}
-	if len(in) == 0 {
-		return true
-	}
-	v := in[0]
-	if r.Choice.Descending {
-		v = in[len(in)-1]
-	}
-	return bytes.HasPrefix(record.Key, v)
+	return true
 }
 
 // sort puts rows in order that were not read in it, and leaves as many as were asked for.
 func (r *Run) sort(out *Result) {
-	at := make([]int, len(out.Rows))
-	for i := range at {
-		at[i] = i
+	type ranked struct {
+		rank  []byte
+		row   Row
+		loser bool
 	}
-	slices.SortStableFunc(at, func(a, b int) int {
-		return r.Query.Compare(fields{&out.Rows[a]}, fields{&out.Rows[b]})
-	})
-	if len(at) > r.Query.Limit {
-		at = at[:r.Query.Limit]
+	all := make([]ranked, len(out.Rows))
+	for i := range all {
+		rank, _ := r.Query.Rank(out.Rows[i].asked())
+		all[i] = ranked{rank, out.Rows[i], out.Losers[i]}
 	}
-	rows, losers := make([]Row, len(at)), make([]bool, len(at))
-	for i, from := range at {
-		rows[i], losers[i] = out.Rows[from], out.Losers[from]
+	slices.SortFunc(all, func(a, b ranked) int { return bytes.Compare(a.rank, b.rank) })
+	all = all[:min(len(all), r.limit())]
+	out.Rows, out.Losers = out.Rows[:0], out.Losers[:0]
+	for _, a := range all {
+		out.Rows, out.Losers = append(out.Rows, a.row), append(out.Losers, a.loser)
 	}
-	out.Rows, out.Losers = rows, losers
 }
 
-// fields are what a query sees of a row.
-type fields struct{ row *Row }
-
-func (f fields) Key() []byte            { return f.row.Key }
-func (f fields) Author() core.DID       { return f.row.Newest().Author }
-func (f fields) Clock() uint64          { return f.row.Newest().Clock }
-func (f fields) Document() document.Doc { return f.row.Doc }
-
-// given are the records that rows have in the tree of a run, rising, as a proof leaves them out. Those of a unique index
+// given are the records that rows have in the tree of a run, rising, which a proof of it points at. Those of a unique index
 // cannot be known from the rows alone.
 func (r *Run) given(rows []Row) []tree.Record {
 	var out []tree.Record
@@ -246,7 +243,7 @@ func (r *Run) given(rows []Row) []tree.Record {
 		case x == nil:
 			out = append(out, tree.Record{Key: rows[i].Key, Value: RowValue(&rows[i])})
 		case !x.Unique:
-			out = append(out, r.Definition.Entries(*x, &rows[i], nil)...)
+			out = append(out, r.Definition.Entries(r.Choice.Index, &rows[i], nil)...)
 		}
 	}
 	slices.SortFunc(out, func(a, b tree.Record) int { return bytes.Compare(a.Key, b.Key) })

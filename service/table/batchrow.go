@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"slices"
 
-	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/feed"
 	"github.com/grange-grid/grange/pure/table"
 	"github.com/grange-grid/grange/pure/tree"
@@ -118,8 +117,8 @@ func (b *batch) replace(key []byte, was, is standing) {
 	case was.deleted != nil:
 		b.edit(goneAt, table.DeletedKey(key), nil)
 	}
-	for i, x := range b.old.def.Indexes {
-		old, next := b.entries(x, was), b.entries(x, is)
+	for i := range b.old.def.Indexes {
+		old, next := b.entries(i, was), b.entries(i, is)
 		rows := &b.next.Indexes[i].Rows
 		*rows += uint64(min(1, len(next)))
 		*rows -= uint64(min(1, len(old)))
@@ -134,7 +133,7 @@ func (b *batch) replace(key []byte, was, is standing) {
 	}
 }
 
-func (b *batch) entries(x table.Index, s standing) []tree.Record {
+func (b *batch) entries(x int, s standing) []tree.Record {
 	if s.row == nil {
 		return nil
 	}
@@ -182,12 +181,9 @@ func (r *replica) row(f *forest, key []byte, p table.Place) (table.Row, error) {
 	if err != nil {
 		return table.Row{}, err
 	}
-	op, err := f.def.Read(l.Header, l.ID, l.Payload)
+	op, err := f.def.Read(l)
 	if err != nil {
 		return table.Row{}, err
 	}
-	op.Sig, op.Salt = l.Sig, l.Salt
 	return f.def.NewRow([]table.Op{op})
 }
-
-var _ core.Records = core.Snapshot(nil)

@@ -19,8 +19,10 @@ type Feeds interface {
 	From(table, author core.DID, seq uint64) iter.Seq2[feed.Logged, error]
 	// Get returns one operation. Errors: core.ErrNotExist.
 	Get(table, author core.DID, seq uint64) (feed.Logged, error)
-	// Ends yields where each feed ends, or is before it has forked.
+	// Ends yields where each feed ends, or is before it has forked; End is one author's, 0 of none; Forked are those that have.
 	Ends(table core.DID) iter.Seq2[End, error]
+	End(table, author core.DID) (uint64, error)
+	Forked(table core.DID) ([]End, error)
 	// Drop deletes payloads for good.
 	Drop(table core.DID, ops []table.Target) error
 }
