@@ -59,7 +59,9 @@ func (c *cursor) below() (Ref, error) {
 	}
 	hi := s.hi
 	if s.i+1 < s.node.Len() {
-		hi = s.node.entries[s.i+1].Key // nil where it is not here
+		if hi = nil; s.node.has(s.i + 1) {
+			hi = s.node.key(s.i + 1)
+		}
 	}
 	return Ref{Level: s.node.Level - 1, Hash: e.Hash, Count: e.Count, Lo: e.Key, Hi: hi}, nil
 }
@@ -103,6 +105,17 @@ func (c *cursor) seek(key []byte) error {
 		err = fmt.Errorf("key %.40q: %w", key, ErrNotProven)
 	}
 	return err
+}
+
+// lead is seek in whole nodes, from as far up as it must go; nothing more is looked at.
+func (c *cursor) lead(key []byte) error {
+	for len(c.path) > 1 {
+		if s := c.here(); bytes.Compare(s.node.key(0), key) <= 0 && (s.hi == nil || bytes.Compare(key, s.hi) < 0) {
+			break
+		}
+		c.path = c.path[:len(c.path)-1]
+	}
+	return c.down(func(n *Node) int { return n.find(key) })
 }
 
 // peek returns the key of the next entry; false at the end.

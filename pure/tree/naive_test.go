@@ -103,7 +103,9 @@ func (r *rows) write(changes []Change) {
 }
 
 func sameRows(a, b *rows) bool {
-	return slices.EqualFunc(a.levels, b.levels, func(x, y []Entry) bool {
-		return slices.EqualFunc(x, y, func(e, f Entry) bool { return e.same(0, f) && e.Hash == f.Hash && e.Count == f.Count })
-	})
+	return slices.EqualFunc(a.levels, b.levels, func(x, y []Entry) bool { return slices.EqualFunc(x, y, sameEntry) })
+}
+
+func sameEntry(e, f Entry) bool {
+	return bytes.Equal(e.Key, f.Key) && bytes.Equal(e.Value, f.Value) && e.Hash == f.Hash && e.Count == f.Count
 }

@@ -2,147 +2,184 @@ package tree
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"sort"
-
-	"github.com/zeebo/blake3"
 
 	"github.com/grange-grid/grange/core"
 )
 
 // Node is a node of a map, whole or in part. It does not change once it is made, but for what was looked at.
 type Node struct {
-	Level   int
-	entries []Entry // those that are not here are zero
-	// partial: here has a bit for each entry that is. recorded: looked has one for each that was looked at.
-	partial, recorded bool
-	here, looked      uint64
-	// A node's entries are the leaves of a binary tree that is cut in halves: leaf has their sums, inner those of its
-	// inner nodes, each at the index at which it is cut. In part of a node those below what was pruned are zero.
-	leaf, inner []sum
-	hash        core.Score
+	Level int
+	size  int // entries, here or not
+	// text has the entries one after the other: the key, and the value, or above level 0 hash and count of the node
+	// below. at says where each one's key ends, and where the rest; of those that are not here both are empty.
+	text []byte
+	at   []uint32
+	// A node's entries are the leaves of a binary tree that is cut in halves: sums has their hashes, and behind them those of
+	// its inner nodes, each at the index at which it is cut. In part of a node those below what was pruned are zero.
+	sums []core.Score
+	// below is, above level 0, how many entries of level 0 there are below the entries before each, and below all; 0
+	// within what was pruned.
+	below []uint64
+	hash  core.Score
+	// bare: a leaf without its values, enough for edits. partial: here has a bit for each entry that is. recorded: looked
+	// has one for each that was looked at.
+	bare, partial, recorded bool
+	here, looked            uint64
 }
 
-// sum is the hash of a part of a node, and how many entries of level 0 there are below it.
-type sum struct {
-	hash  core.Score
-	count uint64
+// childSize is the length of an entry above level 0 behind its key.
+const childSize = core.ScoreSize + 8
+
+// Maker makes nodes, each of entries that are added one after the other, which it copies. The zero Maker is ready.
+type Maker struct {
+	text []byte
+	at   []uint32
+	err  error
+}
+
+// Add adds an entry of a level.
+func (m *Maker) Add(level int, e Entry) {
+	if len(m.at) >= 2*FanMax {
+		m.fail(level, "more than %d entries", FanMax)
+		return
+	}
+	from := len(m.text)
+	m.text = append(m.text, e.Key...)
+	if n := len(m.at); n > 0 {
+		last := 0
+		if n > 2 {
+			last = int(m.at[n-3])
+		}
+		if bytes.Compare(m.text[last:m.at[n-2]], e.Key) >= 0 {
+			m.fail(level, "keys do not rise at entry %d", n/2)
+		}
+	}
+	m.at = append(m.at, uint32(len(m.text)))
+	if level == 0 {
+		m.text = append(m.text, e.Value...)
+	} else {
+		m.text = append(m.text, childText(e.Hash, e.Count)...)
+	}
+	if len(e.Key) > KeySizeMax || len(m.text)-from > KeySizeMax+ValueSizeMax {
+		m.fail(level, "an entry of %d bytes", len(m.text)-from)
+	}
+	m.at = append(m.at, uint32(len(m.text)))
+}
+
+func (m *Maker) fail(level int, format string, args ...any) {
+	if m.err == nil {
+		m.err = fmt.Errorf("node of level %d: %s: %w", level, fmt.Sprintf(format, args...), core.ErrInvalid)
+	}
+}
+
+// Node makes the node, and is then ready for another. Errors: core.ErrInvalid where the entries are none of a node.
+func (m *Maker) Node(level int) (*Node, error) {
+	if level < 0 || level > LevelMax || len(m.at) == 0 {
+		m.fail(level, "%d entries", len(m.at)/2)
+	}
+	n, err := &Node{Level: level, size: len(m.at) / 2}, m.err
+	if err == nil {
+		n.text, n.at = bytes.Clone(m.text), append([]uint32{}, m.at...)
+	}
+	m.text, m.at, m.err = m.text[:0], m.at[:0], nil
+	if err != nil {
+		return nil, err
+	}
+	n.room()
+	for i := range n.size {
+		n.sums[i] = n.leafSum(i)
+	}
+	n.sum(^uint64(0))
+	return n, nil
 }
 
 // NewNode makes a node of all of its entries. Errors: core.ErrInvalid where they are none.
 func NewNode(level int, entries []Entry) (*Node, error) {
-	if level < 0 || level > LevelMax || len(entries) == 0 || len(entries) > FanMax {
-		return nil, fmt.Errorf("node of %d entries at level %d: %w", len(entries), level, core.ErrInvalid)
+	var m Maker
+	for _, e := range entries {
+		m.Add(level, e)
 	}
-	for i := 1; i < len(entries); i++ {
-		if bytes.Compare(entries[i-1].Key, entries[i].Key) >= 0 {
-			return nil, fmt.Errorf("node of level %d: keys do not rise at entry %d: %w", level, i, core.ErrInvalid)
-		}
-	}
-	return &Node{Level: level, entries: entries}, nil
+	return m.Node(level)
 }
 
 // Len is how many entries it has, here or not.
-func (n *Node) Len() int { return len(n.entries) }
+func (n *Node) Len() int { return n.size }
 
-// Entries returns all of them, of a node that is whole.
-func (n *Node) Entries() []Entry { return n.entries }
-
-// Hash names the node.
-func (n *Node) Hash() core.Score {
-	n.compute()
-	return n.hash
+// Size is about how many bytes of memory it takes.
+func (n *Node) Size() int {
+	return 192 + len(n.text) + 4*len(n.at) + core.ScoreSize*len(n.sums) + 8*len(n.below)
 }
 
-// Count is how many entries of level 0 there are below, or of it.
-func (n *Node) Count() uint64 {
+// Entry returns one, of a node that is whole. The slices are not to be written to.
+func (n *Node) Entry(i int) Entry {
+	e := Entry{Key: n.key(i)}
 	if n.Level == 0 {
-		return uint64(len(n.entries))
+		e.Value = n.rest(i)
+	} else {
+		e.Hash, e.Count = core.Score(n.rest(i)), n.count(i, i+1)
 	}
-	n.compute()
-	return n.top().count
+	return e
+}
+
+// Entries returns all of them, of a node that is whole.
+func (n *Node) Entries() []Entry {
+	out := make([]Entry, n.size)
+	for i := range out {
+		out[i] = n.Entry(i)
+	}
+	return out
+}
+
+// Hash names the node.
+func (n *Node) Hash() core.Score { return n.hash }
+
+// Count is how many entries of level 0 there are below, or of it.
+func (n *Node) Count() uint64 { return n.count(0, n.size) }
+
+// Bare returns the node without its values, if it is a leaf: enough for Apply, and no more.
+func (n *Node) Bare() *Node {
+	if n.Level > 0 || n.bare {
+		return n
+	}
+	out := *n
+	out.bare, out.text, out.at = true, nil, make([]uint32, len(n.at))
+	size := 0
+	for i := range n.size {
+		size += len(n.key(i))
+	}
+	out.text = make([]byte, 0, size)
+	for i := range n.size {
+		out.text = append(out.text, n.key(i)...)
+		out.at[2*i], out.at[2*i+1] = uint32(len(out.text)), uint32(len(out.text))
+	}
+	return &out
+}
+
+func (n *Node) begin(i int) uint32 {
+	if i == 0 {
+		return 0
+	}
+	return n.at[2*i-1]
+}
+
+func (n *Node) key(i int) []byte { return n.text[n.begin(i):n.at[2*i]:n.at[2*i]] }
+
+// rest is what an entry has besides its key.
+func (n *Node) rest(i int) []byte { return n.text[n.at[2*i]:n.at[2*i+1]:n.at[2*i+1]] }
+
+// count is how many entries of level 0 there are in a part or below it.
+func (n *Node) count(lo, hi int) uint64 {
+	if n.Level == 0 {
+		return uint64(hi - lo)
+	}
+	return n.below[hi] - n.below[lo]
 }
 
 // ref names the node.
 func (n *Node) ref(hi []byte) Ref {
-	return Ref{Level: n.Level, Hash: n.Hash(), Count: n.Count(), Lo: n.entries[0].Key, Hi: hi}
-}
-
-// compute fills in the sums.
-func (n *Node) compute() {
-	if n.leaf == nil {
-		*n = *newNode(n.Level, n.entries, make([]sum, len(n.entries)))
-	}
-}
-
-// newNode makes a node of entries whose sums are known, but for those that are zero.
-func newNode(level int, entries []Entry, leaf []sum) *Node {
-	n := &Node{Level: level, entries: entries, leaf: leaf, inner: make([]sum, len(entries))}
-	for i, e := range entries {
-		if leaf[i].count == 0 {
-			leaf[i] = leafSum(level, e)
-		}
-	}
-	n.fold(0, len(entries))
-	n.hash = n.name()
-	return n
-}
-
-func (e Entry) same(level int, f Entry) bool {
-	if level > 0 {
-		return e.Hash == f.Hash && e.Count == f.Count && bytes.Equal(e.Key, f.Key)
-	}
-	return bytes.Equal(e.Key, f.Key) && bytes.Equal(e.Value, f.Value)
-}
-
-// fold fills in the inner sums of a part.
-func (n *Node) fold(lo, hi int) sum {
-	if hi-lo == 1 {
-		return n.leaf[lo]
-	}
-	mid := (lo + hi) / 2
-	n.inner[mid] = innerSum(n.Level, n.fold(lo, mid), n.fold(mid, hi))
-	return n.inner[mid]
-}
-
-// part is the sum of one part of the binary tree.
-func (n *Node) part(lo, hi int) sum {
-	if hi-lo == 1 {
-		return n.leaf[lo]
-	}
-	return n.inner[(lo+hi)/2]
-}
-
-func (n *Node) top() sum { return n.part(0, len(n.entries)) }
-
-// name hashes what the node is.
-func (n *Node) name() core.Score {
-	var buf [1 + 1 + 8 + core.ScoreSize]byte
-	buf[0], buf[1] = byte(n.Level), byte(len(n.entries))
-	top := n.top()
-	binary.BigEndian.PutUint64(buf[2:], top.count)
-	copy(buf[10:], top.hash[:])
-	return blake3.Sum256(buf[:])
-}
-
-func leafSum(level int, e Entry) sum {
-	var buf [2 + 192]byte
-	text := append(binary.BigEndian.AppendUint16(buf[:0], uint16(len(e.Key))), e.Key...)
-	if level == 0 {
-		return sum{blake3.Sum256(append(text, e.Value...)), 1}
-	}
-	text = binary.BigEndian.AppendUint64(append(text, e.Hash[:]...), e.Count)
-	return sum{blake3.Sum256(text), e.Count}
-}
-
-func innerSum(level int, left, right sum) sum {
-	var buf [2*core.ScoreSize + 16]byte
-	text := append(append(buf[:0], left.hash[:]...), right.hash[:]...)
-	if level > 0 {
-		text = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(text, left.count), right.count)
-	}
-	return sum{blake3.Sum256(text), left.count + right.count}
+	return Ref{Level: n.Level, Hash: n.hash, Count: n.Count(), Lo: n.key(0), Hi: hi}
 }
 
 // has tells whether an entry is here.
@@ -150,23 +187,26 @@ func (n *Node) has(i int) bool { return !n.partial || n.here>>i&1 == 1 }
 
 // entry returns one, and writes down that it was looked at.
 func (n *Node) entry(i int) (Entry, error) {
-	if !n.has(i) {
+	switch {
+	case !n.has(i):
 		return Entry{}, fmt.Errorf("entry %d of a node of level %d: %w", i, n.Level, ErrNotProven)
+	case n.bare:
+		return Entry{}, fmt.Errorf("entry %d of a leaf without its values: %w", i, core.ErrInvalid)
 	}
 	if n.recorded {
 		n.looked |= 1 << i
 	}
-	return n.entries[i], nil
+	return n.Entry(i), nil
 }
 
 // find returns the last entry that is here whose key is not above key; -1 if there is none.
 func (n *Node) find(key []byte) int {
 	if !n.partial {
-		return sort.Search(len(n.entries), func(i int) bool { return bytes.Compare(n.entries[i].Key, key) > 0 }) - 1
+		return sort.Search(n.size, func(i int) bool { return bytes.Compare(n.key(i), key) > 0 }) - 1
 	}
 	out := -1
-	for i := range n.entries {
-		if n.has(i) && bytes.Compare(n.entries[i].Key, key) <= 0 {
+	for i := range n.size {
+		if n.has(i) && bytes.Compare(n.key(i), key) <= 0 {
 			out = i
 		}
 	}
@@ -174,44 +214,18 @@ func (n *Node) find(key []byte) int {
 }
 
 // before returns how many entries of level 0 there are below the entries before one that is here.
-func (n *Node) before(i int) uint64 {
-	if n.Level == 0 {
-		return uint64(i)
-	}
-	n.compute()
-	var count uint64
-	lo, hi := 0, len(n.entries)
-	for hi-lo > 1 { // the sums beside the way to an entry that is here are known
-		mid := (lo + hi) / 2
-		if i < mid {
-			hi = mid
-		} else {
-			count += n.part(lo, mid).count
-			lo = mid
-		}
-	}
-	return count
-}
+func (n *Node) before(i int) uint64 { return n.count(0, i) }
 
-// nth returns the entry below which there is the entry of level 0 with an index, and how many there are before it.
+// nth returns the entry below which there is the entry of level 0 with an index, or the first of a part that was pruned and
+// in which that is; and how many there are before it.
 func (n *Node) nth(index uint64) (i int, before uint64) {
 	if n.Level == 0 {
-		return int(index), index
+		return int(min(index, FanMax)), index
 	}
-	n.compute()
-	lo, hi := 0, len(n.entries)
-	for hi-lo > 1 {
-		mid := (lo + hi) / 2
-		left := n.part(lo, mid)
-		if left.hash.IsZero() {
-			return lo, before // pruned above this: the entry is not here
-		}
-		if index < before+left.count {
-			hi = mid
-		} else {
-			before += left.count
-			lo = mid
+	for i := n.size - 1; i > 0; i-- {
+		if before := n.below[i]; before > 0 && before <= index {
+			return i, before
 		}
 	}
-	return lo, before
+	return 0, 0
 }

@@ -31,7 +31,6 @@ func (r *Recorder) Node(ref Ref) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.compute()
 	recorded := *n
 	recorded.recorded, recorded.looked = true, 0
 	r.nodes[ref.Hash] = &recorded
@@ -91,10 +90,9 @@ func (c *encoder) node(out []byte, n *Node) []byte {
 
 func (c *encoder) part(out []byte, n *Node, lo, hi int, last *[]byte) []byte {
 	if n.looked>>lo&(1<<(hi-lo)-1) == 0 {
-		s := n.part(lo, hi)
-		out = append(out, s.hash[:]...)
+		out = append(out, n.part(lo, hi)[:]...)
 		if n.Level > 0 {
-			out = binary.AppendUvarint(out, s.count)
+			out = binary.AppendUvarint(out, n.count(lo, hi))
 		}
 		return out
 	}
@@ -102,7 +100,7 @@ func (c *encoder) part(out []byte, n *Node, lo, hi int, last *[]byte) []byte {
 		mid := (lo + hi) / 2
 		return c.part(c.part(out, n, lo, mid, last), n, mid, hi, last)
 	}
-	e := n.entries[lo]
+	e := n.Entry(lo)
 	if n.Level == 0 {
 		number := c.given.number(e)
 		if out = binary.AppendUvarint(out, number); number > 0 {
@@ -255,7 +253,8 @@ func (d *decoder) node(level int, lo []byte) (*Node, []byte) {
 	if d.err != nil {
 		return nil, nil
 	}
-	n.entries, n.leaf, n.inner = make([]Entry, size), make([]sum, size), make([]sum, size)
+	n.size = size
+	n.room()
 	keys := keyState{last: lo}
 	d.part(n, 0, size, &keys)
 	if d.err != nil {
@@ -272,38 +271,37 @@ func (d *decoder) node(level int, lo []byte) (*Node, []byte) {
 // keyState is what is known of the keys that are to come in a node: they rise from last, and may have a part of prefix.
 type keyState struct{ prefix, last []byte }
 
-func (d *decoder) part(n *Node, lo, hi int, keys *keyState) sum {
-	if d.err != nil {
-		return sum{}
-	}
-	var out sum
+func (d *decoder) part(n *Node, lo, hi int, keys *keyState) {
 	switch {
+	case d.err != nil:
 	case n.here>>lo&(1<<(hi-lo)-1) == 0:
-		out = sum{d.score(), uint64(hi - lo)}
+		*n.part(lo, hi) = d.score()
+		for range hi - lo {
+			n.at = append(n.at, uint32(len(n.text)), uint32(len(n.text)))
+		}
 		if n.Level > 0 {
-			out.count = d.count()
+			d.counted(n, lo, hi, d.count())
 		}
 	case hi-lo == 1:
-		out = d.entry(n, lo, keys)
+		d.entry(n, lo, keys)
 	default:
 		mid := (lo + hi) / 2
-		left := d.part(n, lo, mid, keys)
-		right := d.part(n, mid, hi, keys)
-		if left.count+right.count > countMax {
-			d.fail("a count of %d", left.count+right.count)
+		d.part(n, lo, mid, keys)
+		if d.part(n, mid, hi, keys); d.err == nil {
+			n.sums[n.size+mid] = n.innerSum(lo, hi)
 		}
-		out = innerSum(n.Level, left, right)
 	}
-	if hi-lo == 1 {
-		n.leaf[lo] = out
-	} else {
-		n.inner[(lo+hi)/2] = out
+}
+
+// counted notes how many entries of level 0 there are below a part.
+func (d *decoder) counted(n *Node, lo, hi int, count uint64) {
+	if n.below[hi] = n.below[lo] + count; n.below[hi] > countMax {
+		d.fail("a count of %d", n.below[hi])
 	}
-	return out
 }
 
 // entry reads one that is here.
-func (d *decoder) entry(n *Node, i int, keys *keyState) sum {
+func (d *decoder) entry(n *Node, i int, keys *keyState) {
 	var e Entry
 	if n.Level == 0 {
 		e = d.record(keys)
@@ -312,21 +310,24 @@ func (d *decoder) entry(n *Node, i int, keys *keyState) sum {
 	}
 	switch {
 	case d.err != nil:
-		return sum{}
 	case i == 0 && !bytes.Equal(e.Key, keys.last):
 		d.fail("a node that begins with another key than it should")
 	case i > 0 && bytes.Compare(e.Key, keys.last) <= 0:
 		d.fail("keys that do not rise")
 	}
 	keys.prefix, keys.last = e.Key, e.Key
+	rest := e.Value
 	if n.Level > 0 && d.err == nil {
-		d.child(n, &e, keys)
+		rest = d.child(n, i, e.Key, keys)
 	}
 	if d.err != nil {
-		return sum{}
+		return
 	}
-	n.entries[i] = e
-	return leafSum(n.Level, e)
+	n.text = append(n.text, e.Key...)
+	n.at = append(n.at, uint32(len(n.text)))
+	n.text = append(n.text, rest...)
+	n.at = append(n.at, uint32(len(n.text)))
+	n.sums[i] = n.leafSum(i)
 }
 
 // key reads one that has as much of the one before it as can be.
@@ -371,16 +372,23 @@ func (d *decoder) record(keys *keyState) Entry {
 	return e
 }
 
-// child reads what an entry leads to: the node itself, or its hash.
-func (d *decoder) child(n *Node, e *Entry, keys *keyState) {
+// child reads what an entry leads to, the node itself or its hash, and returns the text of it.
+func (d *decoder) child(n *Node, i int, key []byte, keys *keyState) []byte {
+	var hash core.Score
+	var count uint64
 	switch d.byte() {
 	case 0:
-		e.Hash, e.Count = d.score(), d.count()
+		hash, count = d.score(), d.count()
 	case 1:
-		if below, last := d.node(n.Level-1, e.Key); d.err == nil {
-			e.Hash, e.Count, keys.last = below.hash, below.top().count, last
+		if below, last := d.node(n.Level-1, key); d.err == nil {
+			hash, count, keys.last = below.hash, below.Count(), last
 		}
 	default:
 		d.fail("neither a node nor a hash")
 	}
+	if d.err != nil {
+		return nil
+	}
+	d.counted(n, i, i+1, count)
+	return childText(hash, count)
 }

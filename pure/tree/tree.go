@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/zeebo/blake3"
-
 	"github.com/grange-grid/grange/core"
 )
 
@@ -70,7 +68,7 @@ type Map struct {
 
 // Empty is the map without records.
 func Empty(salt [SaltSize]byte) Map {
-	n := &Node{entries: []Entry{{}}}
+	n := newNode(0, []item{{key: []byte{}, sum: entrySum(nil, nil)}})
 	return Map{Salt: salt, Root: n.ref(nil)}
 }
 
@@ -90,7 +88,7 @@ func (m Map) priorityOf(level int, key []byte) priority {
 	}
 	var buf [SaltSize + 1 + 64]byte
 	text := append(append(append(buf[:0], m.Salt[:]...), byte(level)), key...)
-	sum := blake3.Sum256(text)
+	sum := core.ScoreOf(text)
 	return priority{binary.BigEndian.Uint64(sum[:]), key}
 }
 

@@ -1,0 +1,268 @@
+package tree
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sort"
+)
+
+// writer makes the edits of one level.
+type writer struct {
+	src   Source
+	m     Map // as it was
+	level int
+	edits []edit
+	runs  []*run  // by keys; they do not overlap
+	way   *cursor // to where the writer was last, one level up
+	items []item  // of the run that is in hand
+}
+
+// write finds the runs and cuts them.
+func (w *writer) write() error {
+	for next := 0; next < len(w.edits); {
+		r, err := w.begin(w.edits[next].Key)
+		if err != nil {
+			return err
+		}
+		w.runs = append(w.runs, r)
+		if err := w.grow(r); err != nil {
+			return err
+		}
+		next = w.editsTo(r)
+	}
+	for grew := true; grew; {
+		grew = false
+		for i := 0; i < len(w.runs); i++ {
+			r := w.runs[i]
+			under, err := w.undercut(r)
+			if err != nil {
+				return err
+			}
+			if !under {
+				continue
+			}
+			if err := w.grow(r); err != nil {
+				return err
+			}
+			grew, i = true, w.runAt(r.lo)
+		}
+	}
+	return nil
+}
+
+// begin makes a run of the node to which a key belongs.
+func (w *writer) begin(key []byte) (*run, error) {
+	if w.level > w.m.Root.Level { // there was none
+		return &run{lo: []byte{}}, nil
+	}
+	at, err := w.nodeAt(key)
+	if err != nil {
+		return nil, err
+	}
+	return &run{lo: at.Ref.Lo, hi: at.Ref.Hi, old: []Placed{at}}, nil
+}
+
+// refAt names the old node to which a key belongs.
+func (w *writer) refAt(key []byte) (Ref, error) {
+	if w.level == w.m.Root.Level {
+		ref := w.m.Root
+		ref.Lo, ref.Hi = []byte{}, nil
+		return ref, nil
+	}
+	if w.way == nil {
+		var err error
+		if w.way, err = newCursor(w.src, w.m, w.level+1); err != nil {
+			return Ref{}, err
+		}
+	}
+	if err := w.way.lead(key); err != nil {
+		w.way = nil
+		return Ref{}, err
+	}
+	return w.way.below()
+}
+
+// nodeAt returns the old node to which a key belongs.
+func (w *writer) nodeAt(key []byte) (Placed, error) {
+	ref, err := w.refAt(key)
+	if err != nil {
+		return Placed{}, err
+	}
+	return w.load(ref)
+}
+
+func (w *writer) load(ref Ref) (Placed, error) {
+	n, err := w.src.Node(ref)
+	if err == nil && n.partial {
+		err = fmt.Errorf("edit of a part of a node: %w", ErrNotProven)
+	}
+	return Placed{ref, n}, err
+}
+
+// nodeBefore returns the old node before the one that begins with key, which is no anchor.
+func (w *writer) nodeBefore(key []byte) (Placed, error) {
+	if _, err := w.refAt(key); err != nil {
+		return Placed{}, err
+	}
+	if _, err := w.way.prev(); err != nil {
+		return Placed{}, err
+	}
+	ref, err := w.way.below()
+	if err != nil {
+		return Placed{}, err
+	}
+	return w.load(ref)
+}
+
+// editsBefore is how many edits have a key below one.
+func (w *writer) editsBefore(key []byte) int {
+	return sort.Search(len(w.edits), func(i int) bool { return bytes.Compare(w.edits[i].Key, key) >= 0 })
+}
+
+// editsTo is how many edits there are up to the end of a run.
+func (w *writer) editsTo(r *run) int {
+	if r.hi == nil {
+		return len(w.edits)
+	}
+	return w.editsBefore(r.hi)
+}
+
+func (w *writer) priority(key []byte) priority { return w.m.priorityOf(w.level, key) }
+
+// runAt is the index of the last run that does not begin above key; -1 if there is none.
+func (w *writer) runAt(key []byte) int {
+	return sort.Search(len(w.runs), func(i int) bool { return bytes.Compare(w.runs[i].lo, key) > 0 }) - 1
+}
+
+// grow takes in what stands beside a run until its ends are lower than all that comes or goes, and cuts it.
+func (w *writer) grow(r *run) error {
+	for {
+		if w.replace(r) {
+			return nil
+		}
+		w.merge(r)
+		var err error
+		switch {
+		case r.moves && len(r.lo) > 0 && !w.priority(r.lo).less(r.least):
+			err = w.growLeft(r)
+		case r.moves && r.hi != nil && !w.priority(r.hi).less(r.least):
+			err = w.growRight(r)
+		default:
+			w.cut(r)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (w *writer) growLeft(r *run) error {
+	if i := w.runAt(r.lo) - 1; i >= 0 && bytes.Equal(w.runs[i].hi, r.lo) {
+		o := w.runs[i]
+		r.lo, r.old = o.lo, append(slices.Clip(o.old), r.old...)
+		w.absorb(r, i)
+		return nil
+	}
+	before, err := w.nodeBefore(r.lo)
+	if err != nil {
+		return err
+	}
+	r.lo, r.old = before.Ref.Lo, append([]Placed{before}, r.old...)
+	return nil
+}
+
+func (w *writer) growRight(r *run) error {
+	if i := w.runAt(r.hi); i >= 0 && bytes.Equal(w.runs[i].lo, r.hi) {
+		o := w.runs[i]
+		r.hi, r.old = o.hi, append(slices.Clip(r.old), o.old...)
+		w.absorb(r, i)
+		return nil
+	}
+	after, err := w.nodeAt(r.hi)
+	if err != nil {
+		return err
+	}
+	r.hi, r.old = after.Ref.Hi, append(r.old, after)
+	return nil
+}
+
+// absorb takes in a run that is next to r, whose place and nodes r has already.
+func (w *writer) absorb(r *run, i int) {
+	if o := w.runs[i]; o.moves {
+		r.moved(o.least)
+	}
+	w.runs = slices.Delete(w.runs, i, i+1)
+}
+
+// undercut tells whether a run has lost so much that one of its ends begins no node any more, and tells it to go on beyond that.
+func (w *writer) undercut(r *run) (bool, error) {
+	if !r.shorter {
+		return false, nil
+	}
+	for _, end := range [][]byte{r.lo, r.hi} {
+		if len(end) == 0 {
+			continue
+		}
+		stands, err := w.begins(end)
+		if err != nil {
+			return false, err
+		}
+		if !stands {
+			r.moved(w.priority(end))
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// begins tells whether a key that began a node still does.
+func (w *writer) begins(key []byte) (bool, error) {
+	p, count := w.priority(key), 0
+	for at := key; count <= FanMax; {
+		before, err := w.before(at)
+		if err != nil {
+			return false, err
+		}
+		count += before.Node.Len()
+		if at = before.Ref.Lo; w.priority(at).less(p) {
+			break
+		}
+	}
+	for at := key; count <= FanMax; {
+		from, err := w.from(at)
+		if err != nil {
+			return false, err
+		}
+		count += from.Node.Len()
+		if at = from.Ref.Hi; at == nil || w.priority(at).less(p) {
+			break
+		}
+	}
+	return count > FanMax, nil
+}
+
+// before returns the node that ends at a key, as it is now.
+func (w *writer) before(key []byte) (Placed, error) {
+	i := w.runAt(key)
+	if i >= 0 && bytes.Equal(w.runs[i].lo, key) {
+		i--
+	}
+	if i >= 0 {
+		if p, ok := w.runs[i].node(key, func(p Placed) []byte { return p.Ref.Hi }); ok {
+			return p, nil
+		}
+	}
+	return w.nodeBefore(key)
+}
+
+// from returns the node that begins with a key, as it is now.
+func (w *writer) from(key []byte) (Placed, error) {
+	if i := w.runAt(key); i >= 0 {
+		if p, ok := w.runs[i].node(key, func(p Placed) []byte { return p.Ref.Lo }); ok {
+			return p, nil
+		}
+	}
+	return w.nodeAt(key)
+}

@@ -1,0 +1,142 @@
+package tree
+
+import (
+	"bytes"
+	"slices"
+	"sort"
+)
+
+// run is a part of a level that is made anew, from one node's beginning to another's, neither of which moves.
+type run struct {
+	lo, hi []byte   // hi is nil at the end
+	old    []Placed // the nodes that were there
+	// least is the least priority of those keys that come or go, if any does: so far must the run go to both sides
+	// that what begins and what follows it has a lower one.
+	least priority
+	moves bool
+
+	changes []edit // those that change something
+	shorter bool
+	nodes   []Placed
+}
+
+// moved notes the priority of a key that comes or goes.
+func (r *run) moved(p priority) {
+	if !r.moves || p.less(r.least) {
+		r.least, r.moves = p, true
+	}
+}
+
+// node returns the one that has a key as its one end, which rises from node to node.
+func (r *run) node(key []byte, end func(Placed) []byte) (Placed, bool) {
+	i := sort.Search(len(r.nodes), func(i int) bool {
+		at := end(r.nodes[i])
+		return at == nil || bytes.Compare(at, key) >= 0 // the end of all is above all
+	})
+	if i == len(r.nodes) || !bytes.Equal(end(r.nodes[i]), key) || end(r.nodes[i]) == nil {
+		return Placed{}, false
+	}
+	return r.nodes[i], true
+}
+
+// replace makes the edits of a run of one node, if no key comes or goes: then no end can move.
+func (w *writer) replace(r *run) bool {
+	if len(r.old) != 1 || r.moves {
+		return false
+	}
+	n, changed := r.old[0].Node, uint64(0)
+	w.items, r.changes = w.items[:0], nil
+	for _, e := range w.edits[w.editsBefore(r.lo):w.editsTo(r)] {
+		i := n.find(e.Key)
+		there := i >= 0 && bytes.Equal(n.key(i), e.Key)
+		if !there && e.gone {
+			continue
+		}
+		if !there || e.gone {
+			return false
+		}
+		if it := e.item(w.level); it.sum != n.sums[i] {
+			w.items, changed = append(w.items, it), changed|1<<i
+			r.changes = append(r.changes, e)
+		}
+	}
+	r.nodes, r.shorter = r.old, false
+	if changed != 0 {
+		n = n.replaced(changed, w.items)
+		ref := r.old[0].Ref
+		ref.Hash, ref.Count = n.hash, n.Count()
+		r.nodes = []Placed{{ref, n}}
+	}
+	return true
+}
+
+// merge makes a run's items of the entries that were there and the edits.
+func (w *writer) merge(r *run) {
+	edits := w.edits[w.editsBefore(r.lo):w.editsTo(r)]
+	w.items, r.changes = w.items[:0], nil
+	had := 0
+	add := func(e edit) {
+		if e.gone {
+			return
+		}
+		r.moved(w.priority(e.Key))
+		r.changes, w.items = append(r.changes, e), append(w.items, e.item(w.level))
+	}
+	for _, p := range r.old {
+		n := p.Node.Bare()
+		had += n.size
+		for i := range n.size {
+			it := item{n.key(i), n.rest(i), n.sums[i]}
+			for len(edits) > 0 && bytes.Compare(edits[0].Key, it.key) < 0 {
+				add(edits[0])
+				edits = edits[1:]
+			}
+			if len(edits) > 0 && bytes.Equal(edits[0].Key, it.key) {
+				e := edits[0]
+				edits = edits[1:]
+				if e.gone {
+					r.moved(w.priority(it.key))
+					r.changes = append(r.changes, e)
+					continue
+				}
+				if other := e.item(w.level); other.sum != it.sum {
+					it = other
+					r.changes = append(r.changes, e)
+				}
+			}
+			w.items = append(w.items, it)
+		}
+	}
+	for _, e := range edits {
+		add(e)
+	}
+	r.shorter = len(w.items) < had
+}
+
+// cut makes a run's nodes of its items.
+func (w *writer) cut(r *run) {
+	if len(r.changes) == 0 && len(r.old) == 1 {
+		r.nodes = r.old
+		return
+	}
+	begins := []int{0}
+	if len(w.items) > FanMax {
+		all := make([]priority, len(w.items))
+		for i := range w.items {
+			all[i] = w.priority(w.items[i].key)
+		}
+		begins = cut(all)
+	}
+	r.nodes = slices.Grow([]Placed(nil), len(begins))
+	for i, from := range begins {
+		to := len(w.items)
+		if i+1 < len(begins) {
+			to = begins[i+1]
+		}
+		n := newNode(w.level, w.items[from:to])
+		r.nodes = append(r.nodes, Placed{n.ref(r.hi), n})
+		if i > 0 {
+			r.nodes[i-1].Ref.Hi = n.key(0)
+		}
+	}
+}
