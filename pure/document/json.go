@@ -2,6 +2,7 @@ package document
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -217,37 +218,54 @@ func (p *parser) name(start int) string {
 	return r.text()
 }
 
-// text reads a text in quotes.
+// text reads a text in double quotes.
 func (p *parser) text() {
-	var s []byte
+	if s := p.quoted(); p.fault == "" {
+		p.out = append(appendHead(p.out, majorText, uint64(len(s))), s...)
+	}
+}
+
+// ReadText reads a text as JSON has it from the beginning of in, where its quote is, single or
+// double, and returns it and how many bytes it took, or where it is wrong. In single quotes \' is one.
+func ReadText(in string) (text string, size int, err error) {
+	p := parser{in: []byte(in)}
+	s := p.quoted()
+	if p.fault != "" {
+		return "", p.at, errors.New(p.fault)
+	}
+	return string(s), p.at, nil
+}
+
+// quoted reads a text up to a quote like the one that it begins with.
+func (p *parser) quoted() (s []byte) {
+	quote := p.in[p.at]
 	p.at++
 	for {
 		plain := p.at
-		for p.at < len(p.in) && p.in[p.at] >= ' ' && p.in[p.at] != '"' && p.in[p.at] != '\\' {
+		for p.at < len(p.in) && p.in[p.at] >= ' ' && p.in[p.at] != quote && p.in[p.at] != '\\' {
 			p.at++
 		}
 		if run := p.in[plain:p.at]; !utf8.Valid(run) {
 			p.at = plain + validPrefix(run)
 			p.fail("not UTF-8")
-			return
+			return nil
 		}
 		s = append(s, p.in[plain:p.at]...)
 		switch {
 		case p.at == len(p.in):
 			p.fail("a text without its closing quote")
-			return
-		case p.in[p.at] == '"':
+			return nil
+		case p.in[p.at] == quote:
 			p.at++
-			p.out = append(appendHead(p.out, majorText, uint64(len(s))), s...)
-			return
+			return s
 		case p.in[p.at] == '\\':
 			var ok bool
-			if s, ok = p.escape(s); !ok {
-				return
+			if s, ok = p.escape(s, quote); !ok {
+				return nil
 			}
 		default:
 			p.fail("a control character in a text: write it as \\u%04x", p.in[p.at])
-			return
+			return nil
 		}
 	}
 }
@@ -264,8 +282,12 @@ func validPrefix(b []byte) (n int) {
 }
 
 // escape reads what begins with a backslash.
-func (p *parser) escape(s []byte) ([]byte, bool) {
+func (p *parser) escape(s []byte, quote byte) ([]byte, bool) {
 	if p.at+1 < len(p.in) {
+		if p.in[p.at+1] == quote {
+			p.at += 2
+			return append(s, quote), true
+		}
 		if i := strings.IndexByte(`"\/bfnrt`, p.in[p.at+1]); i >= 0 {
 			p.at += 2
 			return append(s, "\"\\/\b\f\n\r\t"[i]), true
