@@ -309,7 +309,7 @@ func (a Answer) rows(d *Definition) ([]Row, error) {
 		for j, s := range sent {
 			l, err := s.Open(a.Table)
 			if err == nil {
-				sources[j], err = d.Read(l)
+				sources[j], err = d.Operation(l)
 			}
 			if errors.Is(err, ErrVoid) {
 				err = fmt.Errorf("%w: %w", ErrRow, err)

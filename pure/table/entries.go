@@ -21,8 +21,8 @@ func (r *Row) asked() query.Row {
 	return q
 }
 
-// Read makes an operation on a key of what was logged. Errors: ErrVoid.
-func (d *Definition) Read(l feed.Logged) (Op, error) {
+// Operation makes an operation on a key of what was logged. Errors: ErrVoid.
+func (d *Definition) Operation(l feed.Logged) (Op, error) {
 	w, err := ParseWrite(l.Kind, l.Payload)
 	if err != nil {
 		return Op{}, err

@@ -22,7 +22,11 @@ func (r *replica) adopt() (base *state, live bool, err error) {
 		return nil, false, err
 	}
 	seq := ends.definition
-	if seq == 0 || now != nil && now.seq == seq && !ends.shorter {
+	r.mu.Lock()
+	anew := ends.shorter || r.anew
+	r.anew = false
+	r.mu.Unlock()
+	if seq == 0 || now != nil && now.seq == seq && !anew {
 		return now, true, nil
 	}
 	def, id, err := r.definition(seq)
@@ -33,7 +37,6 @@ func (r *replica) adopt() (base *state, live bool, err error) {
 		r.lookAtAll()
 		return newState(r.id, 1, seq, def, id), true, nil
 	}
-	anew := ends.shorter
 	if !anew {
 		if anew, err = r.changes(now, def); err != nil {
 			return nil, false, err
@@ -73,7 +76,7 @@ func (r *replica) shortened(now *state) (out endsNow, err error) {
 	if out.definition, err = r.t.c.Feeds.End(r.id, r.id); err != nil || now == nil {
 		return out, err
 	}
-	f := &forest{r.t.c.Books, r.t.cache, now}
+	f := &forest{r.t.c.Books, r.t.shelves, now}
 	for _, e := range forked {
 		value, err := f.get(feedsAt, e.Author[:])
 		if err != nil {
@@ -91,7 +94,7 @@ func (r *replica) changes(now *state, def *table.Definition) (bool, error) {
 	if !now.def.SameRows(*def) {
 		return true, nil
 	}
-	f := &forest{r.t.c.Books, r.t.cache, now}
+	f := &forest{r.t.c.Books, r.t.shelves, now}
 	for record, err := range f.view(feedsAt).Ascend(nil, nil) {
 		if err != nil {
 			return false, err

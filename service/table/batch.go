@@ -156,7 +156,7 @@ func (r *replica) read(l *feed.Logged, def *table.Definition, leave table.Leave)
 	if r.isVoid(table.Target{Author: l.Author, Seq: l.Seq}) {
 		return table.Op{}, false, nil
 	}
-	op, err := def.Read(*l)
+	op, err := def.Operation(*l)
 	if errors.Is(err, table.ErrVoid) {
 		return table.Op{}, false, nil
 	}

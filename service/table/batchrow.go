@@ -181,7 +181,7 @@ func (r *replica) row(f *forest, key []byte, p table.Place) (table.Row, error) {
 	if err != nil {
 		return table.Row{}, err
 	}
-	op, err := f.def.Read(l)
+	op, err := f.def.Operation(l)
 	if err != nil {
 		return table.Row{}, err
 	}

@@ -131,13 +131,13 @@ func parseTarget(b []byte) (t table.Target, err error) {
 // forest reads the trees of a state.
 type forest struct {
 	records core.Records
-	cache   *cache
+	shelves *shelves
 	*state
 }
 
 // shelf has the nodes of one tree.
 func (f *forest) shelf(at int) *shelf {
-	return newShelf(f.records, recordAt(f.check.Table, recordTree, u32(f.generation), []byte{byte(at)}), f.cache)
+	return &shelf{f.shelves, f.records, recordAt(f.check.Table, recordTree, u32(f.generation), []byte{byte(at)}), f.tree(at)}
 }
 
 func (f *forest) view(at int) tree.View { return tree.View{Map: f.tree(at), Src: f.shelf(at)} }

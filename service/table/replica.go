@@ -27,6 +27,7 @@ type replica struct {
 	now   *state // nil before there is a definition
 	dirty map[core.DID]bool
 	all   bool // every feed is to be looked at
+	anew  bool // something that was taken is void: all is to be made again
 	voids map[table.Target]bool
 	stuck map[core.DID]string // why feeds do not go on
 }
@@ -53,7 +54,7 @@ func (t *Tables) openReplica(id core.DID) (*replica, error) {
 	if s == nil {
 		return r, nil
 	}
-	f := &forest{t.c.Books, t.cache, s}
+	f := &forest{t.c.Books, t.shelves, s}
 	for _, err := range f.view(goneAt).Ascend([]byte{1}, nil) {
 		if err != nil {
 			return nil, err
@@ -137,7 +138,7 @@ func (r *replica) settle(ctx context.Context) error {
 			r.again(authors)
 			return err
 		}
-		b := r.newBatch(&forest{r.t.c.Books, r.t.cache, base})
+		b := r.newBatch(&forest{r.t.c.Books, r.t.shelves, base})
 		for len(authors) > 0 && !b.more {
 			why, err := b.take(authors[0])
 			if err != nil {
@@ -209,7 +210,7 @@ func (r *replica) behind(s *state) ([]core.DID, error) {
 		}
 		return sorted(out), nil
 	}
-	f := &forest{r.t.c.Books, r.t.cache, s}
+	f := &forest{r.t.c.Books, r.t.shelves, s}
 	for e, err := range r.t.c.Feeds.Ends(r.id) {
 		if err != nil {
 			r.lookAtAll()
@@ -251,11 +252,13 @@ func (b *batch) commit(live bool) (*state, error) {
 			continue
 		}
 		group.Go(func() error {
-			m, changes, err := b.old.shelf(at).apply(b.old.tree(at), edits)
+			shelf := b.old.shelf(at)
+			result, changes, err := shelf.apply(edits)
 			if err != nil {
 				return fmt.Errorf("tree %s: %w", b.old.treeName(at), err)
 			}
-			*root(&b.next, at), made[at] = table.RootOf(m), changes
+			*root(&b.next, at), made[at] = table.RootOf(result.Map), changes
+			shelf.done(result) // nodes are known by their hashes, whether this is written or not
 			return nil
 		})
 	}

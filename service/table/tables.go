@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -26,8 +27,9 @@ const TablesMax = 1024
 // Tables are those that a machine keeps. All methods may be called at once.
 type Tables struct {
 	c     Config
-	cache *cache
-	wake  chan struct{} // holds one when something has landed
+	shelves *shelves
+	wake    chan struct{} // holds one when something has landed
+	memory  memory
 
 	mu  sync.Mutex
 	all map[core.DID]*replica
@@ -35,7 +37,10 @@ type Tables struct {
 
 // New opens the tables that the books have.
 func New(c Config) (*Tables, error) {
-	t := &Tables{c: c, cache: newCache(), wake: make(chan struct{}, 1), all: map[core.DID]*replica{}}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	t := &Tables{c: c, shelves: newShelves(), wake: make(chan struct{}, 1), all: map[core.DID]*replica{}}
 	for record, err := range c.Books.Scan([]byte(tableList), nil) {
 		if err != nil {
 			return nil, fmt.Errorf("tables: %w", err)
@@ -247,4 +252,19 @@ func (t *Tables) Change(ctx context.Context, id core.DID, change func(*table.Def
 		return err
 	}
 	return r.settle(ctx)
+}
+
+// seen returns the newest attestation of a machine that this one has seen of a table.
+func (t *Tables) seen(id, machine core.DID) (s identity.Signed, at table.Attestation, ok bool, err error) {
+	b, err := t.c.Books.Get(recordAt(id, recordSeen, machine[:]))
+	if errors.Is(err, core.ErrNotExist) {
+		return s, at, false, nil
+	}
+	if err != nil {
+		return s, at, false, err
+	}
+	if s, err = identity.ParseSigned(b, signedSizeMax); err == nil {
+		at, err = table.OpenAttestation(s)
+	}
+	return s, at, err == nil, err
 }

@@ -1,0 +1,121 @@
+package table
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/table"
+)
+
+// witnessesMax is how many machines' attestations are kept of a table.
+const witnessesMax = 256
+
+// Attest signs the newest checkpoint of a table, as this machine. Errors: core.ErrNotExist.
+func (t *Tables) Attest(_ context.Context, id core.DID) (identity.Signed, table.Checkpoint, error) {
+	r, err := t.replica(id)
+	if err != nil {
+		return identity.Signed{}, table.Checkpoint{}, err
+	}
+	s := r.current()
+	if s == nil {
+		return identity.Signed{}, table.Checkpoint{}, noDefinition(id)
+	}
+	signed, err := r.attest(s)
+	return signed, s.check, err
+}
+
+// attest signs a state, once, and keeps that.
+func (r *replica) attest(s *state) (identity.Signed, error) {
+	me := r.t.c.Key.DID()
+	if kept, at, ok, err := r.seen(me); err != nil || ok && at.Checkpoint == s.score {
+		return kept, err
+	}
+	signed, err := table.Attest(r.t.c.Key, s.check, r.t.c.Clock.Now().Unix())
+	if err == nil {
+		err = r.keep(signed)
+	}
+	return signed, err
+}
+
+// seen returns the newest attestation of a machine.
+func (r *replica) seen(machine core.DID) (identity.Signed, table.Attestation, bool, error) {
+	return r.t.seen(r.id, machine)
+}
+
+func (r *replica) keep(s identity.Signed) error {
+	b, err := s.Marshal()
+	if err != nil {
+		return err
+	}
+	return r.t.c.Books.Apply(core.Change{Key: recordAt(r.id, recordSeen, s.By[:]), Value: b})
+}
+
+const signedSizeMax = 2 << 10
+
+// witness takes in an attestation that was shown. Errors: table.ErrForged, table.ErrOtherTable, core.ErrInvalid.
+func (r *replica) witness(s identity.Signed) (fresh bool, err error) {
+	at, err := table.OpenAttestation(s)
+	if err != nil {
+		return false, err
+	}
+	if at.Table != r.id {
+		return false, fmt.Errorf("attestation of %s: %w", s.By.Short(), table.ErrOtherTable)
+	}
+	_, before, ok, err := r.seen(s.By)
+	if err != nil || ok && at.Time <= before.Time {
+		return false, err
+	}
+	all, err := r.witnesses()
+	if err != nil || !ok && len(all) >= witnessesMax {
+		return false, err
+	}
+	return true, r.keep(s)
+}
+
+// witnesses returns the newest attestation of each machine.
+func (r *replica) witnesses() (out []identity.Signed, err error) {
+	for c, err := range r.t.c.Books.Scan(recordAt(r.id, recordSeen), nil) {
+		if err != nil {
+			return nil, err
+		}
+		s, err := identity.ParseSigned(c.Value, signedSizeMax)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", core.ErrCorrupt, err)
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// attestations are those of a state: this machine's, and those of others that have come to the same; first those that the definition names.
+func (r *replica) attestations(s *state) ([]identity.Signed, error) {
+	own, err := r.attest(s)
+	if err != nil {
+		return nil, err
+	}
+	all, err := r.witnesses()
+	if err != nil {
+		return nil, err
+	}
+	out := []identity.Signed{own}
+	for _, w := range all {
+		at, err := table.OpenAttestation(w)
+		if err == nil && at.Checkpoint == s.score && w.By != own.By {
+			out = append(out, w)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b identity.Signed) int {
+		return order(slices.Contains(s.def.Attest, b.By)) - order(slices.Contains(s.def.Attest, a.By))
+	})
+	return out[:min(len(out), table.AttestationsMax)], nil
+}
+
+func order(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

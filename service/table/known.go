@@ -1,0 +1,42 @@
+package table
+
+import (
+	"sync"
+
+	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/pure/identity"
+	"github.com/grange-grid/grange/pure/table"
+)
+
+// known is what this machine has learned of a table from the answers of another, so that it need not be sent again.
+type known struct {
+	check        *table.Checkpoint
+	attestations []identity.Signed
+	def          *table.Definition
+	defID        core.Score
+	sent         table.Sent
+}
+
+// knownMax is how many are remembered.
+const knownMax = 256
+
+// memory is what is known, by table and machine; it is lost with the process, which costs a few hundred bytes.
+type memory struct {
+	mu  sync.Mutex
+	all map[[2]core.DID]known
+}
+
+func (t *Tables) known(id, from core.DID) known {
+	t.memory.mu.Lock()
+	defer t.memory.mu.Unlock()
+	return t.memory.all[[2]core.DID{id, from}]
+}
+
+func (t *Tables) learn(id, from core.DID, a *Answered) {
+	t.memory.mu.Lock()
+	defer t.memory.mu.Unlock()
+	if len(t.memory.all) >= knownMax || t.memory.all == nil {
+		t.memory.all = map[[2]core.DID]known{}
+	}
+	t.memory.all[[2]core.DID{id, from}] = known{a.Answer.Checkpoint, a.Answer.Attestations, a.Definition, a.DefinitionID, *a.Answer.Definition}
+}
