@@ -111,7 +111,7 @@ func (e *edit) item(level int) item {
 	if level == 0 {
 		return item{key: e.Key, sum: entrySum(e.Key, e.Value)}
 	}
-	rest := childText(e.Hash, e.Count)
+	rest := appendChild(make([]byte, 0, childSize), e.Hash, e.Count)
 	return item{key: e.Key, rest: rest, sum: entrySum(e.Key, rest)}
 }
 

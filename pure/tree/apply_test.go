@@ -2,11 +2,14 @@ package tree
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/grange-grid/grange/core"
 )
 
 var salt = [SaltSize]byte{1, 2, 3}
@@ -140,5 +143,46 @@ func (c *cached) Node(ref Ref) (*Node, error) {
 func (c *cached) add(nodes []Placed) {
 	for _, p := range nodes {
 		c.nodes[string(p.Ref.Lo)+fmt.Sprint(p.Ref.Level)] = p.Node
+	}
+}
+
+// A map that is built of its records at once is the one that edits make.
+func TestBuild(t *testing.T) {
+	for _, size := range []int{0, 1, 63, 64, 65, 500, 4095, 4096, 4097, 4159, 4160, 4161, 9000, 70_000} {
+		rnd := rand.New(rand.NewPCG(uint64(size), 3))
+		have := map[string]string{}
+		for i := range size {
+			have[fmt.Sprintf("%x/%06d", rnd.IntN(9), i)] = fmt.Sprint(i)
+		}
+		want, wantRows := naive(t, salt, have)
+		src := newRows()
+		b := NewBuilder(salt, func(c Change) error {
+			for len(src.levels) <= c.Level {
+				src.levels = append(src.levels, nil)
+			}
+			src.levels[c.Level] = append(src.levels[c.Level], c.Entry)
+			return nil
+		})
+		for _, r := range sorted(have) {
+			if err := b.Add(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m, err := b.Done()
+		if err != nil || m.Root.Hash != want.Root.Hash || m.Root.Level != want.Root.Level || m.Root.Count != want.Root.Count || m.Salt != salt {
+			t.Fatalf("%d records: root %v, want %v: %v", size, m.Root, want.Root, err)
+		}
+		if !sameRows(src, wantRows) {
+			t.Errorf("%d records: the rows are others", size)
+		}
+	}
+	b := NewBuilder(salt, func(Change) error { return nil })
+	if err := errors.Join(b.Add(Record{Key: []byte("b")}), b.Add(Record{Key: []byte("c")})); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"", "a", "c"} {
+		if err := b.Add(Record{Key: []byte(key)}); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("a builder takes %q after c: %v", key, err)
+		}
 	}
 }

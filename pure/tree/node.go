@@ -34,36 +34,40 @@ const childSize = core.ScoreSize + 8
 
 // Maker makes nodes, each of entries that are added one after the other, which it copies. The zero Maker is ready.
 type Maker struct {
+	// Bare makes leaves Bare.
+	Bare bool
+
 	text []byte
 	at   []uint32
+	sums []core.Score
+	last int // where the last entry begins
 	err  error
 }
 
-// Add adds an entry of a level.
+// Add adds an entry of a level. Node tells whether that was right.
 func (m *Maker) Add(level int, e Entry) {
-	if len(m.at) >= 2*FanMax {
-		m.fail(level, "more than %d entries", FanMax)
+	from, size := len(m.text), len(m.sums)
+	switch {
+	case m.err != nil:
 		return
+	case size == FanMax:
+		m.fail(level, "more than %d entries", FanMax)
+	case len(e.Key) > KeySizeMax || len(e.Value) > ValueSizeMax:
+		m.fail(level, "an entry of %d and %d bytes", len(e.Key), len(e.Value))
+	case size > 0 && bytes.Compare(m.text[m.last:m.at[2*size-2]], e.Key) >= 0:
+		m.fail(level, "keys do not rise at entry %d", size)
 	}
-	from := len(m.text)
-	m.text = append(m.text, e.Key...)
-	if n := len(m.at); n > 0 {
-		last := 0
-		if n > 2 {
-			last = int(m.at[n-3])
-		}
-		if bytes.Compare(m.text[last:m.at[n-2]], e.Key) >= 0 {
-			m.fail(level, "keys do not rise at entry %d", n/2)
-		}
-	}
+	m.text, m.last = append(m.text, e.Key...), from
 	m.at = append(m.at, uint32(len(m.text)))
-	if level == 0 {
+	switch {
+	case level > 0:
+		m.text = appendChild(m.text, e.Hash, e.Count)
+		m.sums = append(m.sums, entrySum(e.Key, m.text[m.at[2*size]:]))
+	case m.Bare:
+		m.sums = append(m.sums, entrySum(e.Key, e.Value))
+	default:
 		m.text = append(m.text, e.Value...)
-	} else {
-		m.text = append(m.text, childText(e.Hash, e.Count)...)
-	}
-	if len(e.Key) > KeySizeMax || len(m.text)-from > KeySizeMax+ValueSizeMax {
-		m.fail(level, "an entry of %d bytes", len(m.text)-from)
+		m.sums = append(m.sums, entrySum(e.Key, e.Value))
 	}
 	m.at = append(m.at, uint32(len(m.text)))
 }
@@ -76,22 +80,20 @@ func (m *Maker) fail(level int, format string, args ...any) {
 
 // Node makes the node, and is then ready for another. Errors: core.ErrInvalid where the entries are none of a node.
 func (m *Maker) Node(level int) (*Node, error) {
-	if level < 0 || level > LevelMax || len(m.at) == 0 {
-		m.fail(level, "%d entries", len(m.at)/2)
+	if level < 0 || level > LevelMax || len(m.sums) == 0 {
+		m.fail(level, "%d entries", len(m.sums))
 	}
-	n, err := &Node{Level: level, size: len(m.at) / 2}, m.err
+	n, err := &Node{Level: level, size: len(m.sums), bare: m.Bare && level == 0}, m.err
 	if err == nil {
 		n.text, n.at = bytes.Clone(m.text), append([]uint32{}, m.at...)
+		n.room()
+		copy(n.sums, m.sums)
+		n.sum(^uint64(0))
 	}
-	m.text, m.at, m.err = m.text[:0], m.at[:0], nil
+	m.text, m.at, m.sums, m.err = m.text[:0], m.at[:0], m.sums[:0], nil
 	if err != nil {
 		return nil, err
 	}
-	n.room()
-	for i := range n.size {
-		n.sums[i] = n.leafSum(i)
-	}
-	n.sum(^uint64(0))
 	return n, nil
 }
 

@@ -390,5 +390,5 @@ func (d *decoder) child(n *Node, i int, key []byte, keys *keyState) []byte {
 		return nil
 	}
 	d.counted(n, i, i+1, count)
-	return childText(hash, count)
+	return appendChild(make([]byte, 0, childSize), hash, count)
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/grange-grid/grange/core"
 )
 
-// childText is what an entry above level 0 has behind its key.
-func childText(hash core.Score, count uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(make([]byte, 0, childSize), hash[:]...), count)
+// appendChild appends what an entry above level 0 has behind its key.
+func appendChild(out []byte, hash core.Score, count uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(out, hash[:]...), count)
 }
 
 // room makes what sum fills in.
