@@ -23,6 +23,7 @@ const (
 	tokenText
 	tokenNumber
 	tokenMark // an operator, a parenthesis, a comma
+	tokenBad  // what is wrong in itself: the lexer has said so
 )
 
 // token is a word of a query.
@@ -83,10 +84,10 @@ type lexer struct {
 	err  *Error
 }
 
-func (l *lexer) fail(at int, problem string) {
-	if l.err == nil {
-		l.err = &Error{column(l.text, at), problem, l.text}
-	}
+// bad keeps what is wrong at a place of the token that begins at l.at.
+func (l *lexer) bad(at int, problem string) token {
+	l.err = &Error{column(l.text, at), problem, l.text}
+	return token{kind: tokenBad, at: l.at}
 }
 
 // next returns the next token, after a fault always the end.
@@ -114,26 +115,23 @@ func (l *lexer) next() token {
 			continue
 		}
 		if m.hint != "" {
-			l.fail(t.at, m.hint)
-			return token{at: t.at}
+			return l.bad(t.at, m.hint)
 		}
 		l.at += len(m.mark)
 		t.kind, t.text = tokenMark, m.mark
 		return t
 	}
-	if r, size := utf8.DecodeRuneInString(rest); r == utf8.RuneError && size == 1 {
-		l.fail(t.at, "not UTF-8")
-	} else {
-		l.fail(t.at, "nothing in a query begins with "+string(r)+": text stands in quotes, odd names in backquotes")
+	r, size := utf8.DecodeRuneInString(rest)
+	if r == utf8.RuneError && size == 1 {
+		return l.bad(t.at, "not UTF-8")
 	}
-	return token{at: t.at}
+	return l.bad(t.at, "nothing in a query begins with "+string(r)+": text stands in quotes, odd names in backquotes")
 }
 
 func (l *lexer) quoted(t token, rest string) token {
 	text, size, err := document.ReadText(rest)
 	if err != nil {
-		l.fail(l.at+size, err.Error())
-		return token{at: t.at}
+		return l.bad(l.at+size, err.Error())
 	}
 	l.at += size
 	t.kind, t.value = tokenText, document.TextValue(text)
@@ -152,8 +150,7 @@ func (l *lexer) number(t token, rest string) token {
 	}
 	f, err := document.ParseNumber(rest[:size])
 	if err != nil {
-		l.fail(t.at, err.Error())
-		return token{at: t.at}
+		return l.bad(t.at, err.Error())
 	}
 	l.at += size
 	t.kind, t.text, t.value = tokenNumber, rest[:size], document.NumberValue(f)
@@ -164,8 +161,7 @@ func (l *lexer) pseudo(t token, rest string) token {
 	size := 1 + wordSize(rest[1:])
 	name := strings.ToLower(rest[:size])
 	if !slices.Contains(pseudoFields, name) {
-		l.fail(t.at, "there are @author, @key and @time"+nearest(name, pseudoFields))
-		return token{at: t.at}
+		return l.bad(t.at, "there are @author, @key and @time"+nearest(name, pseudoFields))
 	}
 	l.at += size
 	t.kind, t.field = tokenField, Field{text: name}
@@ -183,17 +179,14 @@ func (l *lexer) word(t token, rest string) token {
 		} else if at < len(rest) && rest[at] == '`' {
 			var name string
 			if name, size = quotedName(rest[at:]); size == 0 {
-				l.fail(t.at+at, "a name without its closing backquote")
-				return token{at: t.at}
+				return l.bad(t.at+at, "a name without its closing backquote")
 			}
 			if !utf8.ValidString(name) {
-				l.fail(t.at+at, "not UTF-8")
-				return token{at: t.at}
+				return l.bad(t.at+at, "not UTF-8")
 			}
 			path, plain = append(path, name), false
 		} else {
-			l.fail(t.at+at, "a field's name was expected after the dot: odd ones stand in backquotes")
-			return token{at: t.at}
+			return l.bad(t.at+at, "a field's name was expected after the dot: odd ones stand in backquotes")
 		}
 		if at += size; at == len(rest) || rest[at] != '.' {
 			break
@@ -202,8 +195,7 @@ func (l *lexer) word(t token, rest string) token {
 	}
 	l.at += at
 	if len(path) > document.NestingMax {
-		l.fail(t.at, "a field of more names than documents are deep")
-		return token{at: t.at}
+		return l.bad(t.at, "a field of more names than documents are deep")
 	}
 	if word := strings.ToLower(path[0]); plain && len(path) == 1 && slices.Contains(keywords, word) {
 		t.kind, t.text = tokenWord, word

@@ -48,12 +48,14 @@ type parser struct {
 	ahead       token // the one after tok
 	depth       int
 	comparisons int
+	failed      bool // the parser has stopped, and not only the lexer
 }
 
 func newParser(text string) *parser {
 	p := &parser{lexer: lexer{text: text}}
 	if len(text) > TextMax {
 		p.fail(0, fmt.Sprintf("the query is longer than %d bytes", TextMax))
+		return p
 	}
 	p.tok = p.lexer.next()
 	p.ahead = p.lexer.next()
@@ -66,19 +68,17 @@ func (p *parser) advance() token {
 	return t
 }
 
-// failHere says what was expected where the parser is. A fault of the lexer that comes later is not the first.
+// failHere says what was expected where the parser is.
 func (p *parser) failHere(expected string) {
-	at := column(p.text, p.tok.at)
-	if p.err == nil || at < p.err.Column {
-		p.err = &Error{at, expected + " was expected, and here is " + p.tok.describe(), p.text}
-	}
-	p.tok, p.ahead = token{at: p.tok.at}, token{at: p.tok.at}
+	p.fail(p.tok.at, expected+" was expected, and here is "+p.tok.describe())
 }
 
+// fail keeps the fault that is first in the text: the lexer is ahead. Of a token that is bad in itself, only that is said.
 func (p *parser) fail(at int, problem string) {
-	if c := column(p.text, at); p.err == nil || c < p.err.Column {
+	if c := column(p.text, at); !p.failed && (p.err == nil || c < p.err.Column && p.tok.kind != tokenBad) {
 		p.err = &Error{c, problem, p.text}
 	}
+	p.failed = true
 	p.tok, p.ahead = token{at: at}, token{at: at}
 }
 
@@ -226,12 +226,10 @@ func (p *parser) among(f Field) Expr {
 		p.failHere("a list of values in parentheses")
 	}
 	values := []document.Value{p.value()}
-	for p.tok.is(",") {
-		if len(values) == ValuesMax {
+	for n := 1; p.take(","); n++ {
+		if n == ValuesMax {
 			p.fail(p.tok.at, fmt.Sprintf("more than %d values", ValuesMax))
-			break
 		}
-		p.advance()
 		v := p.value()
 		if !slices.ContainsFunc(values, func(x document.Value) bool { return document.Compare(x, v) == 0 }) {
 			values = append(values, v)

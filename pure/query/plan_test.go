@@ -127,7 +127,7 @@ func drawValue(t *rapid.T) string {
 	one := rapid.SampledFrom(scalars)
 	switch rapid.IntRange(0, 9).Draw(t, "form") {
 	case 0, 1, 2:
-		return "[" + strings.Join(rapid.SliceOfN(one, 0, 3).Draw(t, "list"), ",") + "]"
+		return "[" + strings.Join(rapid.SliceOfN(one, 0, 5).Draw(t, "list"), ",") + "]"
 	case 3:
 		return `[[` + one.Draw(t, "inner") + `],{}]`
 	default:
@@ -187,6 +187,9 @@ func drawCondition(t *rapid.T, depth int) string {
 }
 
 func drawQuery(t *rapid.T) Query {
+	if rapid.Bool().Draw(t, "usual") {
+		return drawUsual(t)
+	}
 	var parts []string
 	for range rapid.IntRange(0, 3).Draw(t, "conditions") {
 		parts = append(parts, drawCondition(t, 2))
@@ -212,6 +215,29 @@ func drawQuery(t *rapid.T) Query {
 		}
 	}
 	q.Limit = rapid.IntRange(0, 3).Draw(t, "limit")
+	return q
+}
+
+// drawUsual makes a query as indexes are made for: a = 1 and b > 2 and b < 3 order b.
+func drawUsual(t *rapid.T) Query {
+	one := rapid.SampledFrom(scalars)
+	fields := rapid.SliceOfNDistinct(rapid.SampledFrom(names), 2, 2, rapid.ID).Draw(t, "fields")
+	var parts []string
+	if rapid.Bool().Draw(t, "equal") {
+		parts = append(parts, fields[0]+" = "+one.Draw(t, "value"))
+	}
+	for _, op := range []string{">=", ">", "<=", "<"} {
+		if rapid.IntRange(0, 2).Draw(t, "bound") == 0 {
+			parts = append(parts, fields[1]+op+one.Draw(t, "value"))
+		}
+	}
+	q, err := Parse(strings.Join(parts, " and "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q.Order, err = ParseOrder(rapid.SampledFrom([]string{"", "-"}).Draw(t, "sign") + fields[1]); err != nil {
+		t.Fatal(err)
+	}
 	return q
 }
 
