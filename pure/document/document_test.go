@@ -76,6 +76,8 @@ func TestJSONThatLosesSomethingIsRefused(t *testing.T) {
 		{`{"a":1e5.0}`, "line 1, column 6 (in a): not a number of JSON"},
 		{`{"a":9007199254740993}`, "line 1, column 6 (in a): a number that float64 does not keep: write it as text, in quotes"},
 		{`{"a":3.141592653589793238}`, "line 1, column 6 (in a): a number that float64 does not keep: write it as text, in quotes"},
+		{`{"` + strings.Repeat("é", 100) + `":x}`, "(in " + strings.Repeat("é", 80) + "): a value was expected: text stands in double quotes"},
+		{`{"\u001b[1m":x}`, "(in \uFFFD[1m): a value was expected: text stands in double quotes"},
 		{`{"a":1e400}`, "line 1, column 6 (in a): a number that float64 does not keep: write it as text, in quotes"},
 		{`{"a":1e-400}`, "line 1, column 6 (in a): a number that float64 does not keep: write it as text, in quotes"},
 		{`{"a":1.2345678e-320}`, "line 1, column 6 (in a): a number that float64 does not keep: write it as text, in quotes"},

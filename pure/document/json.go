@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -64,9 +65,17 @@ func (p *parser) err() error {
 	column := 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
 	field := ""
 	if len(p.path) > 0 {
-		field = " (in " + strings.Join(p.path, ".") + ")"
+		field = fmt.Sprintf(" (in %.80s)", strings.Map(printable, strings.Join(p.path, ".")))
 	}
 	return fmt.Errorf("%w document: line %d, column %d%s: %s", core.ErrInvalid, line, column, field, p.fault)
+}
+
+// printable keeps what a document names its fields from commanding a terminal.
+func printable(r rune) rune {
+	if !unicode.IsPrint(r) {
+		return utf8.RuneError
+	}
+	return r
 }
 
 // peek returns the next byte, 0 at the end or after a fault: no zero is right anywhere.
