@@ -53,12 +53,8 @@ func (q Question) parse() (query.Query, error) {
 	return out, nil
 }
 
-// Sent is an operation with its payload, as it stands in an answer.
-type Sent struct {
-	Op []byte `json:"op"`
-	// Payload is salt and payload.
-	Payload []byte `json:"payload"`
-}
+// Sent is an operation with its payload, as it stands in an answer: the operation, the salt, the payload.
+type Sent []byte
 
 // Answer is what a machine answers, with all that it takes to check it.
 type Answer struct {
@@ -68,7 +64,7 @@ type Answer struct {
 	// Checkpoint and Definition are nil where the reader has them.
 	Checkpoint   *Checkpoint       `json:"checkpoint,omitempty"`
 	Attestations []identity.Signed `json:"attestations"`
-	Definition   *Sent             `json:"definition,omitempty"`
+	Definition   Sent              `json:"definition,omitempty"`
 	Choice       uint              `json:"choice"`
 	Proof        []byte            `json:"proof"`
 	Rows         [][]Sent          `json:"rows"`
@@ -90,22 +86,23 @@ func ParseAnswer(b []byte) (Answer, error) {
 }
 
 // SentOf is an operation as it stands in an answer.
-func SentOf(l *feed.Logged) Sent {
-	return Sent{l.Bytes(), append(slices.Clone(l.Salt[:]), l.Payload...)}
-}
+func SentOf(l *feed.Logged) Sent { return slices.Concat(l.Bytes(), l.Salt[:], l.Payload) }
 
 // Open verifies one by itself: its table, its signature, and that its payload is what was signed for.
+// Errors: ErrOtherTable, ErrPayload, ErrForged, core.ErrInvalid.
 func (s Sent) Open(table core.DID) (feed.Logged, error) {
-	o, err := feed.ParseOperation(s.Op)
-	switch {
-	case err != nil:
-		return feed.Logged{}, err
-	case o.Topic != table:
-		return feed.Logged{}, fmt.Errorf("operation %d of %s: %w", o.Seq, o.Author.Short(), ErrOtherTable)
-	case len(s.Payload) < feed.SaltSize:
-		return feed.Logged{}, invalid("operation %d of %s: no salt", o.Seq, o.Author.Short())
+	if len(s) < feed.OperationSize+feed.SaltSize {
+		return feed.Logged{}, invalid("an operation of %d bytes", len(s))
 	}
-	l := feed.Logged{Operation: o, ID: o.ID(), Sealed: feed.Sealed{Salt: [feed.SaltSize]byte(s.Payload), Payload: s.Payload[feed.SaltSize:]}}
+	o, err := feed.ParseOperation(s[:feed.OperationSize])
+	if err != nil {
+		return feed.Logged{}, err
+	}
+	if o.Topic != table {
+		return feed.Logged{}, fmt.Errorf("operation %d of %s: %w", o.Seq, o.Author.Short(), ErrOtherTable)
+	}
+	rest := s[feed.OperationSize:]
+	l := feed.Logged{Operation: o, ID: o.ID(), Sealed: feed.Sealed{Salt: [feed.SaltSize]byte(rest), Payload: rest[feed.SaltSize:]}}
 	if err := feed.Check(o.Header, l.Sealed); err != nil {
 		return l, fmt.Errorf("%w: %w", ErrPayload, err)
 	}

@@ -38,5 +38,5 @@ func (t *Tables) learn(id, from core.DID, a *Answered) {
 	if len(t.memory.all) >= knownMax || t.memory.all == nil {
 		t.memory.all = map[[2]core.DID]known{}
 	}
-	t.memory.all[[2]core.DID{id, from}] = known{a.Answer.Checkpoint, a.Answer.Attestations, a.Definition, a.DefinitionID, *a.Answer.Definition}
+	t.memory.all[[2]core.DID{id, from}] = known{a.Answer.Checkpoint, a.Answer.Attestations, a.Definition, a.DefinitionID, a.Answer.Definition}
 }

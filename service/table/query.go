@@ -122,9 +122,8 @@ func (r *replica) whole(a *table.Answer, s *state) error {
 	if err != nil {
 		return err
 	}
-	sent := table.SentOf(&l)
 	check := s.check
-	a.Checkpoint, a.Definition = &check, &sent
+	a.Checkpoint, a.Definition = &check, table.SentOf(&l)
 	a.Attestations, err = r.attestations(s)
 	return err
 }

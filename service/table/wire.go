@@ -182,8 +182,7 @@ func (t *Tables) check(id, from core.DID, q table.Question, a table.Answer, know
 		a.Checkpoint, a.Attestations = known.check, known.attestations
 	}
 	if a.Definition == nil {
-		sent := known.sent
-		a.Definition = &sent
+		a.Definition = known.sent
 	}
 	for _, s := range a.Attestations {
 		if err := t.fresh(id, s); err != nil {

@@ -335,7 +335,7 @@ func TestAnswersOfAStranger(t *testing.T) {
 		rows := 0
 		for _, r := range got.Answer.Rows {
 			for _, s := range r {
-				rows += len(s.Op) + len(s.Payload)
+				rows += len(s)
 			}
 		}
 		t.Logf("%s: %d rows of %d by %q, %d bytes, %d above the rows, proof %d", text, len(got.Rows), got.Count, got.Index, got.Bytes, got.Bytes-rows, len(got.Answer.Proof))
