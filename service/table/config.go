@@ -31,6 +31,8 @@ type Feeds interface {
 type Draft struct {
 	Kind    feed.Kind
 	Payload []byte
+	// After is a clock that its own is to be above: that of what it takes the place of.
+	After uint64
 }
 
 // End is how far an author's operations count.

@@ -97,7 +97,7 @@ func (t *Tables) Create(ctx context.Context, d table.Definition) (core.DID, erro
 	if err != nil {
 		return core.DID{}, err
 	}
-	if _, err := t.c.Feeds.Append(ctx, id, key, []Draft{{feed.Define, payload}}); err != nil {
+	if _, err := t.c.Feeds.Append(ctx, id, key, []Draft{{Kind: feed.Define, Payload: payload}}); err != nil {
 		return core.DID{}, errors.Join(err, t.Forget(id))
 	}
 	return id, r.settle(ctx)
@@ -248,7 +248,7 @@ func (t *Tables) Change(ctx context.Context, id core.DID, change func(*table.Def
 	if err != nil {
 		return err
 	}
-	if _, err := t.c.Feeds.Append(ctx, id, identity.KeyOf([32]byte(seed)), []Draft{{feed.Define, payload}}); err != nil {
+	if _, err := t.c.Feeds.Append(ctx, id, identity.KeyOf([32]byte(seed)), []Draft{{Kind: feed.Define, Payload: payload}}); err != nil {
 		return err
 	}
 	return r.settle(ctx)

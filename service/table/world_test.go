@@ -53,7 +53,7 @@ func sign(as identity.Key, id core.DID, before []feed.Logged, now int64, d Draft
 	if n := len(before); n > 0 {
 		h.Prev, last = before[n-1].ID, before[n-1].Clock
 	}
-	h.Clock = feed.Next(now, last)
+	h.Clock = feed.Next(now, max(last, d.After))
 	var salt [feed.SaltSize]byte
 	copy(salt[:], fmt.Sprint(h.Seq))
 	h.Commitment = feed.Commit(salt, d.Payload)

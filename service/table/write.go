@@ -34,9 +34,10 @@ func (t *Tables) Put(ctx context.Context, id core.DID, puts []Put) error {
 	if s == nil {
 		return noDefinition(id)
 	}
+	f := &forest{t.c.Books, t.shelves, s}
 	drafts := make([]Draft, len(puts))
 	for i, p := range puts {
-		seen, err := r.seenBy(s, p.Key)
+		seen, after, err := r.seenBy(f, p.Key)
 		if err != nil {
 			return err
 		}
@@ -47,7 +48,7 @@ func (t *Tables) Put(ctx context.Context, id core.DID, puts []Put) error {
 		if err != nil {
 			return fmt.Errorf("key %.40q: %w", p.Key, err)
 		}
-		drafts[i] = Draft{feed.Put, payload}
+		drafts[i] = Draft{feed.Put, payload, after}
 	}
 	return r.append(ctx, s, drafts)
 }
@@ -88,24 +89,40 @@ func (r *replica) allows(s *state, drafts []Draft) error {
 	return s.def.LeaveOf(me).Stands(seq+uint64(len(drafts)), size)
 }
 
-// seenBy are the ids of what others have written to a key, as a put in a table with folds names them.
-func (r *replica) seenBy(s *state, key []byte) ([]core.Score, error) {
-	if len(s.def.Folds) == 0 {
-		return nil, nil
+// seenBy are the ids of what others have written to a key, as a put in a table with folds names them, and the clock of the newest write.
+func (r *replica) seenBy(f *forest, key []byte) (ids []core.Score, newest uint64, err error) {
+	if newest, err = f.clock(key); err != nil || len(f.def.Folds) == 0 {
+		return nil, newest, err
 	}
-	ops, err := r.writes(&forest{r.t.c.Books, r.t.shelves, s}, key)
+	ops, err := r.writes(f, key)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	sources, _ := s.def.Sources(ops)
-	var out []core.Score
+	sources, _ := f.def.Sources(ops)
 	for i := range sources {
-		if sources[i].Author != r.t.c.Key.DID() && len(out) < table.SeenMax {
-			out = append(out, sources[i].ID)
+		if sources[i].Author != r.t.c.Key.DID() && len(ids) < table.SeenMax {
+			ids = append(ids, sources[i].ID)
 		}
 	}
-	slices.SortFunc(out, func(a, b core.Score) int { return bytes.Compare(a[:], b[:]) })
-	return out, nil
+	slices.SortFunc(ids, func(a, b core.Score) int { return bytes.Compare(a[:], b[:]) })
+	return ids, newest, nil
+}
+
+// clock is that of the newest write to a key; 0 where there is none.
+func (f *forest) clock(key []byte) (uint64, error) {
+	value, err := f.get(rowsAt, key)
+	if err != nil {
+		return 0, err
+	}
+	if value != nil {
+		p, err := table.ParseRowValue(value)
+		return p.Clock, err
+	}
+	if value, err = f.get(goneAt, table.DeletedKey(key)); value == nil || err != nil {
+		return 0, err
+	}
+	p, err := table.ParsePlace(value)
+	return p.Clock, err
 }
 
 // Delete deletes rows. Errors: core.ErrNotExist also where there is no such row, and then none is deleted; else those of Put.
@@ -128,11 +145,15 @@ func (t *Tables) Delete(ctx context.Context, id core.DID, keys ...[]byte) error 
 		if err != nil {
 			return err
 		}
+		newest, err := f.clock(key)
+		if err != nil {
+			return err
+		}
 		payload, err := table.DeletePayload(key)
 		if err != nil {
 			return err
 		}
-		drafts[i] = Draft{feed.Delete, payload}
+		drafts[i] = Draft{feed.Delete, payload, newest}
 	}
 	return r.append(ctx, s, drafts)
 }
@@ -171,7 +192,7 @@ func (t *Tables) Erase(ctx context.Context, id core.DID, key []byte) (erased, le
 		if err != nil {
 			return 0, left, err
 		}
-		drafts = append(drafts, Draft{feed.Erase, payload})
+		drafts = append(drafts, Draft{Kind: feed.Erase, Payload: payload})
 	}
 	return len(targets), left, r.append(ctx, s, drafts)
 }
