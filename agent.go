@@ -42,6 +42,7 @@ type Agent struct {
 	events   *feed
 	works    works
 	accounts accountRoom
+	tables   tableRoom
 	hosted   hosted
 	arrivals *arrivals
 	removed  chan struct{} // holds a token when versions were removed
@@ -96,6 +97,7 @@ func assemble(c Config, store store) (*Agent, error) {
 	}
 	a := &Agent{c: c, store: store, key: machine.key, settings: set, events: newFeed(), removed: make(chan struct{}, 1), came: make(chan struct{}, 1)}
 	a.hosted.news = make(chan struct{}, 1)
+	a.tables.opened = make(chan struct{})
 	a.life, a.end = context.WithCancel(context.Background())
 	a.network = newNetwork(c, machine.key)
 	a.network.up, a.network.down = int64(set.Limits.Up), int64(set.Limits.Down)
@@ -227,6 +229,7 @@ func (a *Agent) Run(ctx context.Context, ready func(addrs []string)) error {
 	g.Go(func() error { return a.keeper.Run(inner) })
 	g.Go(func() error { return a.accounts.customer.Run(inner) })
 	g.Go(func() error { return a.accounts.holder.Run(inner) })
+	g.Go(func() error { return a.runTables(inner) })
 	g.Go(func() error { return a.watch(inner) })
 	g.Go(func() error { return a.welcome(inner) })
 	g.Go(func() error { return a.tidy(inner) })
@@ -265,7 +268,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	routes := slices.Concat(a.federation.Routes(), a.barter.Routes(), ofAccounts)
+	routes := slices.Concat(a.federation.Routes(), a.barter.Routes(), ofAccounts, a.tableRoutes())
 	server := wire.NewServer(a.key.DID(), a.arrivals, routes, a.c.Clock, a.c.Log.With("room", "wire"))
 	peers, _, err := a.network.use()
 	if err != nil {

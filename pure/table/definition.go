@@ -202,7 +202,7 @@ func rising[T any](list []T, who func(T) core.DID) bool {
 
 // MayRead tells whether a machine may ask and keep the table.
 func (d Definition) MayRead(who core.DID) bool {
-	if d.Read.All || slices.Contains(d.Attest, who) || d.granted(who) != nil {
+	if g := d.granted(who); d.Read.All || slices.Contains(d.Attest, who) || g != nil && !g.Stopped {
 		return true
 	}
 	_, ok := slices.BinarySearchFunc(d.Read.Grants, who, func(r Reader, who core.DID) int { return r.Who.Compare(who) })

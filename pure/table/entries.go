@@ -15,7 +15,8 @@ func (o *Op) asked() query.Row {
 	return query.Row{Key: string(o.Key), Author: o.Author, Time: feed.Millis(o.Clock), Doc: o.Doc}
 }
 
-func (r *Row) asked() query.Row {
+// Asked is what a query sees of a row.
+func (r *Row) Asked() query.Row {
 	q := r.Newest().asked()
 	q.Doc = r.Doc
 	return q
@@ -50,7 +51,7 @@ const claimSize = 8
 // which a unique index needs to know.
 func (d *Definition) Entries(index int, r *Row, ops []Op) []tree.Record {
 	x := d.indexes[index]
-	keys, _ := x.Keys(r.asked()) // a row of several sources may have too many, and then has none
+	keys, _ := x.Keys(r.Asked()) // a row of several sources may have too many, and then has none
 	out := make([]tree.Record, len(keys))
 	for i, key := range keys {
 		if x.Unique {

@@ -89,7 +89,7 @@ func (r *Run) Do() (Result, error) {
 		if err != nil {
 			return Result{}, err
 		}
-		if !r.first(record, &row) || !r.Choice.Exact && !r.Query.Match(row.asked()) {
+		if !r.first(record, &row) || !r.Choice.Exact && !r.Query.Match(row.Asked()) {
 			continue
 		}
 		if out.Count++; r.Query.Count {
@@ -174,7 +174,7 @@ func (r *Run) row(record tree.Record) (row Row, loser bool, err error) {
 		}
 		return row, false, err
 	}
-	keys, _ := x.Keys(row.asked())
+	keys, _ := x.Keys(row.Asked())
 	has := slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, entry) })
 	if !has || !bytes.Equal(record.Value, row.Origin[:]) {
 		return row, false, wrongRow("key %.40q has another row under this root", key)
@@ -199,7 +199,7 @@ func (r *Run) first(record tree.Record, row *Row) bool {
 	if x == nil || r.Choice.Once {
 		return true
 	}
-	keys, _ := x.Keys(row.asked())
+	keys, _ := x.Keys(row.Asked())
 	if r.Choice.Desc {
 		slices.Reverse(keys)
 	}
@@ -222,7 +222,7 @@ func (r *Run) sort(out *Result) {
 	}
 	all := make([]ranked, len(out.Rows))
 	for i := range all {
-		rank, _ := r.Query.Rank(out.Rows[i].asked())
+		rank, _ := r.Query.Rank(out.Rows[i].Asked())
 		all[i] = ranked{rank, out.Rows[i], out.Losers[i]}
 	}
 	slices.SortFunc(all, func(a, b ranked) int { return bytes.Compare(a.rank, b.rank) })

@@ -16,7 +16,11 @@ import (
 	"github.com/grange-grid/grange/pure/identity"
 	"github.com/grange-grid/grange/pure/seal"
 	"github.com/grange-grid/grange/pure/table"
+	"github.com/grange-grid/grange/pure/tree"
 )
+
+// ErrNotProven says that an answer takes something that it has not brought.
+var ErrNotProven = tree.ErrNotProven
 
 // ErrWithheld says that a payload is missing that nobody has erased.
 var ErrWithheld = errors.New("withheld")
@@ -79,8 +83,8 @@ type Info struct {
 	Stuck map[core.DID]string
 }
 
-// Create makes a table. Errors: core.ErrInvalid, core.ErrFull.
-func (t *Tables) Create(ctx context.Context, d table.Definition) (core.DID, error) {
+// Create makes a table. join has its feeds kept. Errors: core.ErrInvalid, core.ErrFull.
+func (t *Tables) Create(ctx context.Context, d table.Definition, join func(core.DID) error) (core.DID, error) {
 	var seed [32]byte
 	seal.Random(seed[:])
 	key := identity.KeyOf(seed)
@@ -94,6 +98,9 @@ func (t *Tables) Create(ctx context.Context, d table.Definition) (core.DID, erro
 		return core.DID{}, err
 	}
 	r, err := t.add(id, d.Name)
+	if err == nil {
+		err = join(id)
+	}
 	if err != nil {
 		return core.DID{}, err
 	}
@@ -122,15 +129,27 @@ func (t *Tables) add(id core.DID, name string) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	record, err := codec.Marshal(nameRecord{codec.Version, name})
-	if err == nil {
-		err = t.c.Books.Apply(core.Change{Key: append([]byte(tableList), id[:]...), Value: record})
-	}
-	if err != nil {
+	if err := t.name(id, name); err != nil {
 		return nil, err
 	}
 	t.all[id] = r
 	return r, nil
+}
+
+func (t *Tables) name(id core.DID, name string) error {
+	record, err := codec.Marshal(nameRecord{codec.Version, name})
+	if err != nil {
+		return err
+	}
+	return t.c.Books.Apply(core.Change{Key: append([]byte(tableList), id[:]...), Value: record})
+}
+
+// Rename changes what a table is called here. Errors: core.ErrNotExist.
+func (t *Tables) Rename(id core.DID, name string) error {
+	if _, err := t.replica(id); err != nil {
+		return err
+	}
+	return t.name(id, name)
 }
 
 // Forget drops all that is here of a table, but for its operations.

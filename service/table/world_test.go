@@ -281,7 +281,7 @@ func create(t *testing.T, m *machine, d table.Definition) core.DID {
 	t.Helper()
 	d.Name, d.Attest = cmp.Or(d.Name, "posts"), append(d.Attest, m.key.DID())
 	d.GrantWrite(table.Grant{Who: m.key.DID()})
-	id, err := m.Create(t.Context(), d)
+	id, err := m.Create(t.Context(), d, func(core.DID) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
