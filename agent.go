@@ -39,7 +39,7 @@ type Agent struct {
 	network    *network
 	policy     policyFile
 
-	events   *feed
+	events   *eventFeed
 	works    works
 	accounts accountRoom
 	tables   tableRoom

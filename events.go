@@ -9,16 +9,16 @@ import (
 // eventsKept is how many events a slow reader may lag behind before it loses the oldest.
 const eventsKept = 256
 
-// feed hands events to whoever listens.
-type feed struct {
+// eventFeed hands events to whoever listens.
+type eventFeed struct {
 	mu      sync.Mutex
 	readers map[chan Event]struct{}
 	closed  bool
 }
 
-func newFeed() *feed { return &feed{readers: map[chan Event]struct{}{}} }
+func newFeed() *eventFeed { return &eventFeed{readers: map[chan Event]struct{}{}} }
 
-func (f *feed) send(e Event) {
+func (f *eventFeed) send(e Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for r := range f.readers {
@@ -34,7 +34,7 @@ func (f *feed) send(e Event) {
 	}
 }
 
-func (f *feed) close() {
+func (f *eventFeed) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
@@ -45,7 +45,7 @@ func (f *feed) close() {
 }
 
 // listen returns what happens from now on, until end is called or the feed is closed.
-func (f *feed) listen() (events <-chan Event, end func()) {
+func (f *eventFeed) listen() (events <-chan Event, end func()) {
 	mine := make(chan Event, eventsKept)
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -184,7 +184,7 @@ func (a *Agent) QueryTable(ctx context.Context, name string, q TableQuery) (Tabl
 	if err != nil {
 		return TableAnswer{Suggest: out.Suggest}, err
 	}
-	return answerOf(out)
+	return tableAnswerOf(out)
 }
 
 func (a *Agent) ownAnswer(ctx context.Context, name string, question ptable.Question, q TableQuery) (TableAnswer, error) {
@@ -196,7 +196,7 @@ func (a *Agent) ownAnswer(ctx context.Context, name string, question ptable.Ques
 	if err != nil {
 		return TableAnswer{Suggest: out.Suggest}, err
 	}
-	return answerOf(out)
+	return tableAnswerOf(out)
 }
 
 // machineOf finds a machine: by its address, its DID, or as the first of a partner's that was found.
@@ -250,7 +250,7 @@ func AskTable(ctx context.Context, c Config, address string, q TableQuery) (Tabl
 	if err = errors.Join(err, n.Close()); err != nil {
 		return TableAnswer{}, err
 	}
-	return answerOf(out)
+	return tableAnswerOf(out)
 }
 
 // VerifyTableAnswer checks a saved answer, asking nobody. trust is as in TableQuery. Errors: those of an answer that is none.
@@ -259,10 +259,10 @@ func VerifyTableAnswer(saved []byte, trust []DID) (TableAnswer, error) {
 	if err != nil {
 		return TableAnswer{}, err
 	}
-	return answerOf(out)
+	return tableAnswerOf(out)
 }
 
-func answerOf(v table.Answered) (TableAnswer, error) {
+func tableAnswerOf(v table.Answered) (TableAnswer, error) {
 	out := TableAnswer{
 		Table: v.Checkpoint.Table, Query: v.Query.String(), Rows: make([]TableRow, len(v.Rows)), Count: v.Count, After: v.After, Index: v.Index, Read: v.Read,
 		From: v.From, Bytes: v.Bytes, Trips: v.Trips, ProofBytes: len(v.Answer.Proof), Checkpoint: v.Checkpoint.Score().String(), Attested: []TableAttestation{}, Provisional: len(v.Vouched) == 0, Suggest: v.Suggest,
@@ -285,7 +285,7 @@ func answerOf(v table.Answered) (TableAnswer, error) {
 
 func rowOf(r *ptable.Row) TableRow {
 	o := r.Newest()
-	return TableRow{Key: string(r.Key), Document: r.Doc.JSON(), Author: o.Author, Time: clockTime(o.Clock)}
+	return TableRow{Key: string(r.Key), Document: r.Doc.JSON(), Author: o.Author, Time: writtenAt(o.Clock)}
 }
 
 // TableWrite is one write to a row.
@@ -307,7 +307,7 @@ func (a *Agent) TableHistory(_ context.Context, name, key string) iter.Seq2[Tabl
 			return
 		}
 		for o, err := range tables.History(info.ID, []byte(key)) {
-			w := TableWrite{Time: clockTime(o.Clock), Author: o.Author, Seq: o.Seq}
+			w := TableWrite{Time: writtenAt(o.Clock), Author: o.Author, Seq: o.Seq}
 			if w.Deleted = o.Write.Kind == feed.Delete; !w.Deleted && err == nil {
 				w.Document = o.Doc.JSON()
 			}

@@ -97,8 +97,9 @@ func (a *Agent) CreateTable(ctx context.Context, n NewTable) (Table, error) {
 	for field, fold := range n.Folds {
 		d.Folds[field] = ptable.Fold(fold)
 	}
+	own := a.federation.Self().Grid
 	for _, m := range a.ownMachines() {
-		d.GrantWrite(ptable.Grant{Who: m, House: &a.federation.Self().Grid, Label: homeName})
+		d.GrantWrite(ptable.Grant{Who: m, House: &own, Label: homeName})
 		d.Attest = append(d.Attest, m)
 	}
 	tables, feeds, err := a.openTables(true)
@@ -432,5 +433,5 @@ func (a *Agent) shareWith(d *ptable.Definition, id, m DID, house *DID, label str
 	return nil
 }
 
-// moment is when a clock of operations stood so.
-func clockTime(clock uint64) time.Time { return time.UnixMilli(feed.Millis(clock)).UTC() }
+// writtenAt is when a clock of operations stood so.
+func writtenAt(clock uint64) time.Time { return time.UnixMilli(feed.Millis(clock)).UTC() }
