@@ -3,6 +3,7 @@ package document
 import (
 	"encoding/hex"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -99,4 +100,15 @@ func TestJSONThatLosesSomethingIsRefused(t *testing.T) {
 		}
 	}
 	mustDoc(t, `{"a":`+deep+strings.Repeat("]", 31)+`}`)
+}
+
+func TestEachNumberComesBack(t *testing.T) {
+	for e := -1074; e < 1024; e++ {
+		for _, f := range []float64{math.Ldexp(1, e), -math.Ldexp(3, e-1), math.Nextafter(math.Ldexp(1, e), 0)} {
+			text := string(AppendNumber(nil, f))
+			if got, err := ParseNumber(text); err != nil || got != f {
+				t.Errorf("%s comes back as %v: %v", text, got, err)
+			}
+		}
+	}
 }

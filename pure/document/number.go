@@ -11,7 +11,8 @@ import (
 const numberSizeMax = 1000
 
 // ParseNumber reads a number as JSON writes it. It is refused where the float64 nearest to it,
-// written with as many digits as are there, is another number: 9007199254740993, 1e400.
+// written with as many digits as are there, is another number: 9007199254740993, 1e400. The shortest
+// number that gives its float64 is always kept.
 func ParseNumber(s string) (float64, error) {
 	if len(s) > numberSizeMax {
 		return 0, errors.New("a number of more than 1000 characters: write it as text, in quotes")
@@ -68,7 +69,7 @@ func kept(s string, f float64) bool {
 	if want == "" || f == 0 {
 		return want == "" && f == 0
 	}
-	for _, n := range []int{len(want) - 1, -1} {
+	for _, n := range []int{len(want) - 1, -1} { // the shortest of 2⁻¹⁰¹⁷ and others is not the nearest of its length
 		if got, e := significant(strconv.FormatFloat(f, 'e', n, 64)); got == want && e == exp {
 			return true
 		}
