@@ -153,18 +153,3 @@ func (q Query) extreme(row *Row, t Term) (best document.Value, ok bool) {
 	}
 	return best, ok
 }
-
-// Inside tells whether all that a query answers is seen to be in a part: each condition
-// that the part's Where has in its outermost and stands, word by word, in the query's.
-func (q Query) Inside(part Query) bool {
-	has := map[string]bool{}
-	for _, e := range conjuncts(q.Where) {
-		has[e.String()] = true
-	}
-	for _, e := range conjuncts(part.Where) {
-		if !has[e.String()] {
-			return false
-		}
-	}
-	return true
-}

@@ -240,20 +240,6 @@ func TestRowsComeInOrder(t *testing.T) {
 	}
 }
 
-func TestAQueryInsideAPart(t *testing.T) {
-	part := mustParse(t, `tags = "#cats" and n > 1`)
-	for text, want := range map[string]bool{
-		`n > 1 and tags = "#cats" and x = 1 order -n limit 2`: true, `tags = "#cats" and n > 2`: false, `tags = "#cats"`: false, ``: false, `tags = "#cats" and n > 1 or x = 1`: false,
-	} {
-		if got := mustParse(t, text).Inside(part); got != want {
-			t.Errorf("%s: %v", text, got)
-		}
-	}
-	if !part.Inside(Query{}) {
-		t.Error("not inside of all")
-	}
-}
-
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{`a = 1 and (b < "x" or not has c.d) order -time,@key limit 3`, "`in`.`` in (1,'x',null)", `count = 1 count`, `@key starts "\ud83d\ude00"`, `not not a>=1 and a<2`} {
 		f.Add(text)
