@@ -147,7 +147,7 @@ func parseTextKey(b []byte) (Value, []byte, error) {
 		}
 		switch b[i+1] {
 		case 0:
-			if !utf8.Valid(text) && (i < KeyTextMax-1 || !cutOff(text)) {
+			if !utf8.Valid(text) && (i < KeyTextMax || !cutOff(text)) {
 				return Value{}, nil, fmt.Errorf("%w key: text that is not UTF-8", core.ErrInvalid)
 			}
 			return Value{kind: Text, raw: string(text)}, b[i+2:], nil
