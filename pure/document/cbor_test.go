@@ -216,3 +216,11 @@ func BenchmarkAppendKey(b *testing.B) {
 		key = AppendKey(key[:0], v)
 	}
 }
+
+func TestADocumentsKeyIsText(t *testing.T) {
+	for key, want := range map[string]bool{"a": true, "é\x00": true, strings.Repeat("x", NameMax): true, "": false, strings.Repeat("x", NameMax+1): false, "\xff": false} {
+		if err := CheckName(key); (err == nil) != want || err != nil && !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("%q: %v", key, err)
+		}
+	}
+}

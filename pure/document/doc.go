@@ -15,6 +15,7 @@ package document
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/grange-grid/grange/core"
 )
@@ -76,6 +77,14 @@ func (d Doc) Field(path Path) (Value, bool) {
 		}
 	}
 	return v, v.kind != None
+}
+
+// CheckName tells whether a text can be a document's own key: 1 to NameMax bytes of UTF-8. Else it is core.ErrInvalid.
+func CheckName(key string) error {
+	if key == "" || len(key) > NameMax || !utf8.ValidString(key) {
+		return fmt.Errorf("%w: a document's key is text of 1 to %d bytes", core.ErrInvalid, NameMax)
+	}
+	return nil
 }
 
 func tooLarge(size int) error {

@@ -254,6 +254,13 @@ func TestADocumentHasSoManyEntries(t *testing.T) {
 	if _, err := x.Keys(rowOf(t, "k", `{"a":`+list(32)+`,"b":`+list(33)+`}`)); !errors.Is(err, core.ErrTooLarge) {
 		t.Error(err)
 	}
+	same := strings.Repeat("1,2,3,", 5000)
+	if keys, err := x.Keys(rowOf(t, "k", `{"a":[`+same+`4]}`)); err != nil || len(keys) != 4 {
+		t.Errorf("%d entries: %v", len(keys), err)
+	}
+	if _, err := x.Keys(rowOf(t, "k", `{"a":`+list(5000)+`}`)); !errors.Is(err, core.ErrTooLarge) {
+		t.Error(err)
+	}
 	for _, entry := range []string{"", "\x00\x01k", "\x01", "\x06"} {
 		if _, _, err := x.Split([]byte(entry)); !errors.Is(err, core.ErrInvalid) {
 			t.Errorf("%q: %v", entry, err)

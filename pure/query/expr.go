@@ -32,6 +32,7 @@ type (
 	among struct {
 		field  Field
 		values []document.Value
+		sorted []document.Value
 	}
 	// within are all bounds that one and sets to a field: one value satisfies all of them.
 	within struct {
@@ -76,10 +77,8 @@ func (e equal) match(row *Row) bool {
 
 func (e among) match(row *Row) bool {
 	for v := range e.field.scalars(row) {
-		for _, x := range e.values {
-			if document.Compare(v, x) == 0 {
-				return true
-			}
+		if _, ok := slices.BinarySearchFunc(e.sorted, v, document.Compare); ok {
+			return true
 		}
 	}
 	return false

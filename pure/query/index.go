@@ -71,6 +71,11 @@ func (x Index) Keys(row Row) ([][]byte, error) {
 		var values [][]byte
 		for v := range f.scalars(&row) {
 			values = append(values, document.AppendKey(nil, v))
+			if len(values) > 2*EntriesMax { // a long list may still have few values
+				if values = distinct(values); len(values) > EntriesMax {
+					return nil, x.tooMany()
+				}
+			}
 		}
 		if len(values) == 0 {
 			if i == 0 {
@@ -80,7 +85,7 @@ func (x Index) Keys(row Row) ([][]byte, error) {
 		}
 		values = distinct(values)
 		if len(keys)*len(values) > EntriesMax {
-			return nil, fmt.Errorf("%w: more than %d entries in the index %s", core.ErrTooLarge, EntriesMax, x)
+			return nil, x.tooMany()
 		}
 		keys = product(keys, values)
 	}
@@ -88,6 +93,10 @@ func (x Index) Keys(row Row) ([][]byte, error) {
 		keys[i] = append(keys[i], row.Key...)
 	}
 	return keys, nil
+}
+
+func (x Index) tooMany() error {
+	return fmt.Errorf("%w: more than %d entries in the index %s", core.ErrTooLarge, EntriesMax, x)
 }
 
 // Split returns the values in the key of an entry, and the document's key. Errors: core.ErrInvalid.

@@ -241,7 +241,7 @@ func (p *parser) among(f Field) Expr {
 	if len(values) == 1 {
 		return equal{f, values[0]}
 	}
-	return among{f, values}
+	return among{f, values, slices.SortedFunc(slices.Values(values), document.Compare)}
 }
 
 func (p *parser) limit() int {
