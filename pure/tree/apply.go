@@ -43,11 +43,15 @@ func Apply(src Source, m Map, edits []Edit) (Result, error) {
 		level[i] = edit{Entry{Key: e.Key, Value: e.Value}, e.Value == nil}
 	}
 	out := Result{Map: m}
+	w := &writer{src: src, m: m}
 	for l := 0; len(level) > 0; l++ {
 		if l > LevelMax {
 			return Result{}, fmt.Errorf("a map that needs more than %d levels: %w", LevelMax, core.ErrInvalid)
 		}
-		w := &writer{src: src, m: m, level: l, edits: level}
+		if l > 0 {
+			w = w.above()
+		}
+		w.edits = level
 		if err := w.write(); err != nil {
 			return Result{}, err
 		}
@@ -117,7 +121,8 @@ func (e *edit) item(level int) item {
 
 // emit adds what the level comes to, and returns the edits of the next; none at the root.
 func (w *writer) emit(out *Result) []edit {
-	var up []edit
+	up := make([]edit, 0, len(w.runs))
+	out.Changes, out.Nodes = slices.Grow(out.Changes, len(w.edits)), slices.Grow(out.Nodes, len(w.runs))
 	for _, r := range w.runs {
 		if len(r.changes) == 0 && len(r.old) > 0 && len(r.nodes) == len(r.old) {
 			continue

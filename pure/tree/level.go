@@ -15,7 +15,20 @@ type writer struct {
 	edits []edit
 	runs  []*run  // by keys; they do not overlap
 	way   *cursor // to where the writer was last, one level up
+	near  *Node   // the node of this level that the writer below was at last
 	items []item  // of the run that is in hand
+}
+
+// above is the writer of the next level, which begins where this one was last.
+func (w *writer) above() *writer {
+	out := &writer{src: w.src, m: w.m, level: w.level + 1, items: w.items}
+	if c := w.way; c != nil {
+		out.near = c.here().node
+		if len(c.path) > 1 {
+			out.way = &cursor{c.src, c.level + 1, c.path[:len(c.path)-1]}
+		}
+	}
+	return out
 }
 
 // write finds the runs and cuts them.
@@ -93,6 +106,9 @@ func (w *writer) nodeAt(key []byte) (Placed, error) {
 }
 
 func (w *writer) load(ref Ref) (Placed, error) {
+	if w.near != nil && w.near.hash == ref.Hash {
+		return Placed{ref, w.near}, nil
+	}
 	n, err := w.src.Node(ref)
 	if err == nil && n.partial {
 		err = fmt.Errorf("edit of a part of a node: %w", ErrNotProven)
