@@ -70,7 +70,7 @@ func (a *Agent) openTables(create bool) (*table.Tables, *gossip.Service, error) 
 		return nil, nil, err
 	}
 	tables, err = table.New(table.Config{
-		Key: a.key, Books: books, Feeds: logs{feeds}, Wire: a.network, Clock: a.c.Clock, Changed: a.tableChanged, Log: a.c.Log.With("room", "table"),
+		Key: a.key, Books: books, Feeds: logs{feeds}, Wire: a.network, Clock: a.c.Clock, Changed: a.tableChanged, Omitted: a.tableOmitted, Log: a.c.Log.With("room", "table"),
 	})
 	if err != nil {
 		return nil, nil, err
@@ -151,13 +151,22 @@ func (a *Agent) witness(ctx context.Context, tables *table.Tables) error {
 				if a.network.lost(peer) {
 					continue
 				}
-				if err := tables.Witness(ctx, info.ID, peer); err != nil {
+				err := tables.Witness(ctx, info.ID, peer)
+				if err == nil {
+					_, err = tables.Audit(ctx, info.ID, peer)
+				}
+				if err != nil {
 					a.c.Log.Debug("exchange attestations", "table", info.ID, "peer", peer, "err", err)
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// tableOmitted tells that a replica is proven to leave something out.
+func (a *Agent) tableOmitted(id, machine core.DID) {
+	a.alarm(core.DID{}, fmt.Sprintf("machine %s answers for table %s and leaves out what was written: trust it no more", machine, id.Short()))
 }
 
 // tableRoutes are what an agent answers about tables, of which the first may come while it runs.

@@ -18,6 +18,8 @@ import (
 const (
 	// AnswerSizeMax bounds its encoding in bytes.
 	AnswerSizeMax = 32 << 20
+	// rowsSizeMax bounds the rows that are looked at for one, in bytes.
+	rowsSizeMax = 16 << 20
 	// AttestationsMax is how many come along.
 	AttestationsMax = 8
 )
@@ -133,16 +135,22 @@ func Ask(d *Definition, c *Checkpoint, question Question, src func(index int) tr
 	}
 	choices := d.Plan(q, c)
 	a := Answer{V: codec.Version, Table: c.Table, Question: question, Rows: [][]Sent{}}
-	used := map[string]Row{}
+	used, size := map[string]Row{}, 0
 	run := d.run(q, question.After, choices[0], c)
 	recorder := tree.NewRecorder(src(choices[0].Index))
 	run.View.Src = recorder
 	run.Row = func(key []byte) (Row, error) {
 		r, err := row(key)
-		if err == nil {
-			used[string(key)] = r
+		if err != nil {
+			return r, err
 		}
-		return r, err
+		for i := range r.Sources {
+			size += feed.OperationSize + len(r.Sources[i].Payload)
+		}
+		if used[string(key)] = r; size > rowsSizeMax {
+			return r, fmt.Errorf("%w: of over %d bytes", ErrTooMany, rowsSizeMax)
+		}
+		return r, nil
 	}
 	if err := run.check(); err != nil {
 		return a, Result{}, err

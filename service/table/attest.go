@@ -2,6 +2,7 @@ package table
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -88,6 +89,43 @@ func (r *replica) witnesses() (out []identity.Signed, err error) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// toldMax is how many proofs of omissions are told at once.
+const toldMax = 8
+
+// testimony is what this machine can tell others.
+func (r *replica) testimony() (out testimony, err error) {
+	if out.Attestations, err = r.witnesses(); err != nil {
+		return out, err
+	}
+	if out.Attestations == nil {
+		out.Attestations = []identity.Signed{}
+	}
+	all, err := r.omissions()
+	size := 0
+	for _, o := range all {
+		if size += len(o.Definition) + len(o.Op) + len(o.Feeds) + len(o.Rows) + len(o.Gone); len(out.Omissions) < toldMax && size < attestLimit/2 {
+			out.Omissions = append(out.Omissions, o)
+		}
+	}
+	return out, err
+}
+
+// hear takes in what another tells. Errors are those of what is false in it.
+func (r *replica) hear(in testimony) (err error) {
+	if len(in.Attestations) > witnessesMax || len(in.Omissions) > toldMax {
+		return fmt.Errorf("%d attestations and %d omissions, of %d and %d at most: %w", len(in.Attestations), len(in.Omissions), witnessesMax, toldMax, core.ErrInvalid)
+	}
+	for _, s := range in.Attestations {
+		_, failed := r.witness(s)
+		err = errors.Join(err, failed)
+	}
+	for _, o := range in.Omissions {
+		_, failed := r.convict(o)
+		err = errors.Join(err, failed)
+	}
+	return err
 }
 
 // attestations are those of a state: this machine's, and those of others that have come to the same; first those that the definition names.

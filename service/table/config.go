@@ -46,7 +46,7 @@ type Wire interface {
 	CallLimit(ctx context.Context, to core.DID, method, path string, in, out any, limit int64) error
 }
 
-// Config is what Tables are made of. All is required but Log and Changed.
+// Config is what Tables are made of. All is required but Changed, Omitted and Log.
 type Config struct {
 	// Key is this machine's: it writes and attests.
 	Key   identity.Key
@@ -56,5 +56,7 @@ type Config struct {
 	Clock core.Clock
 	// Changed is told of each checkpoint that is new, and of the keys whose rows are others than before. It must not wait.
 	Changed func(table core.DID, keys [][]byte)
+	// Omitted is told of a machine that is proven to have left out an operation of what it attests.
+	Omitted func(table, machine core.DID)
 	Log     *slog.Logger
 }

@@ -2,20 +2,14 @@ package table
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
 	"github.com/grange-grid/grange/core"
-	"github.com/grange-grid/grange/pure/identity"
 )
 
-const (
-	// sealEvery is how long what has landed waits for more, before a checkpoint is made of it.
-	sealEvery = time.Second
-	// attestEvery is how long a checkpoint must stand before an owner's machine shows it to others by itself.
-	attestEvery = 2 * time.Second
-)
+// sealEvery is how long what has landed waits for more, before a checkpoint is made of it.
+const sealEvery = time.Second
 
 // Landed notes that operations of an author have come: they are taken within a second.
 func (t *Tables) Landed(id, author core.DID) {
@@ -96,23 +90,12 @@ func (t *Tables) Witness(ctx context.Context, id, with core.DID) error {
 		}
 	}
 	in := attestRequest{Table: id}
-	if in.Attestations, err = r.witnesses(); err != nil {
+	if in.testimony, err = r.testimony(); err != nil {
 		return err
 	}
-	if in.Attestations == nil {
-		in.Attestations = []identity.Signed{}
-	}
-	var out attestAnswer
+	var out testimony
 	if err := t.c.Wire.CallLimit(ctx, with, "POST", "/table/attest", in, &out, attestLimit); err != nil {
 		return err
 	}
-	if len(out.Attestations) > witnessesMax {
-		return core.ErrTooLarge
-	}
-	for _, a := range out.Attestations {
-		if _, failed := r.witness(a); failed != nil {
-			err = errors.Join(err, failed)
-		}
-	}
-	return err
+	return r.hear(out)
 }

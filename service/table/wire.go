@@ -15,7 +15,7 @@ import (
 // Limits of the wire (docs/SPEC.md §7), in bytes.
 const (
 	queryLimit  = 16 << 10
-	attestLimit = 256 << 10
+	attestLimit = 8 << 20
 )
 
 // queryRequest asks a question. Have and Definition are the checkpoint and the definition that the asker has.
@@ -26,19 +26,23 @@ type queryRequest struct {
 	Definition *core.Score `json:"definition,omitempty"`
 }
 
+// attestRequest shows the newest attestations that one has, and proofs of omissions; the answer does the same.
 type attestRequest struct {
-	Table        core.DID          `json:"table"`
-	Attestations []identity.Signed `json:"attestations"`
+	Table core.DID `json:"table"`
+	testimony
 }
 
-type attestAnswer struct {
+// testimony is what machines have said of a table, and what is proven against them.
+type testimony struct {
 	Attestations []identity.Signed `json:"attestations"`
+	Omissions    []table.Omission  `json:"omissions,omitempty"`
 }
 
 // Routes are what this machine answers about tables.
 func (t *Tables) Routes() []wire.Route {
 	return []wire.Route{
 		{Method: "POST", Path: "/table/query", Who: wire.Stranger, Limit: queryLimit, Handler: wire.Handle(t.handleQuery)},
+		{Method: "POST", Path: "/table/show", Who: wire.Stranger, Limit: showLimit, Handler: wire.Handle(t.handleShow)},
 		{Method: "POST", Path: "/table/attest", Who: wire.Stranger, Limit: attestLimit, Handler: wire.Handle(t.handleAttest)},
 	}
 }
@@ -120,21 +124,15 @@ func refusal(r *replica, q table.Question, err error) error {
 	return err
 }
 
-func (t *Tables) handleAttest(ctx context.Context, in attestRequest) (attestAnswer, error) {
+func (t *Tables) handleAttest(ctx context.Context, in attestRequest) (testimony, error) {
 	r, _, err := t.readable(ctx, in.Table)
 	if err != nil {
-		return attestAnswer{}, err
+		return testimony{}, err
 	}
-	if len(in.Attestations) > witnessesMax {
-		return attestAnswer{}, &wire.Error{Code: wire.CodeInvalid, Message: fmt.Sprintf("%d attestations, of %d at most", len(in.Attestations), witnessesMax)}
+	if err := r.hear(in.testimony); err != nil {
+		return testimony{}, &wire.Error{Code: wire.CodeInvalid, Message: err.Error()}
 	}
-	for _, s := range in.Attestations {
-		if _, err := r.witness(s); err != nil {
-			return attestAnswer{}, &wire.Error{Code: wire.CodeInvalid, Message: err.Error()}
-		}
-	}
-	all, err := r.witnesses()
-	return attestAnswer{all}, err
+	return r.testimony()
 }
 
 // Ask asks another machine a question, and checks what it answers. The table need not be kept here. trust is as for Query. Errors: core.ErrUnreachable, *wire.Error, and

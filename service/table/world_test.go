@@ -152,6 +152,8 @@ func (l lines) CallLimit(ctx context.Context, to core.DID, _, path string, in, o
 	switch path {
 	case "/table/query":
 		answer, err = t.handleQuery(ctx, in.(queryRequest))
+	case "/table/show":
+		answer, err = t.handleShow(ctx, in.(showRequest))
 	case "/table/attest":
 		answer, err = t.handleAttest(ctx, in.(attestRequest))
 	}
