@@ -153,11 +153,11 @@ func (w *writer) runAt(key []byte) int {
 
 // grow takes in what stands beside a run until its ends are lower than all that comes or goes, and cuts it.
 func (w *writer) grow(r *run) error {
+	if w.replace(r) {
+		return nil
+	}
+	w.survey(r, r.old, r.hi)
 	for {
-		if w.replace(r) {
-			return nil
-		}
-		w.merge(r)
 		var err error
 		switch {
 		case r.moves && len(r.lo) > 0 && !w.priority(r.lo).less(r.least):
@@ -165,11 +165,30 @@ func (w *writer) grow(r *run) error {
 		case r.moves && r.hi != nil && !w.priority(r.hi).less(r.least):
 			err = w.growRight(r)
 		default:
+			w.merge(r)
 			w.cut(r)
 			return nil
 		}
 		if err != nil {
 			return err
+		}
+	}
+}
+
+// survey notes what comes or goes in nodes that a run has taken in, which end at hi.
+func (w *writer) survey(r *run, nodes []Placed, hi []byte) {
+	for i, p := range nodes {
+		to := len(w.edits)
+		if i+1 < len(nodes) {
+			to = w.editsBefore(nodes[i+1].Ref.Lo)
+		} else if hi != nil {
+			to = w.editsBefore(hi)
+		}
+		for _, e := range w.edits[w.editsBefore(p.Ref.Lo):to] {
+			at := p.Node.find(e.Key)
+			if there := at >= 0 && bytes.Equal(p.Node.key(at), e.Key); there == e.gone {
+				r.moved(w.priority(e.Key))
+			}
 		}
 	}
 }
@@ -185,6 +204,7 @@ func (w *writer) growLeft(r *run) error {
 	if err != nil {
 		return err
 	}
+	w.survey(r, []Placed{before}, r.lo)
 	r.lo, r.old = before.Ref.Lo, append([]Placed{before}, r.old...)
 	return nil
 }
@@ -200,6 +220,7 @@ func (w *writer) growRight(r *run) error {
 	if err != nil {
 		return err
 	}
+	w.survey(r, []Placed{after}, after.Ref.Hi)
 	r.hi, r.old = after.Ref.Hi, append(r.old, after)
 	return nil
 }

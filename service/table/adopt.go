@@ -76,7 +76,7 @@ func (r *replica) shortened(now *state) (out endsNow, err error) {
 	if out.definition, err = r.t.c.Feeds.End(r.id, r.id); err != nil || now == nil {
 		return out, err
 	}
-	f := &forest{r.t.c.Books, r.t.shelves, now}
+	f := r.t.forest(now)
 	for _, e := range forked {
 		value, err := f.get(feedsAt, e.Author[:])
 		if err != nil {
@@ -94,7 +94,7 @@ func (r *replica) changes(now *state, def *table.Definition) (bool, error) {
 	if !now.def.SameRows(*def) {
 		return true, nil
 	}
-	f := &forest{r.t.c.Books, r.t.shelves, now}
+	f := r.t.forest(now)
 	for record, err := range f.view(feedsAt).Ascend(nil, nil) {
 		if err != nil {
 			return false, err

@@ -128,22 +128,37 @@ func parseTarget(b []byte) (t table.Target, err error) {
 	return t, nil
 }
 
-// forest reads the trees of a state.
+// forest reads the trees of a state. It is for one goroutine, but for its shelves.
 type forest struct {
 	records core.Records
 	shelves *shelves
 	*state
+	open []*shelf // those that were asked for
+}
+
+// forest is for whoever holds a replica's writing, or reads single records: others would see half of what is new.
+func (t *Tables) forest(s *state) *forest {
+	return &forest{records: t.c.Books, shelves: t.shelves, state: s}
 }
 
 // shelf has the nodes of one tree.
 func (f *forest) shelf(at int) *shelf {
-	return &shelf{f.shelves, f.records, recordAt(f.check.Table, recordTree, u32(f.generation), []byte{byte(at)}), f.tree(at)}
+	if f.open == nil {
+		f.open = make([]*shelf, f.trees())
+	}
+	if f.open[at] == nil {
+		f.open[at] = &shelf{f.shelves, f.records, recordAt(f.check.Table, recordTree, u32(f.generation), []byte{byte(at)}), f.tree(at)}
+	}
+	return f.open[at]
 }
 
-func (f *forest) view(at int) tree.View { return tree.View{Map: f.tree(at), Src: f.shelf(at)} }
+func (f *forest) view(at int) tree.View { return f.shelf(at).view() }
 
 // get returns a record of a tree, nil if there is none.
 func (f *forest) get(at int, key []byte) ([]byte, error) {
+	if root(&f.check, at).Count == 0 {
+		return nil, nil
+	}
 	value, err := f.shelf(at).get(key)
 	if errors.Is(err, core.ErrNotExist) {
 		return nil, nil

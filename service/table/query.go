@@ -33,7 +33,7 @@ func (r *replica) open() (*reader, error) {
 	if err != nil {
 		return nil, errors.Join(err, snapshot.Close())
 	}
-	return &reader{&forest{snapshot, r.t.shelves, s}, r, snapshot.Close}, nil
+	return &reader{&forest{records: snapshot, shelves: r.t.shelves, state: s}, r, snapshot.Close}, nil
 }
 
 // row returns that of a key, each of whose operations can be shown to anybody.
@@ -190,4 +190,3 @@ func (a *Answered) vouch(all []identity.Signed, trust []core.DID, self core.DID)
 		}
 	}
 }
-

@@ -54,7 +54,7 @@ func (t *Tables) openReplica(id core.DID) (*replica, error) {
 	if s == nil {
 		return r, nil
 	}
-	f := &forest{t.c.Books, t.shelves, s}
+	f := t.forest(s)
 	for _, err := range f.view(goneAt).Ascend([]byte{1}, nil) {
 		if err != nil {
 			return nil, err
@@ -138,7 +138,7 @@ func (r *replica) settle(ctx context.Context) error {
 			r.again(authors)
 			return err
 		}
-		b := r.newBatch(&forest{r.t.c.Books, r.t.shelves, base})
+		b := r.newBatch(r.t.forest(base))
 		for len(authors) > 0 && !b.more {
 			why, err := b.take(authors[0])
 			if err != nil {
@@ -210,7 +210,7 @@ func (r *replica) behind(s *state) ([]core.DID, error) {
 		}
 		return sorted(out), nil
 	}
-	f := &forest{r.t.c.Books, r.t.shelves, s}
+	f := r.t.forest(s)
 	for e, err := range r.t.c.Feeds.Ends(r.id) {
 		if err != nil {
 			r.lookAtAll()
@@ -251,8 +251,8 @@ func (b *batch) commit(live bool) (*state, error) {
 		if len(edits) == 0 {
 			continue
 		}
+		shelf := b.old.shelf(at)
 		group.Go(func() error {
-			shelf := b.old.shelf(at)
 			result, changes, err := shelf.apply(edits)
 			if err != nil {
 				return fmt.Errorf("tree %s: %w", b.old.treeName(at), err)

@@ -30,7 +30,7 @@ const TablesMax = 1024
 
 // Tables are those that a machine keeps. All methods may be called at once.
 type Tables struct {
-	c     Config
+	c       Config
 	shelves *shelves
 	wake    chan struct{} // holds one when something has landed
 	memory  memory

@@ -227,4 +227,3 @@ func (t *Tables) fresh(id core.DID, s identity.Signed) error {
 	}
 	return t.c.Books.Apply(core.Change{Key: recordAt(id, recordSeen, s.By[:]), Value: b})
 }
-

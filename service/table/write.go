@@ -34,7 +34,7 @@ func (t *Tables) Put(ctx context.Context, id core.DID, puts []Put) error {
 	if s == nil {
 		return noDefinition(id)
 	}
-	f := &forest{t.c.Books, t.shelves, s}
+	f := t.forest(s)
 	drafts := make([]Draft, len(puts))
 	for i, p := range puts {
 		seen, after, err := r.seenBy(f, p.Key)
@@ -72,7 +72,7 @@ func (r *replica) append(ctx context.Context, s *state, drafts []Draft) error {
 // allows tells whether what this machine is about to write would stand.
 func (r *replica) allows(s *state, drafts []Draft) error {
 	me := r.t.c.Key.DID()
-	f := &forest{r.t.c.Books, r.t.shelves, s}
+	f := r.t.forest(s)
 	value, err := f.get(feedsAt, me[:])
 	if err != nil {
 		return err
@@ -135,7 +135,7 @@ func (t *Tables) Delete(ctx context.Context, id core.DID, keys ...[]byte) error 
 	if s == nil {
 		return noDefinition(id)
 	}
-	f := &forest{t.c.Books, t.shelves, s}
+	f := t.forest(s)
 	drafts := make([]Draft, len(keys))
 	for i, key := range keys {
 		value, err := f.get(rowsAt, key)
@@ -169,7 +169,7 @@ func (t *Tables) Erase(ctx context.Context, id core.DID, key []byte) (erased, le
 	if s == nil {
 		return 0, 0, noDefinition(id)
 	}
-	ops, err := r.writes(&forest{t.c.Books, t.shelves, s}, key)
+	ops, err := r.writes(t.forest(s), key)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -210,7 +210,7 @@ func (t *Tables) History(id core.DID, key []byte) iter.Seq2[table.Op, error] {
 			yield(table.Op{}, noDefinition(id))
 			return
 		}
-		ops, err := r.writes(&forest{t.c.Books, t.shelves, s}, key)
+		ops, err := r.writes(t.forest(s), key)
 		if err != nil {
 			yield(table.Op{}, err)
 			return
