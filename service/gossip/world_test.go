@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/internal/sim"
@@ -48,6 +49,25 @@ type node struct {
 	takes   func(author core.DID, seq uint64, size int64) error
 	landed  map[core.DID]uint64
 	forked  []feed.Fork
+	// arrived has one when something has landed, or was proven.
+	arrived chan struct{}
+}
+
+func (n *node) stirred() {
+	select {
+	case n.arrived <- struct{}{}:
+	default:
+	}
+}
+
+// eager gathers news for no time, and syncs once only.
+type eager struct{ core.Clock }
+
+func (e eager) Sleep(ctx context.Context, d time.Duration) error {
+	if d > newsDelay {
+		<-ctx.Done()
+	}
+	return ctx.Err()
 }
 
 func newWorld(t testing.TB) *world {
@@ -63,7 +83,7 @@ func (strangers) Classify(_ context.Context, agent core.DID) (wire.Caller, error
 // add adds an agent that has joined the table.
 func (w *world) add(name string) *node {
 	w.t.Helper()
-	n := &node{w: w, name: name, key: keyOf(name), disk: sim.NewDisk(0), landed: map[core.DID]uint64{}}
+	n := &node{w: w, name: name, key: keyOf(name), disk: sim.NewDisk(0), landed: map[core.DID]uint64{}, arrived: make(chan struct{}, 1)}
 	w.nodes = append(w.nodes, n)
 	n.peers = w.net.Join(n.key.DID())
 	n.client = wire.NewClient(n.peers, w.clock, func(to core.DID) []string {
@@ -101,7 +121,7 @@ func (n *node) open() {
 
 func (n *node) config() Config {
 	return Config{
-		Key: n.key, Books: n.disk.Books(), Clock: n.w.clock, Wire: n.client, Rand: rand.Reader,
+		Key: n.key, Books: n.disk.Books(), Clock: eager{n.w.clock}, Wire: n.client, Rand: rand.Reader,
 		Peers: func(core.DID) []core.DID { return locked(n, func() []core.DID { return slices.Clone(n.friends) }) },
 		May: func(_, peer core.DID) error {
 			if may := locked(n, func() func(core.DID) error { return n.may }); may != nil {
@@ -115,12 +135,16 @@ func (n *node) config() Config {
 			}
 			return nil
 		},
-		Landed: func(_, author core.DID, from, to uint64) {
+		Landed: func(topic, author core.DID, from, to uint64) {
+			if topic != table {
+				return
+			}
 			locked(n, func() int {
 				if n.landed[author] != from-1 {
 					n.w.t.Errorf("%s: operations %d to %d of %s landed after %d", n.name, from, to, author.Short(), n.landed[author])
 				}
 				n.landed[author] = to
+				n.stirred()
 				return 0
 			})
 		},
@@ -128,6 +152,7 @@ func (n *node) config() Config {
 			locked(n, func() int {
 				n.forked = append(n.forked, f)
 				n.landed[f.Author()] = min(n.landed[f.Author()], f.Seq()-1)
+				n.stirred()
 				return 0
 			})
 		},
