@@ -35,6 +35,7 @@ type node struct {
 	name   string
 	key    identity.Key
 	disk   *sim.Disk
+	books  core.Books // the disk's, or others
 	client *wire.Client
 	peers  core.Peers
 	// hostile changes what is answered to others; each may be nil.
@@ -85,6 +86,7 @@ func (w *world) add(name string) *node {
 	w.t.Helper()
 	n := &node{w: w, name: name, key: keyOf(name), disk: sim.NewDisk(0), landed: map[core.DID]uint64{}, arrived: make(chan struct{}, 1)}
 	w.nodes = append(w.nodes, n)
+	n.books = n.disk.Books()
 	n.peers = w.net.Join(n.key.DID())
 	n.client = wire.NewClient(n.peers, w.clock, func(to core.DID) []string {
 		for _, m := range w.nodes {
@@ -119,9 +121,16 @@ func (n *node) open() {
 	n.Service = s
 }
 
+// reopen opens them in other books.
+func (n *node) reopen() {
+	n.w.t.Helper()
+	n.open()
+	n.w.must(n.Join(table))
+}
+
 func (n *node) config() Config {
 	return Config{
-		Key: n.key, Books: n.disk.Books(), Clock: eager{n.w.clock}, Wire: n.client, Rand: rand.Reader,
+		Key: n.key, Books: n.books, Clock: eager{n.w.clock}, Wire: n.client, Rand: rand.Reader,
 		Peers: func(core.DID) []core.DID { return locked(n, func() []core.DID { return slices.Clone(n.friends) }) },
 		May: func(_, peer core.DID) error {
 			if may := locked(n, func() func(core.DID) error { return n.may }); may != nil {
