@@ -229,11 +229,10 @@ func (l logs) Forked(id core.DID) (out []table.End, err error) {
 	return out, nil
 }
 
-func (l logs) Drop(id core.DID, ops []ptable.Target) (err error) {
-	for _, at := range ops {
-		if failed := l.DropPayload(id, at.Author, at.Seq); !errors.Is(failed, core.ErrNotExist) {
-			err = errors.Join(err, failed)
-		}
+func (l logs) Drop(id core.DID, ops []ptable.Target) error {
+	places := make([]gossip.Place, len(ops))
+	for i, at := range ops {
+		places[i] = gossip.Place{Author: at.Author, Seq: at.Seq}
 	}
-	return err
+	return l.DropPayloads(id, places...)
 }

@@ -36,7 +36,7 @@ func crashAt(t *testing.T, n int, kept bool) (ended bool) {
 	x, b := w.twins(k, 3, 2, 4)
 	x.putAs(keyOf("someone"), "one", "two", "three")
 	dropped := x.putAs(keyOf("dropped"), "one", "two", "three")
-	w.must(x.DropPayload(table, dropped[1].Author, 2))
+	w.must(x.DropPayloads(table, Place{dropped[1].Author, 2}))
 	z := w.add("zoe")
 	z.putAs(keyOf("dropped"), "never seen")
 	steps := []func() error{
@@ -56,8 +56,8 @@ func crashAt(t *testing.T, n int, kept bool) (ended bool) {
 			}
 			return err
 		},
-		func() error { return b.DropPayload(table, dropped[0].Author, 2) },
-		func() error { return b.DropPayload(table, dropped[0].Author, 3) },
+		func() error { return b.DropPayloads(table, Place{dropped[0].Author, 2}) },
+		func() error { return b.DropPayloads(table, Place{dropped[0].Author, 3}) },
 		func() error { return b.Leave(other) },
 	}
 	b.disk.CrashAfter(n, kept)
@@ -91,7 +91,7 @@ func crashAt(t *testing.T, n int, kept bool) (ended bool) {
 		}
 	}
 	x.syncWith(b)
-	w.must(x.DropPayload(table, dropped[0].Author, 3))
+	w.must(x.DropPayloads(table, Place{dropped[0].Author, 3}))
 	w.equal(x, b)
 	b.tidy()
 	return ended

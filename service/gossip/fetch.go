@@ -10,8 +10,12 @@ import (
 	"github.com/grange-grid/grange/pure/feed"
 )
 
-// skipsMax is how many wants a peer may leave unanswered in one sync.
-const skipsMax = 64
+const (
+	// skipsMax is how many answers of one sync may have less than answerMin bytes and leave wants open: who answers
+	// in drops would keep a topic for ever. Some there are, where proofs or false signatures end a batch.
+	skipsMax  = 64
+	answerMin = feed.BatchSizeMax / 2
+)
 
 // ask fetches batch after batch. What it is to ask for next, the answer says; that it leads on is checked here, and
 // that it has what was asked for where the batch is read.
@@ -32,11 +36,13 @@ func (x *session) ask(ctx context.Context, rest []want, to chan<- answered) erro
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if done == 0 && answer.Next == 0 {
+		if done < uint64(len(chunk)) && len(answer.Batch) < answerMin {
 			if skips++; skips > skipsMax {
-				return ErrStuck
+				return fmt.Errorf("%w: %d answers of little", ErrStuck, skips)
 			}
-			done = 1
+		}
+		if done == 0 && answer.Next == 0 {
+			done = 1 // it has none that it could show
 		}
 		if rest = rest[done:]; answer.Next != 0 {
 			rest[0].from = answer.Next

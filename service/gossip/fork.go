@@ -10,13 +10,17 @@ import (
 )
 
 // convict keeps a proof that an author has forked, if it is lower than what is known: operations from its seq on
-// count no more. It reports whether it was.
+// count no more. It reports whether it was. A proof against an author who has nothing here, nor leave to write, is passed over: whoever
+// can make keys can make any number of them.
 func (s *Service) convict(t *topic, peer core.DID, f feed.Fork) (bool, error) {
 	var item feed.Item
 	err := t.write(func() error {
 		r, found, err := s.feed(t.id, f.Author())
 		if err != nil || r.forked != 0 && r.forked <= f.Seq() {
 			return err
+		}
+		if r.tip.Seq == 0 && s.c.Takes(t.id, f.Author(), 1, feed.OperationSize) != nil {
+			return nil
 		}
 		if !found {
 			if r.number, err = s.reserve(1); err != nil {

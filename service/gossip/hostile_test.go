@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -306,6 +307,80 @@ func TestWhatIsHeldBack(t *testing.T) {
 	w.equal(a, b)
 }
 
+// TestAPeerThatDrips: one that answers with an operation at a time is left after some.
+func TestAPeerThatDrips(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.add("anna"), w.add("bert")
+	a.put(make([]string, 200)...)
+	a.hostile.operations = func(in operationsRequest, out *operationsAnswer) {
+		out.Batch = w.rewrite(out.Batch, func(ops []feed.Logged) []feed.Logged { return ops[:1] })
+		out.Done, out.Next = 0, binary.BigEndian.Uint64(in.Wants[32:])+1
+	}
+	st, err := b.Sync(t.Context(), table, a.key.DID())
+	if !errors.Is(err, ErrStuck) || st.Operations < skipsMax-2 || st.Operations > skipsMax+1 {
+		t.Errorf("%+v, %v", st, err)
+	}
+	a.hostile.operations = nil
+	b.syncWith(a)
+	w.equal(a, b)
+}
+
+// TestASlowPeerLetsOthersGoBefore: the fast one's sync ends while the slow one still answers.
+func TestASlowPeerLetsOthersGoBefore(t *testing.T) {
+	w := newWorld(t)
+	slow, fast, b := w.add("slow"), w.add("fast"), w.add("bert")
+	slow.put(string(make([]byte, 1<<20)), string(make([]byte, 1<<20)), string(make([]byte, 1<<20)), string(make([]byte, 1<<20)), "last")
+	fast.syncWith(slow)
+	fast.put("one")
+	asked, other := 0, make(chan error, 1)
+	slow.hostile.operations = func(operationsRequest, *operationsAnswer) {
+		switch asked++; asked {
+		case 1:
+			go func() {
+				_, err := b.Sync(context.Background(), table, fast.key.DID())
+				other <- err
+			}()
+			for b.topics[table].waiting.Load() == 0 {
+				runtime.Gosched()
+			}
+			w.clock.Jump(2 * time.Minute)
+		case 2:
+			w.must(<-other)
+		}
+	}
+	if st := b.syncWith(slow); asked != 2 || st.Operations > 3 {
+		t.Errorf("asked %d times: %+v", asked, st)
+	}
+	w.equal(fast, b)
+}
+
+// TestProofsAgainstAnybody are not kept: there is no end of keys that could have forked.
+func TestProofsAgainstAnybody(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.add("anna"), w.add("bert")
+	k := keyOf("nobody's")
+	b.takes = func(author core.DID, _ uint64, _ int64) error {
+		if author == k.DID() {
+			return errors.New("no leave")
+		}
+		return nil
+	}
+	proof := forkOf(t, table, k)
+	w.must(a.callNews(t.Context(), b.key.DID(), table, nil, [][]byte{proof.Bytes()}))
+	if got := b.log(); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+	w.must(a.learn(a.topics[table], a.key.DID(), [][]byte{proof.Bytes()}, nil))
+	if st := b.syncWith(a); st.Forks != 0 || len(st.Notes) != 1 || len(b.log()) != 0 {
+		t.Errorf("%+v", st)
+	}
+	b.takes = nil
+	if st := b.syncWith(a); st.Forks != 1 || len(b.forked) != 1 {
+		t.Errorf("with leave: %+v", st)
+	}
+	w.equal(a, b)
+}
+
 // TestFalseSignaturesInBetween: a peer that passes them on is noticed, and what it has passed on does not end a run.
 func TestFalseSignaturesInBetween(t *testing.T) {
 	w := newWorld(t)
@@ -340,7 +415,7 @@ func TestFalseSignaturesInBetween(t *testing.T) {
 	if st, err := c.Sync(t.Context(), table, b.key.DID()); !errors.Is(err, feed.ErrForged) || st.Operations != 0 {
 		t.Errorf("the fifth one's signature does not stand for those before: %+v, %v", st, err)
 	}
-	ops, err := b.gather(table, a.key.DID(), 0, 1, 5, 1<<20)
+	ops, err := b.gather(table, a.key.DID(), 1, 1, 5, 1<<20)
 	if err != nil || len(ops) != 4 {
 		t.Errorf("a run of %d, %v", len(ops), err)
 	}

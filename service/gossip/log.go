@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -242,45 +243,54 @@ func (s *Service) Standing(id, author core.DID) (Standing, error) {
 	return r.standing(author), err
 }
 
-// DropPayload drops an operation's payload for good. Errors: core.ErrNotExist if the operation is not here.
-func (s *Service) DropPayload(id, author core.DID, seq uint64) error {
+// Place is one operation of a topic.
+type Place struct {
+	Author core.DID
+	Seq    uint64
+}
+
+// DropPayloads drops payloads for good, all or none. Operations that are not here are passed over.
+func (s *Service) DropPayloads(id core.DID, places ...Place) error {
 	t, err := s.topic(id)
 	if err != nil {
 		return err
 	}
 	return t.write(func() error {
-		r, _, err := s.feed(id, author)
-		if err != nil {
-			return err
+		var changes []core.Change
+		for _, p := range places {
+			r, _, err := s.feed(id, p.Author)
+			if err != nil {
+				return err
+			}
+			l, state, err := s.operation(id, p.Author, r.number, p.Seq)
+			if errors.Is(err, core.ErrNotExist) || err == nil && state == payloadDropped {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			changes = append(changes,
+				core.Change{Key: opKey(r.number, p.Seq), Value: appendOp(nil, &l, payloadDropped)},
+				core.Change{Key: absentKey(id, p.Author, p.Seq)})
 		}
-		l, state, err := s.operation(id, author, r.number, seq)
-		if err != nil || state == payloadDropped {
-			return err
+		if len(changes) == 0 {
+			return nil
 		}
-		return s.c.Books.Apply(
-			core.Change{Key: opKey(r.number, seq), Value: appendOp(nil, &l, payloadDropped)},
-			core.Change{Key: absentKey(id, author, seq)},
-		)
+		return s.c.Books.Apply(changes...)
 	})
-}
-
-// Absent is an operation whose payload no peer has sent, and nobody has dropped.
-type Absent struct {
-	Author core.DID
-	Seq    uint64
 }
 
 // Absent yields what is withheld: operations whose payload no peer has sent, and which was not dropped here. It is asked for
 // at each sync.
-func (s *Service) Absent(id core.DID) iter.Seq2[Absent, error] {
-	return func(yield func(Absent, error) bool) {
+func (s *Service) Absent(id core.DID) iter.Seq2[Place, error] {
+	return func(yield func(Place, error) bool) {
 		for c, err := range s.c.Books.Scan(didKey(absentPrefix, id), nil) {
 			if err != nil {
-				yield(Absent{}, err)
+				yield(Place{}, err)
 				return
 			}
 			rest := c.Key[len(absentPrefix)+32:]
-			if !yield(Absent{core.DID(rest), binary.BigEndian.Uint64(rest[32:])}, nil) {
+			if !yield(Place{core.DID(rest), binary.BigEndian.Uint64(rest[32:])}, nil) {
 				return
 			}
 		}

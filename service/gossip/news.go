@@ -200,7 +200,7 @@ func (s *Service) Run(ctx context.Context) error {
 	all.Go(func() { s.spread(ctx) })
 	for ctx.Err() == nil {
 		for _, id := range s.Topics() {
-			s.seek(id)
+			s.Seek(id)
 		}
 		_ = s.c.Clock.Sleep(ctx, syncEvery*3/4+rand.N(syncEvery/2))
 	}
@@ -208,8 +208,8 @@ func (s *Service) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// seek has a topic synced with its peers.
-func (s *Service) seek(id core.DID) {
+// Seek has a topic synced with its peers soon, by Run: because there are new ones, or authors have leave now that had none.
+func (s *Service) Seek(id core.DID) {
 	for _, peer := range s.peers(id) {
 		s.news.in.add(pair{id, peer}, true)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/feed"
@@ -74,8 +75,9 @@ type Service struct {
 // topic is one that was joined.
 type topic struct {
 	id core.DID
-	// turn is held by the one sync that fetches.
-	turn chan struct{}
+	// turn is held by the one sync that fetches; waiting is how many others want it.
+	turn    chan struct{}
+	waiting atomic.Int32
 	// writing is held by the one that changes the logs, over that change.
 	writing sync.Mutex
 
@@ -112,6 +114,7 @@ func newTopic(id core.DID) *topic {
 }
 
 func (s *Service) open() error {
+	s.number, s.reserved = 1, 1 // 0 is none's: what is not there has it
 	raw, err := s.c.Books.Get([]byte(numberKey))
 	switch {
 	case err == nil && len(raw) == 4:

@@ -19,6 +19,8 @@ const (
 	spotEvery = 64
 	// absentMax is how many payloads that were withheld are asked for at once.
 	absentMax = 1024
+	// turnTime is for how long one sync fetches before others of the topic come before it, in milliseconds.
+	turnTime = 60 * 1000
 	// levelsMax is how many peers are remembered to have had the same frontier.
 	levelsMax = 256
 )
@@ -57,6 +59,8 @@ type session struct {
 	faults []error
 	// differ says that anything did.
 	differ bool
+	// since is when the turn was taken, in Unix milliseconds.
+	since int64
 }
 
 func (x *session) fault(err error) {
@@ -82,23 +86,42 @@ func (s *Service) sync(ctx context.Context, id, peer core.DID, do func(*session)
 	if err != nil {
 		return Stats{}, fmt.Errorf("sync: %w", err)
 	}
-	select {
-	case t.turn <- struct{}{}:
-		defer func() { <-t.turn }()
-	case <-ctx.Done():
-		return Stats{}, ctx.Err()
-	}
 	x := &session{s: s, t: t, peer: peer, skip: map[core.DID]bool{}}
-	if err = do(x); err == nil {
-		err = x.accuse(ctx, x.forked)
+	if err := x.takeTurn(ctx); err != nil {
+		return Stats{}, err
 	}
-	if err == nil {
+	defer func() { <-t.turn }()
+	if err = do(x); err == nil {
 		err = x.finish(ctx)
 	}
 	if err = errors.Join(append(x.faults, err)...); err != nil {
 		err = fmt.Errorf("sync %s with %s: %w", id.Short(), peer.Short(), err)
 	}
 	return x.stats, err
+}
+
+// takeTurn waits until no other sync of the topic fetches.
+func (x *session) takeTurn(ctx context.Context) error {
+	x.t.waiting.Add(1)
+	defer x.t.waiting.Add(-1)
+	select {
+	case x.t.turn <- struct{}{}:
+		x.since = x.s.now()
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// yield lets others go before, if there are, when this one has been at it for long: a slow peer is not to keep a topic from
+// all others. What they fetch meanwhile is left out when it comes from this one.
+func (x *session) yield() {
+	if x.s.now()-x.since < turnTime || x.t.waiting.Load() == 0 {
+		return
+	}
+	<-x.t.turn
+	x.t.turn <- struct{}{} // behind those who wait
+	x.since = x.s.now()
 }
 
 // finish tells the peer what it lacks.
@@ -144,7 +167,12 @@ func (x *session) page(ctx context.Context, items []feed.Item) error {
 			wants = append(wants, w)
 		}
 	}
-	return x.pull(ctx, wants)
+	if err := x.pull(ctx, wants); err != nil {
+		return err
+	}
+	forked := x.forked
+	x.forked = nil
+	return x.accuse(ctx, forked)
 }
 
 // wanted says what to ask for of an author.
@@ -179,18 +207,19 @@ func (x *session) wanted(item feed.Item) (want, bool, error) {
 		}
 	}
 	w := want{author: item.Author}
-	to := item.Seq
+	to, proof := item.Seq, item.Forked != 0 && (ours.Forked == 0 || item.Forked < ours.Forked)
 	if ours.Forked != 0 {
 		to = min(to, ours.Forked-1)
 	}
-	if to > ours.Seq {
+	if to > ours.Seq || proof && ours.Seq == 0 {
 		if why := x.s.c.Takes(x.t.id, item.Author, ours.Seq+1, r.size+feed.OperationSize); why != nil {
 			x.note(refused(item.Author, ours.Seq+1, why))
-		} else {
+			proof = proof && ours.Seq != 0
+		} else if to > ours.Seq {
 			w.from, w.to = ours.Seq+1, to
 		}
 	}
-	return w, w.to != 0 || item.Forked != 0 && (ours.Forked == 0 || item.Forked < ours.Forked), nil
+	return w, w.to != 0 || proof, nil
 }
 
 func (x *session) note(err error) {
@@ -269,6 +298,7 @@ func (x *session) takeAll(batches <-chan checked) error {
 		if c.end != nil {
 			return c.end
 		}
+		x.yield()
 		if len(x.faults) >= faultsMax {
 			return fmt.Errorf("%w: %d faults", ErrStuck, faultsMax)
 		}

@@ -189,11 +189,9 @@ func TestDroppedPayloads(t *testing.T) {
 	a, b, c := w.add("anna"), w.add("bert"), w.add("cleo")
 	a.put("one", "two", "three")
 	c.syncWith(a)
-	w.must(a.DropPayload(table, a.key.DID(), 2))
-	w.must(a.DropPayload(table, a.key.DID(), 2))
-	if err := a.DropPayload(table, a.key.DID(), 4); !errors.Is(err, core.ErrNotExist) {
-		t.Errorf("what is not there: %v", err)
-	}
+	second := Place{a.key.DID(), 2}
+	w.must(a.DropPayloads(table, second, Place{a.key.DID(), 4}, Place{b.key.DID(), 1}, second))
+	w.must(a.DropPayloads(table, second))
 	l, err := a.Get(table, a.key.DID(), 2)
 	if err != nil || !l.Gone || l.Payload != nil || l.Salt != [16]byte{} || l.Verify() != nil {
 		t.Fatalf("%+v, %v", l, err)
@@ -201,14 +199,14 @@ func TestDroppedPayloads(t *testing.T) {
 	if st := b.syncWith(a); st.Operations != 3 || st.Withheld != 1 {
 		t.Errorf("%+v", st)
 	}
-	absent := func(n *node) (out []Absent) {
+	absent := func(n *node) (out []Place) {
 		for m, err := range n.Absent(table) {
 			w.must(err)
 			out = append(out, m)
 		}
 		return out
 	}
-	if got := absent(b); len(got) != 1 || got[0] != (Absent{a.key.DID(), 2}) {
+	if got := absent(b); len(got) != 1 || got[0] != second {
 		t.Errorf("absent: %v", got)
 	}
 	// Another peer has it still, and nobody has said to bert that it was dropped.
@@ -216,7 +214,7 @@ func TestDroppedPayloads(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	w.equal(b, c)
-	w.must(b.DropPayload(table, a.key.DID(), 2))
+	w.must(b.DropPayloads(table, second))
 	if st := b.syncWith(c); st.Filled != 0 || len(absent(b)) != 0 {
 		t.Errorf("it came back: %+v", st)
 	}
