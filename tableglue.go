@@ -33,6 +33,7 @@ type tableRoom struct {
 	feeds   *gossip.Service
 	opened  chan struct{} // closed when they are there
 	watches map[*watch]struct{}
+	taken   map[core.DID]func(int64) // who wants to know of writes that come, while a table is joined
 }
 
 // openTables opens the books of tables; with create it makes them if there are none. Errors: fs.ErrNotExist.
@@ -60,7 +61,10 @@ func (a *Agent) openTables(create bool) (*table.Tables, *gossip.Service, error) 
 		Takes: func(id, author core.DID, seq uint64, size int64) error {
 			return tables.MayWrite(id, author, seq, uint64(size))
 		},
-		Landed: func(id, author core.DID, _, _ uint64) { tables.Landed(id, author) },
+		Landed: func(id, author core.DID, from, to uint64) {
+			tables.Landed(id, author)
+			a.tableLanded(id, to-from+1)
+		},
 		Forked: func(id core.DID, proof feed.Fork) {
 			tables.Forked(id)
 			a.alarm(core.DID{}, fmt.Sprintf("a writer of table %s has signed two operations with one number: %s", id.Short(), proof.Author()))

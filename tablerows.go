@@ -1,7 +1,6 @@
 package grange
 
 import (
-	"bytes"
 	"context"
 	"encoding/base32"
 	"encoding/json"
@@ -17,9 +16,9 @@ import (
 	"github.com/grange-grid/grange/pure/document"
 	"github.com/grange-grid/grange/pure/feed"
 	"github.com/grange-grid/grange/pure/identity"
-	"github.com/grange-grid/grange/pure/query"
 	"github.com/grange-grid/grange/pure/seal"
 	ptable "github.com/grange-grid/grange/pure/table"
+	"github.com/grange-grid/grange/service/federation"
 	"github.com/grange-grid/grange/service/table"
 )
 
@@ -127,8 +126,9 @@ type TableAnswer struct {
 	// Index is the text of the index that served it; "" is the tree of the rows. Read is how many entries were read.
 	Index string `json:"index"`
 	Read  int    `json:"read"`
-	// From is who answered; zero is this machine.
-	From DID `json:"from,omitzero"`
+	// From is who answered, FromName what they are called here; zero is this machine.
+	From     DID    `json:"from,omitzero"`
+	FromName string `json:"from_name,omitempty"`
 	// Bytes came over the wire, in so many Trips there and back. ProofBytes are those that prove.
 	Bytes      int `json:"bytes"`
 	Trips      int `json:"trips"`
@@ -146,8 +146,10 @@ type TableAnswer struct {
 
 // TableAttestation is a machine's word that it has made a checkpoint from the operations.
 type TableAttestation struct {
-	Machine DID       `json:"machine"`
-	Time    time.Time `json:"time"`
+	Machine DID `json:"machine"`
+	// Name is what it is called here; "" where it is not known.
+	Name string    `json:"name,omitempty"`
+	Time time.Time `json:"time"`
 	// Counts says that it is one whose word counts.
 	Counts bool `json:"counts"`
 }
@@ -184,7 +186,7 @@ func (a *Agent) QueryTable(ctx context.Context, name string, q TableQuery) (Tabl
 	if err != nil {
 		return TableAnswer{Suggest: out.Suggest}, err
 	}
-	return tableAnswerOf(out)
+	return a.named(tableAnswerOf(out))
 }
 
 func (a *Agent) ownAnswer(ctx context.Context, name string, question ptable.Question, q TableQuery) (TableAnswer, error) {
@@ -196,7 +198,35 @@ func (a *Agent) ownAnswer(ctx context.Context, name string, question ptable.Ques
 	if err != nil {
 		return TableAnswer{Suggest: out.Suggest}, err
 	}
-	return tableAnswerOf(out)
+	return a.named(tableAnswerOf(out))
+}
+
+// named puts names into an answer.
+func (a *Agent) named(out TableAnswer, err error) (TableAnswer, error) {
+	for i := range out.Attested {
+		out.Attested[i].Name = a.machineName(out.Attested[i].Machine)
+	}
+	if !out.From.IsZero() {
+		out.FromName = a.machineName(out.From)
+	}
+	return out, err
+}
+
+// machineName is what a machine is called here: its household's name, "this machine" of this one, "" of one that is not known.
+func (a *Agent) machineName(m DID) string {
+	if m == a.key.DID() {
+		return "this machine"
+	}
+	has := func(of federation.AgentAddrs) bool { return of.DID == m }
+	for _, p := range a.federation.Partners() {
+		if slices.ContainsFunc(p.Agents, has) {
+			return p.Name
+		}
+	}
+	if slices.ContainsFunc(a.federation.Home().Agents, has) {
+		return homeName
+	}
+	return ""
 }
 
 // machineOf finds a machine: by its address, its DID, or as the first of a partner's that was found.
@@ -276,7 +306,7 @@ func tableAnswerOf(v table.Answered) (TableAnswer, error) {
 		if err != nil {
 			return TableAnswer{}, err
 		}
-		out.Attested = append(out.Attested, TableAttestation{s.By, time.Unix(at.Time, 0).UTC(), slices.Contains(v.Vouched, s.By)})
+		out.Attested = append(out.Attested, TableAttestation{Machine: s.By, Time: time.Unix(at.Time, 0).UTC(), Counts: slices.Contains(v.Vouched, s.By)})
 	}
 	var err error
 	out.Proof, err = v.Answer.Marshal()
@@ -292,7 +322,9 @@ func rowOf(r *ptable.Row) TableRow {
 type TableWrite struct {
 	Time   time.Time `json:"time"`
 	Author DID       `json:"author"`
-	Seq    uint64    `json:"seq"`
+	// Name is what the author is called here; "" where it is not known.
+	Name string `json:"name,omitempty"`
+	Seq  uint64 `json:"seq"`
 	// Deleted says that it deleted the row; else there is a Document.
 	Deleted  bool            `json:"deleted,omitempty"`
 	Document json.RawMessage `json:"document,omitempty"`
@@ -307,7 +339,7 @@ func (a *Agent) TableHistory(_ context.Context, name, key string) iter.Seq2[Tabl
 			return
 		}
 		for o, err := range tables.History(info.ID, []byte(key)) {
-			w := TableWrite{Time: writtenAt(o.Clock), Author: o.Author, Seq: o.Seq}
+			w := TableWrite{Time: writtenAt(o.Clock), Author: o.Author, Name: a.machineName(o.Author), Seq: o.Seq}
 			if w.Deleted = o.Write.Kind == feed.Delete; !w.Deleted && err == nil {
 				w.Document = o.Doc.JSON()
 			}
@@ -334,12 +366,13 @@ func (a *Agent) AttestTable(ctx context.Context, name string) (TableAttestation,
 			a.c.Log.Debug("show an attestation", "peer", peer, "err", failed)
 		}
 	}
-	return TableAttestation{signed.By, time.Unix(at.Time, 0).UTC(), slices.Contains(info.Definition.Attest, signed.By)}, c.Score().String(), err
+	return TableAttestation{signed.By, a.machineName(signed.By), time.Unix(at.Time, 0).UTC(), slices.Contains(info.Definition.Attest, signed.By)}, c.Score().String(), err
 }
 
 // TableFork is a writer who has signed two operations with one number.
 type TableFork struct {
-	Author DID `json:"author"`
+	Author DID    `json:"author"`
+	Name   string `json:"name,omitempty"`
 	// Seq is the number: what it has written before counts.
 	Seq uint64 `json:"seq"`
 	// Evidence is both, signed: 355 bytes that convince anybody.
@@ -361,134 +394,7 @@ func (a *Agent) TableForks(_ context.Context, name string) ([]TableFork, error) 
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, TableFork{f.Author(), f.Seq(), f.Bytes()})
+		out = append(out, TableFork{f.Author(), a.machineName(f.Author()), f.Seq(), f.Bytes()})
 	}
 	return out, nil
-}
-
-// SyncTable brings a table level with the machines that have it, now. It returns how many were reached. Errors: fs.ErrNotExist, ErrUnreachable if none was.
-func (a *Agent) SyncTable(ctx context.Context, name string) (reached int, err error) {
-	tables, info, err := a.table(name)
-	if err != nil {
-		return 0, err
-	}
-	_, feeds, err := a.openTables(false)
-	if err != nil {
-		return 0, err
-	}
-	for _, peer := range a.replicasOf(tables, info.ID) {
-		_, failed := feeds.Sync(ctx, info.ID, peer)
-		if failed == nil {
-			failed = errors.Join(tables.Settle(ctx, info.ID), tables.Witness(ctx, info.ID, peer))
-			reached++
-		}
-		err = errors.Join(err, failed)
-	}
-	if reached > 0 {
-		err = nil
-	}
-	return reached, errors.Join(err, tables.Settle(ctx, info.ID))
-}
-
-// TableChange is a row that has changed.
-type TableChange struct {
-	// Row has no Document where there is none any more that the query is for.
-	Row TableRow `json:"row"`
-	// Missed says that more has changed than could be told.
-	Missed bool `json:"missed,omitempty"`
-}
-
-// watchKeysMax bounds what waits for a slow reader.
-const watchKeysMax = 1 << 16
-
-// watch is one who wants to know what changes in a table.
-type watch struct {
-	id     DID
-	keys   map[string]bool
-	missed bool
-	wake   chan struct{}
-}
-
-// tableChanged tells those who watch a table.
-func (a *Agent) tableChanged(id DID, keys [][]byte) {
-	a.tables.mu.Lock()
-	defer a.tables.mu.Unlock()
-	for w := range a.tables.watches {
-		if w.id != id {
-			continue
-		}
-		for _, k := range keys {
-			if w.missed = w.missed || len(w.keys) >= watchKeysMax; !w.missed {
-				w.keys[string(k)] = true
-			}
-		}
-		leave(w.wake)
-	}
-}
-
-// WatchTable yields the rows of a query that change, as this machine hears of it, until ctx ends. Of a query it takes the conditions. Errors: those of QueryTable.
-func (a *Agent) WatchTable(ctx context.Context, name, text string) iter.Seq2[TableChange, error] {
-	return func(yield func(TableChange, error) bool) {
-		tables, info, err := a.table(name)
-		var q query.Query
-		if err == nil {
-			q, err = query.Parse(text)
-		}
-		if err != nil {
-			yield(TableChange{}, err)
-			return
-		}
-		w := &watch{id: info.ID, keys: map[string]bool{}, wake: make(chan struct{}, 1)}
-		a.tables.mu.Lock()
-		if a.tables.watches == nil {
-			a.tables.watches = map[*watch]struct{}{}
-		}
-		a.tables.watches[w] = struct{}{}
-		a.tables.mu.Unlock()
-		defer func() {
-			a.tables.mu.Lock()
-			defer a.tables.mu.Unlock()
-			delete(a.tables.watches, w)
-		}()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-a.life.Done():
-				return
-			case <-w.wake:
-			}
-			keys, missed := a.changed(w)
-			if missed && !yield(TableChange{Missed: true}, nil) {
-				return
-			}
-			looked, err := tables.Look(ctx, info.ID, keys, q)
-			if err != nil {
-				yield(TableChange{}, err)
-				return
-			}
-			for _, l := range looked {
-				out := TableChange{Row: TableRow{Key: string(l.Key)}}
-				if l.Row != nil {
-					out.Row = rowOf(l.Row)
-				}
-				if !yield(out, nil) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// changed takes what has changed for a watch.
-func (a *Agent) changed(w *watch) (keys [][]byte, missed bool) {
-	a.tables.mu.Lock()
-	defer a.tables.mu.Unlock()
-	for k := range w.keys {
-		keys = append(keys, []byte(k))
-	}
-	slices.SortFunc(keys, bytes.Compare)
-	missed = w.missed
-	w.keys, w.missed = map[string]bool{}, false
-	return keys, missed
 }

@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/grange-grid/grange/core"
-	"github.com/grange-grid/grange/edge/p2p"
 	"github.com/grange-grid/grange/pure/feed"
 	"github.com/grange-grid/grange/pure/query"
 	ptable "github.com/grange-grid/grange/pure/table"
@@ -224,111 +222,6 @@ func (a *Agent) tableOf(info table.Info) Table {
 	c := info.Checkpoint
 	out.Rows, out.Writers, out.Deleted, out.Checkpoint = c.Rows.Count, max(c.Feeds.Count, 1)-1, c.Gone.Count, c.Score().String()
 	return out
-}
-
-// ParseTableAddress reads "DID@MULTIADDR", of which the last part names a machine that has the table; or a DID alone. Errors: ErrInvalid.
-func ParseTableAddress(text string) (id, machine DID, addr string, err error) {
-	name, addr, found := strings.Cut(text, "@")
-	if id, err = core.ParseDID(name); err != nil {
-		return id, machine, "", fmt.Errorf("table address %.80q: %w", text, err)
-	}
-	if found {
-		machine, err = p2p.ParseAddr(addr)
-	}
-	return id, machine, addr, err
-}
-
-// JoinTable begins to keep a table, under a name ("" is the one that its owner gave it, once that has come), whose address
-// another machine has shown, or of which a partner's machine is known to have it. What there is comes in the background while this machine runs; here
-// what can be had at once is waited for. Errors: ErrInvalid, fs.ErrExist, ErrUnreachable, ErrPartly where not all has come.
-func (a *Agent) JoinTable(ctx context.Context, address, name string) (Table, error) {
-	id, machine, addr, err := ParseTableAddress(address)
-	if err != nil {
-		return Table{}, err
-	}
-	tables, feeds, err := a.openTables(true)
-	if err != nil {
-		return Table{}, err
-	}
-	if addr != "" {
-		a.network.addrs.Learn(machine, []string{addr})
-	}
-	from := a.mayHave(machine)
-	if len(from) == 0 {
-		return Table{}, fmt.Errorf("no machine is known that has table %s: %w", id.Short(), ErrUnreachable)
-	}
-	if err := errors.Join(feeds.Join(id), tables.Add(id, cmp.Or(name, id.Short()))); err != nil {
-		return Table{}, err
-	}
-	synced := false
-	for _, m := range from {
-		// The definition comes first, and says what else may be taken: so there are two rounds.
-		for range 2 {
-			if _, err = feeds.Sync(ctx, id, m); err == nil {
-				err = tables.Settle(ctx, id)
-			}
-			if err != nil {
-				break
-			}
-		}
-		if err == nil {
-			if info, failed := tables.Info(id); failed == nil && info.Definition != nil {
-				synced = true
-				err = errors.Join(tables.Meet(id, m, a.network.addrs.Of(m)), tables.Witness(ctx, id, m))
-				break
-			}
-		}
-	}
-	if !synced {
-		leave := errors.Join(feeds.Leave(id), tables.Forget(id))
-		return Table{}, errors.Join(cmp.Or(err, fmt.Errorf("nobody who was asked has table %s: %w", id.Short(), fs.ErrNotExist)), leave)
-	}
-	if err := a.nameTable(tables, id, name); err != nil {
-		return Table{}, err
-	}
-	out, failed := a.Table(ctx, id.String())
-	return out, errors.Join(err, failed)
-}
-
-// nameTable gives a table that was joined its owner's name, unless it was given one, or another is called so.
-func (a *Agent) nameTable(tables *table.Tables, id DID, name string) error {
-	info, err := tables.Info(id)
-	if err != nil || name != "" || info.Definition == nil {
-		return err
-	}
-	if _, err := findTable(tables, info.Definition.Name); !errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return tables.Rename(id, info.Definition.Name)
-}
-
-// mayHave are the machines to ask for a table of which nothing is known: the one that is named, else all of partners and of this household.
-func (a *Agent) mayHave(machine DID) []DID {
-	if !machine.IsZero() {
-		return []DID{machine}
-	}
-	var out []DID
-	for _, p := range append(a.federation.Partners(), a.federation.Home()) {
-		for _, m := range p.Agents {
-			if m.DID != a.key.DID() {
-				out = append(out, m.DID)
-			}
-		}
-	}
-	return out
-}
-
-// LeaveTable drops a table that is kept here. Of one whose key is here nobody can change the definition any more. Errors: fs.ErrNotExist.
-func (a *Agent) LeaveTable(_ context.Context, name string) error {
-	tables, info, err := a.table(name)
-	if err != nil {
-		return err
-	}
-	_, feeds, err := a.openTables(false)
-	if err != nil {
-		return err
-	}
-	return errors.Join(tables.Forget(info.ID), feeds.Leave(info.ID))
 }
 
 // TableShare is what somebody may do with a table from now on.
