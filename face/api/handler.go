@@ -25,8 +25,18 @@ const (
 	typeStream = "application/x-ndjson"
 )
 
-// bodySizeMax bounds a request's body in bytes.
+// bodySizeMax bounds a request's body in bytes, but for those that bring much.
 const bodySizeMax = 256 << 10
+
+func bodyMax(path string) int64 {
+	switch path {
+	case "/v1/table-rows":
+		return TableBodyMax
+	case "/v1/table-verify":
+		return verifyBodyMax
+	}
+	return bodySizeMax
+}
 
 // route is one resource and what is done to it. GET reads, POST does.
 type route struct {
@@ -73,6 +83,12 @@ func Handler(a *grange.Agent) http.Handler {
 		{"GET", "/v1/offer", nil, "what this machine gives", (*owner).offer},
 		{"GET", "/v1/joined", []string{"id"}, "wait until an invitation is accepted", (*owner).joined},
 		{"GET", "/v1/events", nil, "what happens from now on", (*owner).events},
+		{"GET", "/v1/tables", nil, "the tables that are kept here", (*owner).tables},
+		{"GET", "/v1/table", []string{"name"}, "one of them", (*owner).table},
+		{"GET", "/v1/table-query", []string{"name", "query", "after", "from", "trust", "proof"}, "ask a table, here or at another machine, whose answer is checked", (*owner).queryTable},
+		{"GET", "/v1/table-history", []string{"name", "key"}, "who has written what to a row", (*owner).tableHistory},
+		{"GET", "/v1/table-watch", []string{"name", "query"}, "which rows change from now on", (*owner).watchTable},
+		{"GET", "/v1/table-forks", []string{"name"}, "writers that have signed two operations with one number", (*owner).tableForks},
 		{"POST", "/v1/put", nil, "store a file or directory as a new version", (*owner).put},
 		{"POST", "/v1/carried", nil, "what a carried disk has for this machine", (*owner).carried},
 		{"POST", "/v1/take-in", nil, "take in what a carried disk has for this machine", (*owner).takeIn},
@@ -103,6 +119,16 @@ func Handler(a *grange.Agent) http.Handler {
 		{"POST", "/v1/expel", nil, "strike a member off a club's roll", (*owner).expel},
 		{"POST", "/v1/voucher", nil, "give some of what a club has for this machine to another's", (*owner).voucher},
 		{"POST", "/v1/voucher-use", nil, "use a voucher that is for this machine", (*owner).useVoucher},
+		{"POST", "/v1/table", nil, "make a table", (*owner).createTable},
+		{"POST", "/v1/table-rows", nil, "write rows of a table", (*owner).putRows},
+		{"POST", "/v1/table-delete", nil, "delete rows of a table", (*owner).deleteRows},
+		{"POST", "/v1/table-erase", nil, "delete for good what was written to a row", (*owner).eraseRow},
+		{"POST", "/v1/table-verify", nil, "check an answer that was saved", (*owner).verifyTable},
+		{"POST", "/v1/table-join", nil, "begin to keep a table that another machine has", (*owner).joinTable},
+		{"POST", "/v1/table-leave", nil, "drop a table that is kept here", (*owner).leaveTable},
+		{"POST", "/v1/table-share", nil, "say what somebody may do with a table", (*owner).shareTable},
+		{"POST", "/v1/table-attest", nil, "sign what a table is here", (*owner).attestTable},
+		{"POST", "/v1/table-sync", nil, "bring a table level with the machines that have it", (*owner).syncTable},
 		{"POST", "/v1/revoke", nil, "shut a machine out of this household", (*owner).revoke},
 	}}
 }
@@ -112,7 +138,7 @@ func (o *owner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	r.Body = http.MaxBytesReader(w, r.Body, bodySizeMax)
+	r.Body = http.MaxBytesReader(w, r.Body, bodyMax(r.URL.Path))
 	o, r, err := o.of(r)
 	if err != nil {
 		failure(nil, err)(w)
@@ -175,8 +201,8 @@ func (r route) check(req *http.Request) error {
 // read decodes a request's body, and checks what has a check.
 func read(r *http.Request, into any) error {
 	body, err := io.ReadAll(r.Body)
-	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return &Error{Code: CodeTooLarge, Message: fmt.Sprintf("a body of over %d bytes", bodySizeMax)}
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return &Error{Code: CodeTooLarge, Message: fmt.Sprintf("a body of over %d bytes", large.Limit)}
 	}
 	if err != nil {
 		return fmt.Errorf("read the body: %w", err)

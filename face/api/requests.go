@@ -126,6 +126,8 @@ type line struct {
 	Progress *grange.Progress `json:"progress,omitempty"`
 	Entry    *Entry           `json:"entry,omitempty"`
 	Event    *grange.Event    `json:"event,omitempty"`
-	Error    *Error           `json:"error,omitempty"`
-	Result   any              `json:"result,omitempty"`
+	// Change is of a table that is watched.
+	Change *grange.TableChange `json:"change,omitempty"`
+	Error  *Error              `json:"error,omitempty"`
+	Result any                 `json:"result,omitempty"`
 }

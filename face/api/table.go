@@ -1,0 +1,237 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/http"
+	"net/url"
+
+	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/core"
+)
+
+// Tables is the answer to GET /v1/tables.
+type Tables struct {
+	Tables []grange.Table `json:"tables"`
+}
+
+// TableRequest is the body of POST requests that need a table's name, or its DID, alone.
+type TableRequest struct {
+	Name string `json:"name"`
+}
+
+// JoinTableRequest is the body of POST /v1/table-join.
+type JoinTableRequest struct {
+	// Address is "DID@MULTIADDR", or a DID of which a partner's machine has the table.
+	Address string `json:"address"`
+	// As is what it is called here; "" is as its owner calls it.
+	As string `json:"as,omitempty"`
+}
+
+// ShareTableRequest is the body of POST /v1/table-share.
+type ShareTableRequest struct {
+	Name string `json:"name"`
+	// Who is a partner by name or DID, a machine by its DID, or "all".
+	Who string `json:"who"`
+	grange.TableShare
+}
+
+// AttestedTable is the answer to POST /v1/table-attest.
+type AttestedTable struct {
+	grange.TableAttestation
+	Checkpoint string `json:"checkpoint"`
+}
+
+// Forks is the answer to GET /v1/table-forks.
+type Forks struct {
+	Forks []grange.TableFork `json:"forks"`
+}
+
+// SyncedTable is the answer to POST /v1/table-sync.
+type SyncedTable struct {
+	// Reached is how many machines were.
+	Reached int `json:"reached"`
+	grange.Table
+}
+
+// TableFailure is what an error about a table is to whoever asked for it. suggest is an index that would have helped, "" for none.
+func TableFailure(err error, suggest string) error {
+	if err == nil {
+		return nil
+	}
+	e := ErrorOf(err)
+	is := func(kinds ...error) bool {
+		for _, kind := range kinds {
+			if errors.Is(err, kind) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case is(grange.ErrLeave):
+		e.Code, e.Hint = CodeRefused, "whoever owns the table gives it: grange table share TABLE WHO --write"
+	case is(grange.ErrQuota):
+		e.Code, e.Hint = CodeRefused, "whoever owns the table raises it: grange table quota TABLE WHO SIZE"
+	case is(grange.ErrForged, grange.ErrRoot, grange.ErrRow, grange.ErrNotProven, grange.ErrOtherQuery, grange.ErrOld):
+		e.Code, e.Hint = CodeCorrupt, "ask another machine that has the table"
+	case is(grange.ErrTooMany):
+		e.Code, e.Hint = CodeTooLarge, "narrow it"
+		if suggest != "" {
+			e.Hint = "the table's owner can add an index: " + suggest
+		}
+	case is(core.ErrForbidden):
+		e.Code, e.Hint = CodeFailed, "grange table show says where the table was made"
+	case e.Code == CodeUnreachable:
+		e.Hint = "grange table join ADDRESS, as 'grange table show' says it where the table is"
+	case e.Code == CodeNotFound && e.Hint == "":
+		e.Hint = "grange table list"
+	}
+	return e
+}
+
+// tableValue answers with a value about a table.
+func tableValue(v any, err error) answer { return value(v, TableFailure(err, "")) }
+
+func (o *owner) tables(r *http.Request) answer {
+	out, err := o.agent.Tables(r.Context())
+	if out == nil {
+		out = []grange.Table{}
+	}
+	return tableValue(Tables{out}, err)
+}
+
+func (o *owner) table(r *http.Request) answer {
+	return tableValue(o.agent.Table(r.Context(), param(r, "name")))
+}
+
+func (o *owner) createTable(r *http.Request) answer {
+	var in grange.NewTable
+	if err := read(r, &in); err != nil {
+		return failure(nil, err)
+	}
+	out, err := o.agent.CreateTable(r.Context(), in)
+	if errors.Is(err, fs.ErrExist) {
+		err = &Error{Code: CodeExists, Message: message(err), Hint: "grange table list; or choose another name"}
+	}
+	return tableValue(out, err)
+}
+
+func (o *owner) joinTable(r *http.Request) answer {
+	var in JoinTableRequest
+	if err := read(r, &in); err != nil {
+		return failure(nil, err)
+	}
+	return long(r, func(progress func(grange.Progress)) (any, error) {
+		out, err := o.agent.JoinTable(r.Context(), in.Address, in.As, progress)
+		err = TableFailure(err, "")
+		if err != nil && !errors.Is(err, grange.ErrPartly) {
+			return nil, err
+		}
+		return out, err
+	})
+}
+
+func (o *owner) leaveTable(r *http.Request) answer {
+	var in TableRequest
+	if err := read(r, &in); err != nil {
+		return failure(nil, err)
+	}
+	out, err := o.agent.Table(r.Context(), in.Name)
+	if err == nil {
+		err = o.agent.LeaveTable(r.Context(), in.Name)
+	}
+	return tableValue(out, err)
+}
+
+func (in ShareTableRequest) check() error {
+	if !in.Read && !in.Write && in.Quota == nil {
+		return invalid("say what: read, write or a quota", "")
+	}
+	return nil
+}
+
+func (o *owner) shareTable(r *http.Request) answer {
+	var in ShareTableRequest
+	if err := read(r, &in); err != nil {
+		return failure(nil, err)
+	}
+	return tableValue(o.agent.ShareTable(r.Context(), in.Name, in.Who, in.TableShare))
+}
+
+func (o *owner) attestTable(r *http.Request) answer {
+	var in TableRequest
+	if err := read(r, &in); err != nil {
+		return failure(nil, err)
+	}
+	at, checkpoint, err := o.agent.AttestTable(r.Context(), in.Name)
+	return tableValue(AttestedTable{at, checkpoint}, err)
+}
+
+func (o *owner) tableForks(r *http.Request) answer {
+	out, err := o.agent.TableForks(r.Context(), param(r, "name"))
+	return tableValue(Forks{out}, err)
+}
+
+func (o *owner) syncTable(r *http.Request) answer {
+	var in TableRequest
+	if err := read(r, &in); err != nil {
+		return failure(nil, err)
+	}
+	reached, err := o.agent.SyncTable(r.Context(), in.Name)
+	if err != nil {
+		return failure(nil, TableFailure(err, ""))
+	}
+	out, err := o.agent.Table(r.Context(), in.Name)
+	return tableValue(SyncedTable{reached, out}, err)
+}
+
+// Tables returns the tables that are kept here.
+func (c *Client) Tables(ctx context.Context) ([]grange.Table, error) {
+	var out Tables
+	err := c.get(ctx, "tables", nil, &out)
+	return out.Tables, err
+}
+
+// Table returns one table.
+func (c *Client) Table(ctx context.Context, name string) (out grange.Table, err error) {
+	return out, c.get(ctx, "table", url.Values{"name": {name}}, &out)
+}
+
+// CreateTable makes a table.
+func (c *Client) CreateTable(ctx context.Context, in grange.NewTable) (out grange.Table, err error) {
+	return out, c.post(ctx, "table", in, &out)
+}
+
+// JoinTable begins to keep a table that another machine has. With grange.ErrPartly it is returned too.
+func (c *Client) JoinTable(ctx context.Context, in JoinTableRequest, progress func(grange.Progress)) (out grange.Table, err error) {
+	return out, c.long(ctx, "table-join", in, progress, &out)
+}
+
+// LeaveTable drops a table that is kept here, and returns what it was.
+func (c *Client) LeaveTable(ctx context.Context, name string) (out grange.Table, err error) {
+	return out, c.post(ctx, "table-leave", TableRequest{name}, &out)
+}
+
+// ShareTable says what somebody may do with a table.
+func (c *Client) ShareTable(ctx context.Context, in ShareTableRequest) (out grange.Table, err error) {
+	return out, c.post(ctx, "table-share", in, &out)
+}
+
+// AttestTable signs what a table is here.
+func (c *Client) AttestTable(ctx context.Context, name string) (out AttestedTable, err error) {
+	return out, c.post(ctx, "table-attest", TableRequest{name}, &out)
+}
+
+// TableForks returns the writers of a table that are proven to have forked.
+func (c *Client) TableForks(ctx context.Context, name string) ([]grange.TableFork, error) {
+	var out Forks
+	err := c.get(ctx, "table-forks", url.Values{"name": {name}}, &out)
+	return out.Forks, err
+}
+
+// SyncTable brings a table level with the machines that have it.
+func (c *Client) SyncTable(ctx context.Context, name string) (out SyncedTable, err error) {
+	return out, c.post(ctx, "table-sync", TableRequest{name}, &out)
+}
