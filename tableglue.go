@@ -83,8 +83,19 @@ func (a *Agent) openTables(create bool) (*table.Tables, *gossip.Service, error) 
 	if err != nil {
 		return nil, nil, err
 	}
+	parts, err := tables.Parts()
+	if err != nil {
+		return nil, nil, err
+	}
+	var ids []core.DID
 	for _, info := range all {
-		peers, err := tables.Peers(info.ID)
+		ids = append(ids, info.ID)
+	}
+	for _, p := range parts {
+		ids = append(ids, p.Table)
+	}
+	for _, id := range ids {
+		peers, err := tables.Peers(id)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -146,6 +157,7 @@ const witnessEvery = 15 * time.Second
 // witness exchanges attestations with the other replicas of each table.
 func (a *Agent) witness(ctx context.Context, tables *table.Tables) error {
 	for a.c.Clock.Sleep(ctx, witnessEvery) == nil {
+		a.refreshParts(ctx, tables)
 		all, err := tables.All()
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"slices"
 	"strings"
@@ -191,6 +192,15 @@ func (a *Agent) QueryTable(ctx context.Context, name string, q TableQuery) (Tabl
 
 func (a *Agent) ownAnswer(ctx context.Context, name string, question ptable.Question, q TableQuery) (TableAnswer, error) {
 	tables, info, err := a.table(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if tables, p, failed := a.part(name); failed == nil {
+			out, err := tables.QueryPart(p.Table, question, q.Trust)
+			if err != nil {
+				return TableAnswer{}, err
+			}
+			return tableAnswerOf(out)
+		}
+	}
 	if err != nil {
 		return TableAnswer{}, err
 	}

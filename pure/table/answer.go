@@ -30,6 +30,8 @@ type Question struct {
 	Text string `json:"text"`
 	// After is the entry after which to begin; nil is the beginning.
 	After []byte `json:"after,omitempty"`
+	// Any asks for rows in whatever order they are found fastest.
+	Any bool `json:"any,omitempty"`
 }
 
 // ParseQuestion reads a query as a person writes it. Errors: a *query.Error.
@@ -49,6 +51,8 @@ func (q Question) parse() (query.Query, error) {
 		return out, err
 	case out.String() != q.Text:
 		return out, invalid("a query that has another text: %.100s", out)
+	case q.Any && (len(out.Order) > 0 || out.Count):
+		return out, invalid("a query in any order that has one, or that counts")
 	case len(q.After) > tree.KeySizeMax:
 		return out, invalid("a place of %d bytes to go on from", len(q.After))
 	}
@@ -136,7 +140,7 @@ func Ask(d *Definition, c *Checkpoint, question Question, src func(index int) tr
 	choices := d.Plan(q, c)
 	a := Answer{V: codec.Version, Table: c.Table, Question: question, Rows: [][]Sent{}}
 	used, size := map[string]Row{}, 0
-	run := d.run(q, question.After, choices[0], c)
+	run := d.run(q, question, choices[0], c)
 	recorder := tree.NewRecorder(src(choices[0].Index))
 	run.View.Src = recorder
 	run.Row = func(key []byte) (Row, error) {
@@ -179,8 +183,8 @@ func Ask(d *Definition, c *Checkpoint, question Question, src func(index int) tr
 }
 
 // run is a query over the tree that a choice names.
-func (d *Definition) run(q query.Query, after []byte, choice query.Choice, c *Checkpoint) *Run {
-	r := &Run{Definition: d, Query: q, Choice: choice, After: after}
+func (d *Definition) run(q query.Query, asked Question, choice query.Choice, c *Checkpoint) *Run {
+	r := &Run{Definition: d, Query: q, Choice: choice, After: asked.After, Any: asked.Any}
 	if choice.Index == query.Primary {
 		r.View.Map = c.Rows.Map(Salt(c.Table, RowsTree))
 	} else {
@@ -190,7 +194,7 @@ func (d *Definition) run(q query.Query, after []byte, choice query.Choice, c *Ch
 }
 
 func (r *Run) check() error {
-	if r.After != nil && (!r.Choice.Ordered || r.Query.Count) {
+	if r.After != nil && (!r.ordered() || r.Query.Count) {
 		return invalid("this query cannot be gone on with: no index has its order")
 	}
 	return nil
@@ -223,7 +227,7 @@ func (a Answer) Verify(table core.DID, asked Question, known Known) (Verified, e
 	switch {
 	case a.Table != table:
 		return v, fmt.Errorf("answer: %w: %s", ErrOtherTable, a.Table.Short())
-	case a.Text != asked.Text || !bytes.Equal(a.After, asked.After):
+	case a.Text != asked.Text || !bytes.Equal(a.After, asked.After) || a.Any != asked.Any:
 		return v, fmt.Errorf("%w: %.100s", ErrOtherQuery, a.Text)
 	}
 	var err error
@@ -241,7 +245,7 @@ func (a Answer) Verify(table core.DID, asked Question, known Known) (Verified, e
 	if a.Choice >= uint(len(choices)) {
 		return v, invalid("answer: choice %d of %d", a.Choice, len(choices))
 	}
-	run := v.Definition.run(v.Query, a.After, choices[a.Choice], &v.Checkpoint)
+	run := v.Definition.run(v.Query, a.Question, choices[a.Choice], &v.Checkpoint)
 	if err := run.check(); err != nil {
 		return v, err
 	}

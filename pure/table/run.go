@@ -37,7 +37,9 @@ type Run struct {
 	Choice     query.Choice
 	// After is an entry of the tree after which to begin, nil for the beginning.
 	After []byte
-	View  tree.View
+	// Any asks for rows in whatever order they stand in the tree; then no more than ReadMax entries are read, and Result.After says where to go on.
+	Any  bool
+	View tree.View
 	// Row returns the row of a key. What its record says is compared with it.
 	Row func(key []byte) (Row, error)
 }
@@ -78,6 +80,7 @@ func (r *Run) Do() (Result, error) {
 		return r.count()
 	}
 	var out Result
+	full := func() bool { return r.Any && out.Read == ReadMax || r.ordered() && len(out.Rows) == r.limit() }
 	for record, err := range r.records() {
 		if err != nil {
 			return Result{}, err
@@ -89,23 +92,24 @@ func (r *Run) Do() (Result, error) {
 		if err != nil {
 			return Result{}, err
 		}
-		if !r.first(record, &row) || !r.Choice.Exact && !r.Query.Match(row.Asked()) {
-			continue
+		if r.first(record, &row) && (r.Choice.Exact || r.Query.Match(row.Asked())) {
+			if out.Count++; !r.Query.Count {
+				out.Rows, out.Losers = append(out.Rows, row), append(out.Losers, loser)
+			}
 		}
-		if out.Count++; r.Query.Count {
-			continue
-		}
-		out.Rows, out.Losers = append(out.Rows, row), append(out.Losers, loser)
-		if r.Choice.Ordered && len(out.Rows) == r.limit() {
+		if full() {
 			out.After = record.Key
 			return out, nil
 		}
 	}
-	if !r.Choice.Ordered && !r.Query.Count {
+	if !r.ordered() && !r.Query.Count {
 		r.sort(&out)
 	}
 	return out, nil
 }
+
+// ordered tells whether rows come as they are asked for.
+func (r *Run) ordered() bool { return r.Choice.Ordered || r.Any }
 
 func (r *Run) count() (out Result, err error) {
 	for _, at := range r.Choice.Ranges {

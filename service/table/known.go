@@ -40,3 +40,33 @@ func (t *Tables) learn(id, from core.DID, a *Answered) {
 	}
 	t.memory.all[[2]core.DID{id, from}] = known{a.Answer.Checkpoint, a.Answer.Attestations, a.Definition, a.DefinitionID, a.Answer.Definition}
 }
+
+// lastPart is the part of a table that was asked last, as it was read.
+type lastPart struct {
+	mu   sync.Mutex
+	part Part
+	all  *Answered
+}
+
+func (l *lastPart) get(p Part) *Answered {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.part != p {
+		return nil
+	}
+	return l.all
+}
+
+func (l *lastPart) put(p Part, all *Answered) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.part, l.all = p, all
+}
+
+func (l *lastPart) forget(id core.DID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.part.Table == id {
+		l.part, l.all = Part{}, nil
+	}
+}

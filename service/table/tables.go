@@ -34,6 +34,7 @@ type Tables struct {
 	shelves *shelves
 	wake    chan struct{} // holds one when something has landed
 	memory  memory
+	parts   lastPart
 
 	mu  sync.Mutex
 	all map[core.DID]*replica
