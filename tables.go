@@ -95,9 +95,9 @@ func (a *Agent) CreateTable(ctx context.Context, n NewTable) (Table, error) {
 	for field, fold := range n.Folds {
 		d.Folds[field] = ptable.Fold(fold)
 	}
-	own := a.federation.Self().Grid
+	own := a.federation.Self()
 	for _, m := range a.ownMachines() {
-		d.GrantWrite(ptable.Grant{Who: m, House: &own, Label: homeName})
+		d.GrantWrite(ptable.Grant{Who: m, House: &own.Grid, Label: own.Name})
 		d.Attest = append(d.Attest, m)
 	}
 	tables, feeds, err := a.openTables(true)
