@@ -159,10 +159,10 @@ func (w *writer) grow(r *run) error {
 	w.survey(r, r.old, r.hi)
 	for {
 		var err error
-		switch {
-		case r.moves && len(r.lo) > 0 && !w.priority(r.lo).less(r.least):
+		switch _, _, left, right := w.openEnds(r); {
+		case left:
 			err = w.growLeft(r)
-		case r.moves && r.hi != nil && !w.priority(r.hi).less(r.least):
+		case right:
 			err = w.growRight(r)
 		default:
 			w.merge(r)
@@ -229,6 +229,8 @@ func (w *writer) growRight(r *run) error {
 func (w *writer) absorb(r *run, i int) {
 	if o := w.runs[i]; o.moves {
 		r.moved(o.least)
+		r.moved(w.priority(o.first))
+		r.moved(w.priority(o.last))
 	}
 	w.runs = slices.Delete(w.runs, i, i+1)
 }
@@ -242,7 +244,7 @@ func (w *writer) undercut(r *run) (bool, error) {
 		if len(end) == 0 {
 			continue
 		}
-		stands, err := w.begins(end)
+		stands, err := w.stands(end)
 		if err != nil {
 			return false, err
 		}
@@ -254,8 +256,8 @@ func (w *writer) undercut(r *run) (bool, error) {
 	return false, nil
 }
 
-// begins tells whether a key that began a node still does.
-func (w *writer) begins(key []byte) (bool, error) {
+// stands tells whether a key that began a node still does.
+func (w *writer) stands(key []byte) (bool, error) {
 	p, count := w.priority(key), 0
 	for at := key; count <= FanMax; {
 		before, err := w.before(at)

@@ -10,21 +10,30 @@ import (
 type run struct {
 	lo, hi []byte   // hi is nil at the end
 	old    []Placed // the nodes that were there
-	// least is the least priority of those keys that come or go, if any does: so far must the run go to both sides
-	// that what begins and what follows it has a lower one.
-	least priority
-	moves bool
+	// moves tells that keys come or go; first and last are the outermost, least is the least priority. So far must the run go to
+	// both sides that its end has a lower one, or is farther away than matters: twice FanMax entries, for a key whose
+	// neighbours FanMax away are the same begins a node or not as before.
+	moves       bool
+	first, last []byte
+	least       priority
 
 	changes []edit // those that change something
 	shorter bool
 	nodes   []Placed
 }
 
-// moved notes the priority of a key that comes or goes.
+// moved notes a key that comes or goes.
 func (r *run) moved(p priority) {
 	if !r.moves || p.less(r.least) {
-		r.least, r.moves = p, true
+		r.least = p
 	}
+	if !r.moves || bytes.Compare(p.key, r.first) < 0 {
+		r.first = p.key
+	}
+	if !r.moves || bytes.Compare(p.key, r.last) > 0 {
+		r.last = p.key
+	}
+	r.moves = true
 }
 
 // node returns the one that has a key as its one end, which rises from node to node.
@@ -113,6 +122,21 @@ func (w *writer) merge(r *run) {
 	r.shorter = len(w.items) < had
 }
 
+// place is where a key is among the items of the run in hand, or would be.
+func (w *writer) place(key []byte) int {
+	return sort.Search(len(w.items), func(i int) bool { return bytes.Compare(w.items[i].key, key) >= 0 })
+}
+
+// openEnds tells which ends of a run are not below all that comes or goes, and whether these are too near to what does.
+func (w *writer) openEnds(r *run) (left, right, nearLeft, nearRight bool) {
+	if !r.moves {
+		return false, false, false, false
+	}
+	left = len(r.lo) > 0 && !w.priority(r.lo).less(r.least)
+	right = r.hi != nil && !w.priority(r.hi).less(r.least)
+	return left, right, left && w.place(r.first) < 2*FanMax, right && len(w.items)-w.place(r.last) <= 2*FanMax
+}
+
 // cut makes a run's nodes of its items.
 func (w *writer) cut(r *run) {
 	if len(r.changes) == 0 && len(r.old) == 1 {
@@ -121,11 +145,7 @@ func (w *writer) cut(r *run) {
 	}
 	begins := []int{0}
 	if len(w.items) > FanMax {
-		all := make([]priority, len(w.items))
-		for i := range w.items {
-			all[i] = w.priority(w.items[i].key)
-		}
-		begins = cut(all)
+		begins = w.begins(r)
 	}
 	r.nodes = slices.Grow([]Placed(nil), len(begins))
 	for i, from := range begins {
@@ -139,4 +159,35 @@ func (w *writer) cut(r *run) {
 			r.nodes[i-1].Ref.Hi = n.key(0)
 		}
 	}
+}
+
+// begins returns where a run's nodes begin. Near an end that is not below all it is as it was.
+func (w *writer) begins(r *run) (out []int) {
+	all := make([]priority, len(w.items))
+	for i := range w.items {
+		all[i] = w.priority(w.items[i].key)
+	}
+	left, right, _, _ := w.openEnds(r)
+	from, to := 0, len(all)
+	if left {
+		from = FanMax
+	}
+	if right {
+		to -= FanMax
+	}
+	var before, after []int
+	for _, p := range r.old {
+		switch i := w.place(p.Ref.Lo); {
+		case i < from:
+			before = append(before, i)
+		case i >= to && i < len(all):
+			after = append(after, i)
+		}
+	}
+	for _, i := range cut(all) {
+		if i >= from && i < to {
+			out = append(out, i)
+		}
+	}
+	return slices.Concat(before, out, after)
 }

@@ -22,6 +22,13 @@ func build(t testing.TB, size, value int) (Map, *rows, []Edit) {
 		all[i] = Edit{Key: h[:16], Value: make([]byte, value)}
 	}
 	slices.SortFunc(all, func(a, b Edit) int { return slices.Compare(a.Key, b.Key) })
+	m, src := filled(t, all)
+	return m, src, all
+}
+
+// filled makes a map of records by Apply.
+func filled(t testing.TB, all []Edit) (Map, *rows) {
+	t.Helper()
 	out, err := Apply(newRows(), Empty(salt), all)
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +40,7 @@ func build(t testing.TB, size, value int) (Map, *rows, []Edit) {
 		}
 		src.levels[c.Level] = append(src.levels[c.Level], c.Entry)
 	}
-	return out.Map, src, all
+	return out.Map, src
 }
 
 // Proofs stay small as maps grow. Bytes are above those of the records that they are about.
