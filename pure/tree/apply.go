@@ -28,10 +28,27 @@ type Result struct {
 	Changes []Change
 	// Nodes are those that are new; leaves are Bare.
 	Nodes []Placed
+	// Old are the leaves that are no longer in the map.
+	Old []core.Score
 }
 
 // Apply makes edits, whose keys rise, in a map whose nodes src has; leaves may be Bare. It changes nothing itself. Errors: core.ErrInvalid, those of src.
 func Apply(src Source, m Map, edits []Edit) (Result, error) {
+	return ApplyEach(src, m, edits, func(n int, do func(int) error) error {
+		for i := range n {
+			if err := do(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Each calls do with each number below n, many at once if it can, and returns an error of one of them when all are done.
+type Each func(n int, do func(i int) error) error
+
+// ApplyEach is Apply with most of its work done by each: then src is asked by many at once.
+func ApplyEach(src Source, m Map, edits []Edit, each Each) (Result, error) {
 	level := make([]edit, len(edits))
 	for i, e := range edits {
 		if err := checkRecord(e); err != nil {
@@ -43,7 +60,7 @@ func Apply(src Source, m Map, edits []Edit) (Result, error) {
 		level[i] = edit{Entry{Key: e.Key, Value: e.Value}, e.Value == nil}
 	}
 	out := Result{Map: m}
-	w := &writer{src: src, m: m}
+	w := &writer{src: src, m: m, each: each}
 	for l := 0; len(level) > 0; l++ {
 		if l > LevelMax {
 			return Result{}, fmt.Errorf("a map that needs more than %d levels: %w", LevelMax, core.ErrInvalid)
@@ -58,23 +75,6 @@ func Apply(src Source, m Map, edits []Edit) (Result, error) {
 		level = w.emit(&out)
 	}
 	return out, shrink(src, &out)
-}
-
-// Leaves names the leaves to which the edits go, so that whoever has the nodes can fetch many at once. Their keys rise.
-func Leaves(src Source, m Map, edits []Edit) ([]Ref, error) {
-	w := &writer{src: src, m: m}
-	var out []Ref
-	for _, e := range edits {
-		if n := len(out); n > 0 && (out[n-1].Hi == nil || bytes.Compare(e.Key, out[n-1].Hi) < 0) {
-			continue
-		}
-		ref, err := w.refAt(e.Key)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, ref)
-	}
-	return out, nil
 }
 
 // shrink makes the root the lowest node below which there is everything.
@@ -149,6 +149,11 @@ func (w *writer) climb(r *run, up []edit, out *Result) []edit {
 		for len(old) > 0 && (to == nil || bytes.Compare(old[0].Ref.Lo, to) < 0) {
 			up = append(up, edit{Entry: Entry{Key: old[0].Ref.Lo}, gone: true})
 			old = old[1:]
+		}
+	}
+	if w.level == 0 {
+		for _, p := range r.old {
+			out.Old = append(out.Old, p.Ref.Hash)
 		}
 	}
 	for _, p := range r.nodes {

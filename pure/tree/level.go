@@ -11,6 +11,7 @@ import (
 type writer struct {
 	src   Source
 	m     Map // as it was
+	each  Each
 	level int
 	edits []edit
 	runs  []*run  // by keys; they do not overlap
@@ -21,7 +22,7 @@ type writer struct {
 
 // above is the writer of the next level, which begins where this one was last.
 func (w *writer) above() *writer {
-	out := &writer{src: w.src, m: w.m, level: w.level + 1, items: w.items}
+	out := &writer{src: w.src, m: w.m, each: w.each, level: w.level + 1, items: w.items}
 	if c := w.way; c != nil {
 		out.near = c.here().node
 		if len(c.path) > 1 {
@@ -33,16 +34,21 @@ func (w *writer) above() *writer {
 
 // write finds the runs and cuts them.
 func (w *writer) write() error {
-	for next := 0; next < len(w.edits); {
-		r, err := w.begin(w.edits[next].Key)
-		if err != nil {
-			return err
+	if err := w.find(); err != nil {
+		return err
+	}
+	if err := w.each(len(w.runs), func(i int) error { return w.replace(w.runs[i]) }); err != nil {
+		return err
+	}
+	for i := 0; i < len(w.runs); i++ {
+		r := w.runs[i]
+		if r.nodes != nil {
+			continue
 		}
-		w.runs = append(w.runs, r)
 		if err := w.grow(r); err != nil {
 			return err
 		}
-		next = w.editsTo(r)
+		i = w.runAt(r.lo)
 	}
 	for grew := true; grew; {
 		grew = false
@@ -64,16 +70,23 @@ func (w *writer) write() error {
 	return nil
 }
 
-// begin makes a run of the node to which a key belongs.
-func (w *writer) begin(key []byte) (*run, error) {
+// find makes a run of each node to which there are edits.
+func (w *writer) find() error {
 	if w.level > w.m.Root.Level { // there was none
-		return &run{lo: []byte{}}, nil
+		w.runs = []*run{{lo: []byte{}}}
+		return nil
 	}
-	at, err := w.nodeAt(key)
-	if err != nil {
-		return nil, err
+	for next := 0; next < len(w.edits); {
+		ref, err := w.refAt(w.edits[next].Key)
+		if err != nil {
+			return err
+		}
+		w.runs = append(w.runs, &run{lo: ref.Lo, hi: ref.Hi, old: []Placed{{Ref: ref}}})
+		for next++; next < len(w.edits) && (ref.Hi == nil || bytes.Compare(w.edits[next].Key, ref.Hi) < 0); {
+			next++
+		}
 	}
-	return &run{lo: at.Ref.Lo, hi: at.Ref.Hi, old: []Placed{at}}, nil
+	return nil
 }
 
 // refAt names the old node to which a key belongs.
@@ -158,6 +171,7 @@ func (w *writer) grow(r *run) error {
 	}
 	w.survey(r, r.old, r.hi)
 	for {
+		w.merge(r)
 		var err error
 		switch _, _, left, right := w.openEnds(r); {
 		case left:

@@ -146,7 +146,7 @@ func (n *Node) Bare() *Node {
 		return n
 	}
 	out := *n
-	out.bare, out.text, out.at = true, nil, make([]uint32, len(n.at))
+	out.bare, out.text, out.at, out.sums = true, nil, make([]uint32, len(n.at)), append([]core.Score{}, n.sums[:n.size]...)
 	size := 0
 	for i := range n.size {
 		size += len(n.key(i))

@@ -48,13 +48,18 @@ func (r *run) node(key []byte, end func(Placed) []byte) (Placed, bool) {
 	return r.nodes[i], true
 }
 
-// replace makes the edits of a run of one node, if no key comes or goes: then no end can move.
-func (w *writer) replace(r *run) bool {
-	if len(r.old) != 1 || r.moves {
-		return false
+// replace makes the edits of a run of one node, if no key comes or goes: then no end can move. It may be called for several runs at once.
+func (w *writer) replace(r *run) error {
+	if len(r.old) == 0 {
+		return nil
 	}
+	var err error
+	if r.old[0], err = w.load(r.old[0].Ref); err != nil {
+		return err
+	}
+	var items []item
+	var changes []edit
 	n, changed := r.old[0].Node, uint64(0)
-	w.items, r.changes = w.items[:0], nil
 	for _, e := range w.edits[w.editsBefore(r.lo):w.editsTo(r)] {
 		i := n.find(e.Key)
 		there := i >= 0 && bytes.Equal(n.key(i), e.Key)
@@ -62,21 +67,20 @@ func (w *writer) replace(r *run) bool {
 			continue
 		}
 		if !there || e.gone {
-			return false
+			return nil
 		}
 		if it := e.item(w.level); it.sum != n.sums[i] {
-			w.items, changed = append(w.items, it), changed|1<<i
-			r.changes = append(r.changes, e)
+			items, changes, changed = append(items, it), append(changes, e), changed|1<<i
 		}
 	}
-	r.nodes, r.shorter = r.old, false
+	r.nodes, r.changes = r.old, changes
 	if changed != 0 {
-		n = n.replaced(changed, w.items)
+		n = n.replaced(changed, items)
 		ref := r.old[0].Ref
 		ref.Hash, ref.Count = n.hash, n.Count()
 		r.nodes = []Placed{{ref, n}}
 	}
-	return true
+	return nil
 }
 
 // merge makes a run's items of the entries that were there and the edits.

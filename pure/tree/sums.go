@@ -12,9 +12,13 @@ func appendChild(out []byte, hash core.Score, count uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(out, hash[:]...), count)
 }
 
-// room makes what sum fills in.
+// room makes what sum fills in. A bare leaf has no inner hashes: it stays in memory for its entries' ones, and the others are soon made.
 func (n *Node) room() {
-	n.sums = make([]core.Score, 2*n.size)
+	sums := n.size
+	if !n.bare {
+		sums *= 2
+	}
+	n.sums = make([]core.Score, sums)
 	if n.Level > 0 {
 		n.below = make([]uint64, n.size+1)
 	}
@@ -28,8 +32,15 @@ func (n *Node) sum(changed uint64) {
 			n.below[i+1] = n.below[i] + binary.BigEndian.Uint64(n.rest(i)[core.ScoreSize:])
 		}
 	}
-	n.fold(0, n.size, changed)
-	n.hash = n.name()
+	if !n.bare {
+		n.fold(0, n.size, changed)
+		n.hash = n.name()
+		return
+	}
+	var all [2 * FanMax]core.Score
+	full := Node{size: n.size, sums: append(all[:0], n.sums...)[:2*n.size]}
+	full.fold(0, n.size, ^uint64(0))
+	n.hash = full.name()
 }
 
 func (n *Node) fold(lo, hi int, changed uint64) {
@@ -87,7 +98,7 @@ func (n *Node) innerSum(lo, hi int) core.Score {
 // replaced returns the node with other entries of the same keys, those with a bit in changed; it is bare if it is a leaf.
 func (n *Node) replaced(changed uint64, items []item) *Node {
 	out := *n.Bare()
-	out.sums = append([]core.Score{}, n.sums...)
+	out.sums = append([]core.Score{}, out.sums...)
 	if n.Level > 0 {
 		out.text, out.below = append([]byte{}, n.text...), make([]uint64, n.size+1)
 	}

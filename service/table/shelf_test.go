@@ -283,7 +283,7 @@ func TestNodeCache(t *testing.T) {
 			t.Fatalf("what is used is gone after %d", i)
 		}
 	}
-	if n := len(c.young) + len(c.old); n*used.Size() > c.most || n < 100 {
+	if n := len(c.nodes); n*(used.Size()+cachedOverhead) > c.most || n < 100 {
 		t.Errorf("%d nodes of %d bytes are kept in %d", n, used.Size(), c.most)
 	}
 	if c.get(core.Score{1}) != nil {

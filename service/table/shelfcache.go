@@ -11,7 +11,7 @@ import (
 // million records), and leaves.
 const (
 	shelfUpperSize  = 48 << 20
-	shelfLeavesSize = 48 << 20
+	shelfLeavesSize = 72 << 20
 )
 
 // shelves is what all trees share: the nodes that were used last.
@@ -33,39 +33,73 @@ func (s *shelves) of(level int, bare bool) *nodeCache {
 	return &s.whole
 }
 
-// nodeCache has nodes by their hashes, in two halves: what is used goes to the young, and where that is full, the
-// old half is forgotten and the young is the old.
+// nodeCache has nodes by their hashes. Where there are too many, that goes which was used longest ago.
 type nodeCache struct {
 	most int // bytes
 
-	mu         sync.Mutex
-	young, old map[core.Score]*tree.Node
-	size       int // of young
+	mu    sync.Mutex
+	nodes map[core.Score]*cachedNode
+	ring  cachedNode // its next is the one that was used last
+	size  int
 }
+
+// cachedNode is in a ring.
+type cachedNode struct {
+	node         *tree.Node
+	prior, after *cachedNode
+}
+
+// cachedOverhead is about how many bytes a node takes in the cache besides its own.
+const cachedOverhead = 96
 
 func (c *nodeCache) get(hash core.Score) *tree.Node {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := c.young[hash]; n != nil {
-		return n
+	n := c.nodes[hash]
+	if n == nil {
+		return nil
 	}
-	n := c.old[hash]
-	if n != nil {
-		c.add(n)
-	}
-	return n
+	n.out()
+	c.first(n)
+	return n.node
 }
 
-func (c *nodeCache) put(n *tree.Node) {
+func (c *nodeCache) put(node *tree.Node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.add(n)
+	if c.nodes == nil {
+		c.nodes = map[core.Score]*cachedNode{}
+		c.ring.prior, c.ring.after = &c.ring, &c.ring
+	}
+	if c.nodes[node.Hash()] != nil {
+		return
+	}
+	n := &cachedNode{node: node}
+	c.nodes[node.Hash()] = n
+	c.first(n)
+	for c.size += node.Size() + cachedOverhead; c.size > c.most && c.ring.prior != n; {
+		c.drop(c.ring.prior)
+	}
 }
 
-func (c *nodeCache) add(n *tree.Node) {
-	const overhead = 80 // of the map
-	if c.size += n.Size() + overhead; c.young == nil || c.size > c.most/2 {
-		c.young, c.old, c.size = map[core.Score]*tree.Node{}, c.young, n.Size()+overhead
+// forget is for a node that a new one replaces.
+func (c *nodeCache) forget(hash core.Score) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := c.nodes[hash]; n != nil {
+		c.drop(n)
 	}
-	c.young[n.Hash()] = n
 }
+
+func (c *nodeCache) drop(n *cachedNode) {
+	n.out()
+	delete(c.nodes, n.node.Hash())
+	c.size -= n.node.Size() + cachedOverhead
+}
+
+func (c *nodeCache) first(n *cachedNode) {
+	n.prior, n.after = &c.ring, c.ring.after
+	n.prior.after, n.after.prior = n, n
+}
+
+func (n *cachedNode) out() { n.prior.after, n.after.prior = n.after, n.prior }

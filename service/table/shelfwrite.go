@@ -1,20 +1,20 @@
 package table
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/tree"
 )
 
 const (
-	// prefetchMax bounds how many leaves are fetched before the edits are made; each takes some 3 KB.
-	prefetchMax = 8192
-	// prefetchPart is how many of them one worker fetches at a time.
-	prefetchPart = 16
+	// partMin is how many nodes are worth another worker.
+	partMin = 8
 	// buildBatch is how many changes are written at a time when a tree is built.
 	buildBatch = 10_000
 )
@@ -22,12 +22,7 @@ const (
 // apply makes edits, whose keys rise, and returns what is to be written for it, the root's record too, together with whatever else is
 // to become true with it. Once it is written, done says so. Errors: core.ErrInvalid, core.ErrCorrupt.
 func (s *shelf) apply(edits []tree.Edit) (tree.Result, []core.Change, error) {
-	src := &writerSource{shelf: s}
-	err := src.prefetch(edits)
-	var out tree.Result
-	if err == nil {
-		out, err = tree.Apply(src, s.m, edits)
-	}
+	out, err := tree.ApplyEach(writerSource{s}, s.m, edits, byAll)
 	if err != nil {
 		return tree.Result{}, nil, fmt.Errorf("%d edits of tree %q: %w", len(edits), s.prefix, err)
 	}
@@ -37,6 +32,9 @@ func (s *shelf) apply(edits []tree.Edit) (tree.Result, []core.Change, error) {
 // done makes what apply has made the tree's state.
 func (s *shelf) done(r tree.Result) {
 	s.m = r.Map
+	for _, hash := range r.Old {
+		s.bare.forget(hash)
+	}
 	for _, p := range r.Nodes {
 		s.of(p.Ref.Level, true).put(p.Node)
 	}
@@ -117,65 +115,36 @@ func (s *shelf) build(records iter.Seq2[tree.Record, error], write func(...core.
 }
 
 // writerSource is a shelf for edits, which need no values.
-type writerSource struct {
-	*shelf
-	fetched map[core.Score]*tree.Node
-}
+type writerSource struct{ *shelf }
 
 // Node returns a node; see tree.Source.
-func (w *writerSource) Node(ref tree.Ref) (*tree.Node, error) {
-	if n := w.fetched[ref.Hash]; n != nil {
-		return n, nil
-	}
-	return w.node(ref, true)
-}
+func (w writerSource) Node(ref tree.Ref) (*tree.Node, error) { return w.node(ref, true) }
 
-// prefetch fetches the leaves that edits touch, by all processors: reading and hashing them is most of the work.
-func (w *writerSource) prefetch(edits []tree.Edit) error {
-	if len(edits) < 2 || w.m.Root.Level == 0 {
-		return nil
+// byAll is a tree.Each by all processors: reading and hashing nodes is most of the work.
+func byAll(n int, do func(i int) error) error {
+	workers := min(runtime.GOMAXPROCS(0), n/partMin)
+	if workers < 2 {
+		workers = 1
 	}
-	leaves, err := tree.Leaves(w, w.m, edits)
-	if err != nil {
-		return err
-	}
-	leaves = leaves[:min(len(leaves), prefetchMax)]
-	nodes := make([]*tree.Node, len(leaves))
 	var (
 		wg   sync.WaitGroup
-		mu   sync.Mutex
-		next int
+		next atomic.Int64
+		errs = make([]error, workers)
 	)
-	part := func() (from, to int, ok bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		from, to = next, min(next+prefetchPart, len(leaves))
-		next = to
-		return from, to, from < to && err == nil
-	}
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			for from, to, ok := part(); ok; from, to, ok = part() {
-				for i := from; i < to; i++ {
-					n, failed := w.node(leaves[i], true)
-					if failed != nil {
-						mu.Lock()
-						err = failed
-						mu.Unlock()
-						return
-					}
-					nodes[i] = n
-				}
+	work := func(worker int) {
+		for errs[worker] == nil {
+			i := int(next.Add(1)) - 1
+			if i >= n {
+				return
 			}
-		})
+			errs[worker] = do(i)
+		}
 	}
+	for worker := 1; worker < workers; worker++ {
+		wg.Go(func() { work(worker) })
+	}
+	work(0)
 	wg.Wait()
-	if err != nil {
-		return err
-	}
-	w.fetched = make(map[core.Score]*tree.Node, len(nodes))
-	for i, n := range nodes {
-		w.fetched[leaves[i].Hash] = n
-	}
-	return nil
+	return errors.Join(errs...)
 }
+
