@@ -81,10 +81,13 @@ func (w *writer) find() error {
 		if err != nil {
 			return err
 		}
-		w.runs = append(w.runs, &run{lo: ref.Lo, hi: ref.Hi, old: []Placed{{Ref: ref}}})
+		r := &run{lo: ref.Lo, hi: ref.Hi, old: []Placed{{Ref: ref}}}
+		w.runs = append(w.runs, r)
+		from := next
 		for next++; next < len(w.edits) && (ref.Hi == nil || bytes.Compare(w.edits[next].Key, ref.Hi) < 0); {
 			next++
 		}
+		r.edits = w.edits[from:next]
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package tree
 import (
 	"bytes"
 	"fmt"
-	"sort"
 
 	"github.com/grange-grid/grange/core"
 )
@@ -146,7 +145,14 @@ func (n *Node) Bare() *Node {
 		return n
 	}
 	out := *n
-	out.bare, out.text, out.at, out.sums = true, nil, make([]uint32, len(n.at)), append([]core.Score{}, n.sums[:n.size]...)
+	out.bare, out.text, out.at = true, nil, make([]uint32, len(n.at))
+	out.room()
+	copy(out.sums, n.sums[:n.size])
+	for i, part := range n.kept() {
+		if part[1] > part[0] {
+			out.sums[n.size+i] = *n.part(part[0], part[1])
+		}
+	}
 	size := 0
 	for i := range n.size {
 		size += len(n.key(i))
@@ -204,7 +210,15 @@ func (n *Node) entry(i int) (Entry, error) {
 // find returns the last entry that is here whose key is not above key; -1 if there is none.
 func (n *Node) find(key []byte) int {
 	if !n.partial {
-		return sort.Search(n.size, func(i int) bool { return bytes.Compare(n.key(i), key) > 0 }) - 1
+		lo, hi := 0, n.size // sort.Search, which would take a tenth of all
+		for lo < hi {
+			if mid := (lo + hi) / 2; bytes.Compare(n.key(mid), key) > 0 {
+				hi = mid
+			} else {
+				lo = mid + 1
+			}
+		}
+		return lo - 1
 	}
 	out := -1
 	for i := range n.size {

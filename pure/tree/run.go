@@ -10,6 +10,7 @@ import (
 type run struct {
 	lo, hi []byte   // hi is nil at the end
 	old    []Placed // the nodes that were there
+	edits  []edit   // of the first of these
 	// moves tells that keys come or go; first and last are the outermost, least is the least priority. So far must the run go to
 	// both sides that its end has a lower one, or is farther away than matters: twice FanMax entries, for a key whose
 	// neighbours FanMax away are the same begins a node or not as before.
@@ -60,7 +61,7 @@ func (w *writer) replace(r *run) error {
 	var items []item
 	var changes []edit
 	n, changed := r.old[0].Node, uint64(0)
-	for _, e := range w.edits[w.editsBefore(r.lo):w.editsTo(r)] {
+	for _, e := range r.edits {
 		i := n.find(e.Key)
 		there := i >= 0 && bytes.Equal(n.key(i), e.Key)
 		if !there && e.gone {

@@ -12,16 +12,24 @@ func appendChild(out []byte, hash core.Score, count uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(out, hash[:]...), count)
 }
 
-// room makes what sum fills in. A bare leaf has no inner hashes: it stays in memory for its entries' ones, and the others are soon made.
+// room makes what sum fills in.
 func (n *Node) room() {
-	sums := n.size
-	if !n.bare {
-		sums *= 2
+	inner := n.size
+	if n.bare {
+		inner = len(n.kept())
 	}
-	n.sums = make([]core.Score, sums)
+	n.sums = make([]core.Score, n.size+inner)
 	if n.Level > 0 {
 		n.below = make([]uint64, n.size+1)
 	}
+}
+
+// kept are the parts whose hashes a bare leaf keeps, behind those of its entries: halves and quarters. It stays in memory, and what
+// is within a quarter is soon made.
+func (n *Node) kept() [6][2]int {
+	mid := n.size / 2
+	first, last := mid/2, (mid+n.size)/2
+	return [6][2]int{{0, mid}, {mid, n.size}, {0, first}, {first, mid}, {mid, last}, {last, n.size}}
 }
 
 // sum fills in counts, hashes and name of a whole node whose entries' hashes are there; only those inner hashes, of which an
@@ -32,19 +40,40 @@ func (n *Node) sum(changed uint64) {
 			n.below[i+1] = n.below[i] + binary.BigEndian.Uint64(n.rest(i)[core.ScoreSize:])
 		}
 	}
-	if !n.bare {
-		n.fold(0, n.size, changed)
-		n.hash = n.name()
+	if n.bare {
+		n.sumBare(changed)
 		return
 	}
+	n.fold(0, n.size, changed)
+	n.hash = n.name()
+}
+
+func (n *Node) sumBare(changed uint64) {
 	var all [2 * FanMax]core.Score
-	full := Node{size: n.size, sums: append(all[:0], n.sums...)[:2*n.size]}
-	full.fold(0, n.size, ^uint64(0))
+	full := Node{size: n.size, sums: append(all[:0], n.sums[:n.size]...)[:2*n.size]}
+	kept := n.kept()
+	for i, part := range kept {
+		if lo, hi := part[0], part[1]; hi-lo > 1 {
+			*full.part(lo, hi) = n.sums[n.size+i]
+		}
+		if mask := bitsOf(part[0], part[1]); i >= 2 && changed&mask != 0 {
+			changed |= mask // nothing is kept within it
+		}
+	}
+	full.fold(0, n.size, changed)
+	for i, part := range kept {
+		if part[1] > part[0] {
+			n.sums[n.size+i] = *full.part(part[0], part[1])
+		}
+	}
 	n.hash = full.name()
 }
 
+// bitsOf has the bits of the entries of a part.
+func bitsOf(lo, hi int) uint64 { return (1<<(hi-lo) - 1) << lo }
+
 func (n *Node) fold(lo, hi int, changed uint64) {
-	if hi-lo == 1 || changed>>lo&(1<<(hi-lo)-1) == 0 {
+	if hi-lo == 1 || changed&bitsOf(lo, hi) == 0 {
 		return
 	}
 	mid := (lo + hi) / 2
