@@ -147,4 +147,3 @@ func byAll(n int, do func(i int) error) error {
 	wg.Wait()
 	return errors.Join(errs...)
 }
-
