@@ -1,11 +1,12 @@
 # Everything is built by the go command; these are the words for it. `make help` lists them.
 
 GO ?= go
-# How long each fuzz target runs, how many seeds the simulation and how many moments the trial tries, which folder the demo stores (none: Go's own source).
+# How long each fuzz target runs, how many seeds the simulation and how many moments the trial tries, which folder the demo stores (none: Go's own source), how many records a tree is measured with.
 FUZZTIME ?= 10s
 SEEDS ?= 2000
 POINTS ?= 100
 DIR ?=
+ROWS ?= 1000000
 # What the benchmark measures, as: BENCH='-mb 4000 -rounds 1'. FILES is so many small ones instead, and a tenth of them.
 BENCH ?=
 FILES ?=
@@ -17,7 +18,7 @@ BUILD = CGO_ENABLED=0 $(GO) build -trimpath
 holding = $$(grep -rlE --include='*_test.go' '$(1)' . | xargs -r -n 1 dirname | sort -u)
 
 .DEFAULT_GOAL := build
-.PHONY: build test tools lint test-race test-scripts test-sim test-big trial demo fuzz bench bench-parts sim vectors economy clean help
+.PHONY: build test tools lint test-race test-scripts test-sim test-big trial demo fuzz bench bench-tables bench-parts sim vectors economy clean help
 
 build: ## build bin/grange
 	$(BUILD) -o bin/grange ./cmd/grange
@@ -82,6 +83,10 @@ fuzz: ## every fuzz target, FUZZTIME (10s) each
 
 bench: build ## put, get, start and memory in a table, beside cp, and restic if it is installed; BENCH has its flags
 	@$(GO) run ./internal/bench -bin bin/grange $(if $(FILES),-files $(FILES)) $(BENCH)
+
+bench-tables: ## a tree of ROWS (1000000) records in the books beside pebble itself, and its memory with 10 million
+	$(GO) test -run '^$$' -bench '^BenchmarkShelf$$' -benchtime 3s -timeout 60m ./service/table -rows $(ROWS)
+	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '^BenchmarkShelfMemory$$' -benchtime 60x -timeout 60m ./service/table -rows 10000000
 
 bench-parts: ## every benchmark of a part of the program
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -11,7 +11,7 @@ import (
 // million records), and leaves.
 const (
 	shelfUpperSize  = 48 << 20
-	shelfLeavesSize = 72 << 20
+	shelfLeavesSize = 60 << 20
 )
 
 // shelves is what all trees share: the nodes that were used last.
