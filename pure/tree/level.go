@@ -167,14 +167,10 @@ func (w *writer) runAt(key []byte) int {
 	return sort.Search(len(w.runs), func(i int) bool { return bytes.Compare(w.runs[i].lo, key) > 0 }) - 1
 }
 
-// grow takes in what stands beside a run until its ends are lower than all that comes or goes, and cuts it.
+// grow takes in what stands beside a run until its ends are lower than all that comes or goes, or far from it, and cuts it.
 func (w *writer) grow(r *run) error {
-	if w.replace(r) {
-		return nil
-	}
 	w.survey(r, r.old, r.hi)
 	for {
-		w.merge(r)
 		var err error
 		switch _, _, left, right := w.openEnds(r); {
 		case left:
@@ -192,7 +188,7 @@ func (w *writer) grow(r *run) error {
 	}
 }
 
-// survey notes what comes or goes in nodes that a run has taken in, which end at hi.
+// survey notes which keys come or go in nodes that a run takes in, which end at hi.
 func (w *writer) survey(r *run, nodes []Placed, hi []byte) {
 	for i, p := range nodes {
 		to := len(w.edits)
@@ -213,8 +209,8 @@ func (w *writer) survey(r *run, nodes []Placed, hi []byte) {
 func (w *writer) growLeft(r *run) error {
 	if i := w.runAt(r.lo) - 1; i >= 0 && bytes.Equal(w.runs[i].hi, r.lo) {
 		o := w.runs[i]
-		r.lo, r.old = o.lo, append(slices.Clip(o.old), r.old...)
 		w.absorb(r, i)
+		r.lo, r.old = o.lo, append(slices.Clip(o.old), r.old...)
 		return nil
 	}
 	before, err := w.nodeBefore(r.lo)
@@ -229,8 +225,8 @@ func (w *writer) growLeft(r *run) error {
 func (w *writer) growRight(r *run) error {
 	if i := w.runAt(r.hi); i >= 0 && bytes.Equal(w.runs[i].lo, r.hi) {
 		o := w.runs[i]
-		r.hi, r.old = o.hi, append(slices.Clip(r.old), o.old...)
 		w.absorb(r, i)
+		r.hi, r.old = o.hi, append(r.old, o.old...)
 		return nil
 	}
 	after, err := w.nodeAt(r.hi)
@@ -242,13 +238,15 @@ func (w *writer) growRight(r *run) error {
 	return nil
 }
 
-// absorb takes in a run that is next to r, whose place and nodes r has already.
+// absorb takes in a run that is next to r, but for its place and nodes.
 func (w *writer) absorb(r *run, i int) {
-	if o := w.runs[i]; o.moves {
+	o := w.runs[i]
+	if o.moves {
 		r.moved(o.least)
 		r.moved(w.priority(o.first))
 		r.moved(w.priority(o.last))
 	}
+	w.survey(r, o.old, o.hi)
 	w.runs = slices.Delete(w.runs, i, i+1)
 }
 

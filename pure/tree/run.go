@@ -139,7 +139,36 @@ func (w *writer) openEnds(r *run) (left, right, nearLeft, nearRight bool) {
 	}
 	left = len(r.lo) > 0 && !w.priority(r.lo).less(r.least)
 	right = r.hi != nil && !w.priority(r.hi).less(r.least)
-	return left, right, left && w.place(r.first) < 2*FanMax, right && len(w.items)-w.place(r.last) <= 2*FanMax
+	return left, right, left && r.beforeFirst() < 2*FanMax, right && r.fromLast() <= 2*FanMax+1 // the last may go
+}
+
+// beforeFirst is how many entries there are before the first that comes or goes, of twice FanMax or more no more than that.
+func (r *run) beforeFirst() (count int) {
+	for i, p := range r.old {
+		if count >= 2*FanMax || i > 0 && bytes.Compare(p.Ref.Lo, r.first) >= 0 {
+			break
+		}
+		count += p.Node.find(r.first) + 1
+		if n := p.Node; count > 0 && bytes.Equal(n.key(n.find(r.first)), r.first) {
+			count--
+		}
+	}
+	return count
+}
+
+// fromLast is how many entries there are from the last that comes or goes on, itself among them; of some more than twice FanMax no more than that.
+func (r *run) fromLast() (count int) {
+	count = 1
+	for _, p := range slices.Backward(r.old) {
+		if count > 2*FanMax+1 {
+			break
+		}
+		count += p.Node.Len() - p.Node.find(r.last) - 1
+		if bytes.Compare(p.Ref.Lo, r.last) <= 0 {
+			break
+		}
+	}
+	return count
 }
 
 // cut makes a run's nodes of its items.
