@@ -59,8 +59,7 @@ func (s *Service) Append(ctx context.Context, id core.DID, key identity.Key, dra
 		return nil, fmt.Errorf("append to %s: %w", id.Short(), err)
 	}
 	last := &ops[len(ops)-1]
-	s.c.Landed(id, last.Author, ops[0].Seq, last.Seq)
-	s.tell(id, core.DID{}, feed.Item{Author: last.Author, Seq: last.Seq, ID: last.ID})
+	s.landed(id, core.DID{}, landed{feed.Item{Author: last.Author, Seq: last.Seq, ID: last.ID}, ops[0].Seq, len(ops)})
 	return ops, nil
 }
 

@@ -17,6 +17,8 @@ const (
 	newsDelay = 100 * time.Millisecond
 	// syncEvery is between two syncs with a peer, give or take a quarter.
 	syncEvery = time.Minute
+	// leaveDelay is between an operation by the topic's own key and a sync: whoever decides about leave looks at it first.
+	leaveDelay = 2 * time.Second
 	// peersMax is how many peers of a topic are told news, and synced with; if there are more, some of them by chance.
 	peersMax = 16
 	// pairsMax is how many peers, times topics, wait for their turn.

@@ -95,6 +95,29 @@ func TestRunSyncs(t *testing.T) {
 	w.equal(a, b)
 }
 
+// TestLeaveIsLookedAtAgain: when the topic's own key has written, authors that were refused are asked for.
+func TestLeaveIsLookedAtAgain(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.add("anna"), w.add("bert")
+	b.takes = func(author core.DID, _ uint64, _ int64) error {
+		if author != table && locked(b, func() uint64 { return b.landed[table] }) < 2 {
+			return errors.New("nobody but the table")
+		}
+		return nil
+	}
+	a.putAs(keyOf("table"), "nobody")
+	a.put("one")
+	b.friends = []core.DID{a.key.DID()}
+	w.run(b)
+	b.await(table, 1)
+	a.putAs(keyOf("table"), "anna")
+	w.must(a.callNews(t.Context(), b.key.DID(), table, nil, nil))
+	b.await(table, 2)
+	w.clock.Advance(leaveDelay)
+	b.await(a.key.DID(), 1)
+	w.equal(a, b)
+}
+
 func FuzzRequests(f *testing.F) {
 	item := feed.Item{Author: keyOf("anna").DID(), Seq: 1, ID: core.Score{1}}.Bytes()
 	f.Add(item[:])

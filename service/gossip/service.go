@@ -48,7 +48,8 @@ type Config struct {
 	// Takes says why a feed may not grow to an operation's seq and that many bytes, headers with signatures included, or nil.
 	// Whom it refuses at one seq it refuses at those above.
 	Takes func(topic, author core.DID, seq uint64, size int64) error
-	// Landed is told of operations that have become durable, of an author and from one seq to another.
+	// Landed is told of operations that have become durable, of an author and from one seq to another. It is not told of those that were
+	// when a crash came: the frontier has all.
 	Landed func(topic, author core.DID, from, to uint64)
 	// Forked is told of a proof, once it is durable: operations from its seq on count no more.
 	Forked func(topic core.DID, proof feed.Fork)

@@ -190,7 +190,7 @@ func (x *session) wanted(item feed.Item) (want, bool, error) {
 			}
 			x.proofs = append(x.proofs, raw)
 		}
-		if ours.Seq > item.Seq {
+		if ours.Seq > item.Seq && len(x.tells) <= newsMax {
 			x.tells = append(x.tells, ours)
 		}
 	}

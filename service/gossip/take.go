@@ -57,10 +57,18 @@ func (s *Service) take(t *topic, peer core.DID, runs []feed.Run) (intake, error)
 		return intake{}, fmt.Errorf("take operations: %w", err)
 	}
 	for _, l := range p.landed {
-		s.c.Landed(t.id, l.Author, l.from, l.Seq)
-		s.tell(t.id, peer, l.Item)
+		s.landed(t.id, peer, l)
 	}
 	return p.intake, nil
+}
+
+// landed tells of operations that have become durable, and came from a peer, or from nobody.
+func (s *Service) landed(id, peer core.DID, l landed) {
+	if l.Author == id { // it may have given leave to authors that were refused before
+		s.c.Clock.AfterFunc(leaveDelay, func() { s.Seek(id) })
+	}
+	s.c.Landed(id, l.Author, l.from, l.Seq)
+	s.tell(id, peer, l.Item)
 }
 
 // plan adds what a run changes.
