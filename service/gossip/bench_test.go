@@ -186,3 +186,16 @@ func BenchmarkReconcile(b *testing.B) {
 		b.ReportMetric(float64(s.stats.Trips), "round-trips")
 	}
 }
+
+// BenchmarkAppend signs and writes 5,000 operations at once.
+func BenchmarkAppend(b *testing.B) {
+	w := newWorld(b)
+	a := w.add("anna")
+	a.books = pebble(b, "anna")
+	a.reopen()
+	texts := make80(5000)
+	for b.Loop() {
+		a.put(texts...)
+	}
+	b.ReportMetric(perSecond(b.N*len(texts), b.Elapsed()), "rows/s")
+}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"testing"
@@ -40,128 +39,131 @@ func by(k identity.Key, change func([]feed.Logged) []feed.Logged) func([]feed.Lo
 	}
 }
 
+var victim, other = keyOf("victim"), keyOf("other")
+
+var attacks = map[string]struct {
+	// change is made to each batch.
+	change func(w *world, batch []byte) []byte
+	// operations, frontier are made to each answer.
+	operations func(in operationsRequest, out *operationsAnswer)
+	frontier   func(in frontierRequest, out *frontierAnswer)
+	want       error
+	// other says whether the other author's operations are taken, and victim how many of the victim's.
+	other  bool
+	victim int
+}{
+	"a forged signature": {
+		change: func(w *world, b []byte) []byte {
+			return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged { ops[len(ops)-1].Sig[5] ^= 1; return ops }))
+		}, want: feed.ErrForged, other: true,
+	},
+	"signatures of another key": {
+		change: func(w *world, b []byte) []byte {
+			return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged {
+				for i := range ops {
+					header := ops[i].Header.Bytes()
+					copy(ops[i].Sig[:], identity.SignBytes(other, identity.KindOp, header[:]))
+				}
+				return ops
+			}))
+		}, want: feed.ErrForged, other: true,
+	},
+	"another payload": {
+		change: func(w *world, b []byte) []byte {
+			return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged { ops[1].Payload = []byte("TWO"); return ops }))
+		}, want: feed.ErrForged, other: true,
+	},
+	"a later clock": {
+		change: func(w *world, b []byte) []byte {
+			return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged { ops[3].Clock++; return ops }))
+		}, want: feed.ErrForged, other: true,
+	},
+	"an operation left out in the middle": {
+		change: func(w *world, b []byte) []byte {
+			return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged { return slices.Delete(ops, 1, 2) }))
+		}, want: feed.ErrForged, other: true,
+	},
+	"two in another order": {
+		change: func(w *world, b []byte) []byte {
+			return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged {
+				ops[0].Payload, ops[1].Payload = ops[1].Payload, ops[0].Payload
+				return ops
+			}))
+		}, want: feed.ErrForged, other: true,
+	},
+	"a gap": {
+		change: func(w *world, b []byte) []byte {
+			return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged { return ops[1:] }))
+		}, want: feed.ErrBroken, other: true,
+	},
+	"a clock that goes back": {
+		change: func(w *world, b []byte) []byte {
+			return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged { ops[1].Clock = ops[0].Clock; return ops }))
+		}, want: feed.ErrClock,
+	},
+	"nobody has asked for that author": {
+		change: func(w *world, _ []byte) []byte {
+			return feed.AppendRun(feed.AppendBatch(nil, table), w.nodes[0].foreign())
+		}, want: ErrUnasked,
+	},
+	"another topic": {change: func(_ *world, b []byte) []byte { b[3] ^= 1; return b }, want: core.ErrInvalid},
+	"another version": {
+		change: func(_ *world, b []byte) []byte { b[0] = 2; return b }, want: core.ErrVersion,
+	},
+	"half a batch": {change: func(_ *world, b []byte) []byte { return b[:len(b)/3] }, want: core.ErrInvalid},
+	"no batch":     {change: func(*world, []byte) []byte { return nil }, want: core.ErrInvalid},
+	"a batch over its limit": {
+		change: func(_ *world, b []byte) []byte { return append(b, make([]byte, feed.BatchSizeMax)...) }, want: core.ErrTooLarge,
+	},
+	"an answer of 64 MB": {
+		change: func(*world, []byte) []byte { return make([]byte, 64<<20) }, want: core.ErrTooLarge,
+	},
+	"an endless stream": {
+		operations: func(in operationsRequest, out *operationsAnswer) {
+			out.Batch, out.Done, out.Next = feed.AppendBatch(nil, table), 0, binary.BigEndian.Uint64(in.Wants[32:])
+		}, want: ErrStuck,
+	},
+	"it goes on behind the end": {
+		operations: func(_ operationsRequest, out *operationsAnswer) { out.Done, out.Next = 0, 1<<40 }, want: ErrStuck,
+	},
+	"more done than was asked": {
+		operations: func(_ operationsRequest, out *operationsAnswer) { out.Done = 1 << 60 }, want: ErrStuck,
+	},
+	"it says that it has done, and sends nothing": {
+		operations: func(_ operationsRequest, out *operationsAnswer) { out.Batch = feed.AppendBatch(nil, table) },
+	},
+	"a fork that is none": {
+		operations: func(_ operationsRequest, out *operationsAnswer) { out.Forks = [][]byte{make([]byte, feed.ForkSize)} },
+		want:       core.ErrVersion, other: true, victim: 4,
+	},
+	"more proofs than are taken": {
+		operations: func(_ operationsRequest, out *operationsAnswer) { out.Forks = make([][]byte, forksMax+1) },
+		want:       core.ErrInvalid, other: true, victim: 4,
+	},
+	"items that fall": {
+		frontier: func(_ frontierRequest, out *frontierAnswer) { slices.Reverse(out.Items) }, want: core.ErrInvalid,
+	},
+	"half an item": {
+		frontier: func(_ frontierRequest, out *frontierAnswer) { out.Items = out.Items[1:] }, want: core.ErrInvalid,
+	},
+	"a frontier without end": {
+		frontier: func(_ frontierRequest, out *frontierAnswer) { d := victim.DID(); out.Items, out.Through = nil, &d }, want: ErrStuck,
+	},
+	"a million items": {
+		frontier: func(_ frontierRequest, out *frontierAnswer) { out.Items = make([]byte, 80_000_000) }, want: core.ErrTooLarge,
+	},
+	"a head that it has not": {
+		frontier: func(_ frontierRequest, out *frontierAnswer) {
+			for i := 0; i < len(out.Items); i += feed.ItemSize {
+				out.Items[i+32] = 1 // 2⁵⁶ operations more
+			}
+		}, other: true, victim: 4,
+	},
+}
+
 // TestHostilePeers: each attack is named, and what is not concerned by it is taken.
 func TestHostilePeers(t *testing.T) {
-	victim, other := keyOf("victim"), keyOf("other")
-	for name, c := range map[string]struct {
-		// change is made to each batch.
-		change func(w *world, batch []byte) []byte
-		// operations, frontier are made to each answer.
-		operations func(in operationsRequest, out *operationsAnswer)
-		frontier   func(in frontierRequest, out *frontierAnswer)
-		want       error
-		// other says whether the other author's operations are taken, and victim how many of the victim's.
-		other  bool
-		victim int
-	}{
-		"a forged signature": {
-			change: func(w *world, b []byte) []byte {
-				return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged { ops[len(ops)-1].Sig[5] ^= 1; return ops }))
-			}, want: feed.ErrForged, other: true,
-		},
-		"signatures of another key": {
-			change: func(w *world, b []byte) []byte {
-				return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged {
-					for i := range ops {
-						header := ops[i].Header.Bytes()
-						copy(ops[i].Sig[:], identity.SignBytes(other, identity.KindOp, header[:]))
-					}
-					return ops
-				}))
-			}, want: feed.ErrForged, other: true,
-		},
-		"another payload": {
-			change: func(w *world, b []byte) []byte {
-				return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged { ops[1].Payload = []byte("TWO"); return ops }))
-			}, want: feed.ErrForged, other: true,
-		},
-		"a later clock": {
-			change: func(w *world, b []byte) []byte {
-				return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged { ops[3].Clock++; return ops }))
-			}, want: feed.ErrForged, other: true,
-		},
-		"an operation left out in the middle": {
-			change: func(w *world, b []byte) []byte {
-				return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged { return slices.Delete(ops, 1, 2) }))
-			}, want: feed.ErrForged, other: true,
-		},
-		"two in another order": {
-			change: func(w *world, b []byte) []byte {
-				return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged {
-					ops[0].Payload, ops[1].Payload = ops[1].Payload, ops[0].Payload
-					return ops
-				}))
-			}, want: feed.ErrForged, other: true,
-		},
-		"a gap": {
-			change: func(w *world, b []byte) []byte {
-				return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged { return ops[1:] }))
-			}, want: feed.ErrBroken, other: true,
-		},
-		"a clock that goes back": {
-			change: func(w *world, b []byte) []byte {
-				return w.rewrite(b, by(victim, func(ops []feed.Logged) []feed.Logged { ops[1].Clock = ops[0].Clock; return ops }))
-			}, want: feed.ErrClock,
-		},
-		"nobody has asked for that author": {
-			change: func(w *world, _ []byte) []byte {
-				return feed.AppendRun(feed.AppendBatch(nil, table), w.nodes[0].foreign())
-			}, want: ErrUnasked,
-		},
-		"another topic": {change: func(_ *world, b []byte) []byte { b[3] ^= 1; return b }, want: core.ErrInvalid},
-		"another version": {
-			change: func(_ *world, b []byte) []byte { b[0] = 2; return b }, want: core.ErrVersion,
-		},
-		"half a batch": {change: func(_ *world, b []byte) []byte { return b[:len(b)/3] }, want: core.ErrInvalid},
-		"no batch":     {change: func(*world, []byte) []byte { return nil }, want: core.ErrInvalid},
-		"a batch over its limit": {
-			change: func(_ *world, b []byte) []byte { return append(b, make([]byte, feed.BatchSizeMax)...) }, want: core.ErrTooLarge,
-		},
-		"an answer of 64 MB": {
-			change: func(*world, []byte) []byte { return make([]byte, 64<<20) }, want: core.ErrTooLarge,
-		},
-		"an endless stream": {
-			operations: func(in operationsRequest, out *operationsAnswer) {
-				out.Batch, out.Done, out.Next = feed.AppendBatch(nil, table), 0, binary.BigEndian.Uint64(in.Wants[32:])
-			}, want: ErrStuck,
-		},
-		"it goes on behind the end": {
-			operations: func(_ operationsRequest, out *operationsAnswer) { out.Done, out.Next = 0, 1<<40 }, want: ErrStuck,
-		},
-		"more done than was asked": {
-			operations: func(_ operationsRequest, out *operationsAnswer) { out.Done = 1 << 60 }, want: ErrStuck,
-		},
-		"it says that it has done, and sends nothing": {
-			operations: func(_ operationsRequest, out *operationsAnswer) { out.Batch = feed.AppendBatch(nil, table) },
-		},
-		"a fork that is none": {
-			operations: func(_ operationsRequest, out *operationsAnswer) { out.Forks = [][]byte{make([]byte, feed.ForkSize)} },
-			want:       core.ErrVersion, other: true, victim: 4,
-		},
-		"more proofs than are taken": {
-			operations: func(_ operationsRequest, out *operationsAnswer) { out.Forks = make([][]byte, forksMax+1) },
-			want:       core.ErrInvalid, other: true, victim: 4,
-		},
-		"items that fall": {
-			frontier: func(_ frontierRequest, out *frontierAnswer) { slices.Reverse(out.Items) }, want: core.ErrInvalid,
-		},
-		"half an item": {
-			frontier: func(_ frontierRequest, out *frontierAnswer) { out.Items = out.Items[1:] }, want: core.ErrInvalid,
-		},
-		"a frontier without end": {
-			frontier: func(_ frontierRequest, out *frontierAnswer) { d := victim.DID(); out.Items, out.Through = nil, &d }, want: ErrStuck,
-		},
-		"a million items": {
-			frontier: func(_ frontierRequest, out *frontierAnswer) { out.Items = make([]byte, 80_000_000) }, want: core.ErrTooLarge,
-		},
-		"a head that it has not": {
-			frontier: func(_ frontierRequest, out *frontierAnswer) {
-				for i := 0; i < len(out.Items); i += feed.ItemSize {
-					out.Items[i+32] = 1 // 2⁵⁶ operations more
-				}
-			}, other: true, victim: 4,
-		},
-	} {
+	for name, c := range attacks {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			a, b := w.add("anna"), w.add("bert")
@@ -256,22 +258,6 @@ func TestHostileRequests(t *testing.T) {
 	}
 }
 
-func forkOf(t testing.TB, topic core.DID, k identity.Key) feed.Fork {
-	t.Helper()
-	var ops [2]feed.Operation
-	for i := range ops {
-		var err error
-		if ops[i], err = feed.Sign(k, feed.Header{Topic: topic, Seq: 1, Clock: uint64(i + 1), Kind: feed.Put}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f, err := feed.NewFork(ops[0], ops[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f
-}
-
 // TestWhatIsHeldBack: a clock of next year, and what there is no leave for, wait; the rest goes on, and so do they when they may.
 func TestWhatIsHeldBack(t *testing.T) {
 	w := newWorld(t)
@@ -354,33 +340,6 @@ func TestASlowPeerLetsOthersGoBefore(t *testing.T) {
 	w.equal(fast, b)
 }
 
-// TestProofsAgainstAnybody are not kept: there is no end of keys that could have forked.
-func TestProofsAgainstAnybody(t *testing.T) {
-	w := newWorld(t)
-	a, b := w.add("anna"), w.add("bert")
-	k := keyOf("nobody's")
-	b.takes = func(author core.DID, _ uint64, _ int64) error {
-		if author == k.DID() {
-			return errors.New("no leave")
-		}
-		return nil
-	}
-	proof := forkOf(t, table, k)
-	w.must(a.callNews(t.Context(), b.key.DID(), table, nil, [][]byte{proof.Bytes()}))
-	if got := b.log(); len(got) != 0 {
-		t.Errorf("%q", got)
-	}
-	w.must(a.learn(a.topics[table], a.key.DID(), [][]byte{proof.Bytes()}, nil))
-	if st := b.syncWith(a); st.Forks != 0 || len(st.Notes) != 1 || len(b.log()) != 0 {
-		t.Errorf("%+v", st)
-	}
-	b.takes = nil
-	if st := b.syncWith(a); st.Forks != 1 || len(b.forked) != 1 {
-		t.Errorf("with leave: %+v", st)
-	}
-	w.equal(a, b)
-}
-
 // TestFalseSignaturesInBetween: a peer that passes them on is noticed, and what it has passed on does not end a run.
 func TestFalseSignaturesInBetween(t *testing.T) {
 	w := newWorld(t)
@@ -418,165 +377,5 @@ func TestFalseSignaturesInBetween(t *testing.T) {
 	ops, err := b.gather(table, a.key.DID(), 1, 1, 5, 1<<20)
 	if err != nil || len(ops) != 4 {
 		t.Errorf("a run of %d, %v", len(ops), err)
-	}
-}
-
-// twins are two agents that write with one key, of which neither knows of the other.
-func (w *world) twins(k identity.Key, same, a, b int) (*node, *node) {
-	x, y := w.add("twin a"), w.add("twin b")
-	texts := func(what string, n int) []string {
-		out := make([]string, n)
-		for i := range out {
-			out[i] = fmt.Sprint(what, i)
-		}
-		return out
-	}
-	if same > 0 {
-		x.putAs(k, texts("same ", same)...)
-		y.syncWith(x)
-	}
-	if a > 0 {
-		x.putAs(k, texts("a ", a)...)
-	}
-	if b > 0 {
-		y.putAs(k, texts("b ", b)...)
-	}
-	return x, y
-}
-
-// TestForks: wherever an author forks, both sides end with what is before, and so does everybody else.
-func TestForks(t *testing.T) {
-	k := keyOf("forker")
-	rnd := rand.New(rand.NewPCG(7, 7))
-	cases := [][3]int{{0, 1, 1}, {1, 1, 1}, {5, 1, 1}, {5, 1, 9}, {5, 9, 1}, {0, 40, 3}, {100, 3, 70}, {1, 300, 300}, {513, 64, 65}}
-	for range 20 {
-		cases = append(cases, [3]int{rnd.IntN(40), 1 + rnd.IntN(40), 1 + rnd.IntN(40)})
-	}
-	for _, c := range cases {
-		t.Run(fmt.Sprint(c), func(t *testing.T) {
-			w := newWorld(t)
-			x, y := w.twins(k, c[0], c[1], c[2])
-			z := w.add("zoe")
-			y.put("not concerned")
-			z.syncWith(y)
-			st, err := x.Sync(t.Context(), table, y.key.DID())
-			if !errors.Is(err, feed.ErrForked) || st.Forks != 1 {
-				t.Errorf("%+v, %v", st, err)
-			}
-			for _, n := range []*node{x, y} {
-				s, err := n.Standing(table, k.DID())
-				if err != nil || s.Seq != uint64(c[0]) || s.Forked != uint64(c[0]+1) {
-					t.Errorf("%s: %+v, %v", n.name, s, err)
-				}
-				if len(n.forked) != 1 || n.forked[0].Seq() != uint64(c[0]+1) || n.forked[0].Author() != k.DID() {
-					t.Errorf("%s was told of %+v", n.name, n.forked)
-				}
-			}
-			if st := z.syncWith(x); st.Forks != 1 {
-				t.Errorf("the third: %+v", st)
-			}
-			w.equal(x, y, z)
-			for range 2 {
-				for _, n := range []*node{x, y, z} {
-					for _, m := range []*node{x, y, z} {
-						if n != m {
-							if st := n.syncWith(m); st.Operations != 0 || st.Trips != 1 {
-								t.Errorf("they are level: %+v", st)
-							}
-						}
-					}
-				}
-			}
-			if _, err := z.Append(t.Context(), table, k, Draft{Kind: feed.Put}); !errors.Is(err, feed.ErrForked) {
-				t.Errorf("it writes on: %v", err)
-			}
-			proofs := 0
-			for f, err := range z.Forks(table) {
-				w.must(err)
-				proofs++
-				w.must(f.Verify())
-			}
-			if proofs != 1 {
-				t.Errorf("%d proofs", proofs)
-			}
-		})
-	}
-}
-
-// TestTheLowestForkCounts: an author that has forked twice ends before the first, in whatever order that is learned.
-func TestTheLowestForkCounts(t *testing.T) {
-	k := keyOf("forker")
-	w := newWorld(t)
-	x, y := w.twins(k, 9, 1, 1)
-	z := w.add("zoe")
-	z.putAs(k, "an early other")
-	_, err := x.Sync(t.Context(), table, y.key.DID())
-	if !errors.Is(err, feed.ErrForked) {
-		t.Fatal(err)
-	}
-	if _, err := z.Sync(t.Context(), table, x.key.DID()); err != nil && !errors.Is(err, feed.ErrForked) {
-		t.Fatal(err)
-	}
-	for range 2 {
-		for _, n := range []*node{x, y, z} {
-			for _, m := range []*node{z, y, x} {
-				if n != m {
-					_, err := n.Sync(context.Background(), table, m.key.DID())
-					if err != nil && !errors.Is(err, feed.ErrForked) {
-						t.Fatal(err)
-					}
-				}
-			}
-		}
-	}
-	w.equal(x, y, z)
-	if s, err := y.Standing(table, k.DID()); err != nil || s.Seq != 0 || s.Forked != 1 {
-		t.Errorf("%+v, %v", s, err)
-	}
-}
-
-// TestReplicasOfForkersEndEqual: whatever is exchanged in whatever order, by any number of forking authors.
-func TestReplicasOfForkersEndEqual(t *testing.T) {
-	for seed := range uint64(25) {
-		w := newWorld(t)
-		rnd := rand.New(rand.NewPCG(seed, 1))
-		keys := []identity.Key{keyOf("k 0"), keyOf("k 1"), keyOf("k 2")}
-		var nodes []*node
-		for i := range 4 {
-			nodes = append(nodes, w.add(fmt.Sprint("node ", i)))
-		}
-		meet := func(n, m *node) {
-			if _, err := n.Sync(t.Context(), table, m.key.DID()); err != nil && !errors.Is(err, feed.ErrForked) {
-				t.Fatalf("seed %d: %v", seed, err)
-			}
-		}
-		for range 60 {
-			n, m := nodes[rnd.IntN(4)], nodes[rnd.IntN(4)]
-			switch {
-			case rnd.IntN(2) == 0:
-				drafts := make([]Draft, 1+rnd.IntN(3))
-				for i := range drafts {
-					drafts[i] = Draft{Kind: feed.Put, Payload: []byte{byte(rnd.IntN(3))}}
-				}
-				if _, err := n.Append(t.Context(), table, keys[rnd.IntN(3)], drafts...); err != nil && !errors.Is(err, feed.ErrForked) {
-					t.Fatal(err)
-				}
-			case n != m:
-				meet(n, m)
-			}
-		}
-		for range 4 {
-			for i, n := range nodes {
-				for j, m := range nodes {
-					if i != j {
-						meet(n, m)
-					}
-				}
-			}
-		}
-		w.equal(nodes...)
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
-		}
 	}
 }
