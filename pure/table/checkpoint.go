@@ -62,9 +62,6 @@ type Checkpoint struct {
 	Indexes    []IndexRoot `json:"indexes"`
 }
 
-// checkpointSizeMax bounds the encoding of a checkpoint in bytes.
-const checkpointSizeMax = 4 << 10
-
 // Marshal encodes a checkpoint.
 func (c Checkpoint) Marshal() ([]byte, error) {
 	c.V = codec.Version
