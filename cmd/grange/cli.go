@@ -47,6 +47,8 @@ type cli struct {
 	Machine machineCommand `cmd:"" group:"Trust" help:"your household's machines"`
 	Account accountCommand `cmd:"" group:"Trust" help:"contracts: who has one, and using one"`
 
+	Table tableCommand `cmd:"" group:"Tables" help:"tables: rows that several write, and anybody can check"`
+
 	Doctor  doctorCommand  `cmd:"" group:"Trouble" help:"network, clock, disk: fault and cure"`
 	Recover recoverCommand `cmd:"" group:"Trouble" help:"become the machine you lost"`
 

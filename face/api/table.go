@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/grange-grid/grange"
 	"github.com/grange-grid/grange/core"
@@ -61,6 +62,7 @@ func TableFailure(err error, suggest string) error {
 		return nil
 	}
 	e := ErrorOf(err)
+	e.Message = strings.TrimSuffix(e.Message, ": "+fs.ErrNotExist.Error())
 	is := func(kinds ...error) bool {
 		for _, kind := range kinds {
 			if errors.Is(err, kind) {
@@ -85,7 +87,7 @@ func TableFailure(err error, suggest string) error {
 		e.Code, e.Hint = CodeFailed, "grange table show says where the table was made"
 	case e.Code == CodeUnreachable:
 		e.Hint = "grange table join ADDRESS, as 'grange table show' says it where the table is"
-	case e.Code == CodeNotFound && e.Hint == "":
+	case e.Code == CodeNotFound && strings.HasPrefix(e.Message, "no table "):
 		e.Hint = "grange table list"
 	}
 	return e

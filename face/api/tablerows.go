@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -208,6 +209,9 @@ func (c *Client) QueryTable(ctx context.Context, name string, q grange.TableQuer
 	var out TableAnswer
 	err := c.get(ctx, "table-query", in, &out)
 	out.TableAnswer.Proof = out.Proof
+	for i := range out.Rows {
+		out.Rows[i].Document = compact(out.Rows[i].Document)
+	}
 	return out.TableAnswer, err
 }
 
@@ -215,7 +219,19 @@ func (c *Client) QueryTable(ctx context.Context, name string, q grange.TableQuer
 func (c *Client) TableHistory(ctx context.Context, name, key string) ([]grange.TableWrite, error) {
 	var out Writes
 	err := c.get(ctx, "table-history", url.Values{"name": {name}, "key": {key}}, &out)
+	for i := range out.Writes {
+		out.Writes[i].Document = compact(out.Writes[i].Document)
+	}
 	return out.Writes, err
+}
+
+// compact takes back the indentation of an answer.
+func compact(document json.RawMessage) json.RawMessage {
+	var out bytes.Buffer
+	if json.Compact(&out, document) != nil {
+		return document // there is none
+	}
+	return out.Bytes()
 }
 
 // WatchTable yields the rows of a query that change from now on, until ctx ends or the agent does.

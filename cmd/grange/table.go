@@ -1,0 +1,342 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/grange-grid/grange"
+	"github.com/grange-grid/grange/face/api"
+)
+
+// tableCommand is the commands that begin with table.
+type tableCommand struct {
+	Create  tableCreateCommand  `cmd:"" help:"make a table"`
+	List    tableListCommand    `cmd:"" help:"the tables that are kept here"`
+	Show    tableShowCommand    `cmd:"" help:"what a table is, who may do what, and where others join it"`
+	Put     tablePutCommand     `cmd:"" help:"write a row: one JSON document"`
+	Import  tableImportCommand  `cmd:"" help:"write many rows from a file"`
+	Delete  tableDeleteCommand  `cmd:"" help:"delete rows; the history keeps what they were"`
+	Erase   tableEraseCommand   `cmd:"" help:"delete for good what was written to a row"`
+	Query   tableQueryCommand   `cmd:"" help:"ask a table, here or at a stranger, and check the answer"`
+	Verify  tableVerifyCommand  `cmd:"" help:"check an answer that was saved"`
+	History tableHistoryCommand `cmd:"" help:"who has written what to a row"`
+	Watch   tableWatchCommand   `cmd:"" help:"the rows that change, as they do"`
+	Join    tableJoinCommand    `cmd:"" help:"keep a table that another machine has"`
+	Leave   tableLeaveCommand   `cmd:"" help:"keep a table no more"`
+	Share   tableShareCommand   `cmd:"" help:"let somebody read or write a table"`
+	Quota   tableQuotaCommand   `cmd:"" help:"how much somebody may write"`
+	Sync    tableSyncCommand    `cmd:"" help:"bring a table level with the others that have it, now"`
+	Attest  tableAttestCommand  `cmd:"" help:"sign what a table is here"`
+	Forks   tableForksCommand   `cmd:"" help:"who was caught signing two things under one number"`
+}
+
+type tableCreateCommand struct {
+	Name   string   `arg:"" name:"NAME" placeholder:"NAME" help:"What it is called; others can call it otherwise."`
+	Index  []string `placeholder:"F[,F]" sep:"none" help:"Rows are to be found, and ordered, by this field, or these; a list in it counts with each of its elements. Again for more."`
+	Unique []string `placeholder:"F[,F]" sep:"none" help:"Likewise; of rows with the same values the first one holds them, and the others are shown as losers."`
+	Fold   []string `placeholder:"FIELD=HOW" sep:"none" help:"When several write one row, this field is made of what all of them have there: set (the lists together), counter (the sum) or multi (all values). Else the last writer's row counts."`
+}
+
+func (tableCreateCommand) detail() string {
+	return `A table has rows, each a JSON document under a key, written by your machines and by whom you let: grange table share. What each writes is signed. Whoever may read it can keep it all, write while offline, and answer questions about it, also to those who trust them not at all: an answer proves itself.
+
+Which indexes a table has is settled when it is made. 'grange table query' says which one would have helped. What @key, @author and @time are every row has; an index can have them too.`
+}
+
+type tableListCommand struct{}
+
+type tableShowCommand struct {
+	Name string `arg:"" name:"NAME" placeholder:"NAME" help:"What it is called here, or its DID."`
+}
+
+type tableJoinCommand struct {
+	Address string `arg:"" name:"ADDRESS|DID" placeholder:"ADDRESS|DID" help:"As 'grange table show' says it on a machine that has it; a DID alone, if a partner's machine has it."`
+	As      string `placeholder:"NAME" help:"What it is called here; else what its owner calls it."`
+}
+
+func (tableJoinCommand) detail() string {
+	return `All that was written comes over and is checked: each signature chain, and what the table is, anew. Then this machine answers for itself, and for others. What is written later comes while 'grange run' runs, or by 'grange table sync'.
+
+A question alone needs no join: grange table query ADDRESS 'QUERY'.`
+}
+
+type tableLeaveCommand struct {
+	Name string `arg:"" name:"NAME" placeholder:"NAME" help:"What it is called here, or its DID."`
+}
+
+func (tableLeaveCommand) detail() string {
+	return `Drops the table from this machine. What others keep of it they keep. Of a table that was made here the key goes too: nobody can share it, or stop that, any more.`
+}
+
+type tableSyncCommand struct {
+	Name string `arg:"" name:"NAME" placeholder:"NAME" help:"What it is called here, or its DID."`
+}
+
+type tableAttestCommand struct {
+	Name string `arg:"" name:"NAME" placeholder:"NAME" help:"What it is called here, or its DID."`
+}
+
+func (tableAttestCommand) detail() string {
+	return `Signs the table's checkpoint, a score of all that it is: this machine has made it from what was written, and left nothing out. Answers are proven relative to such words. The owner's machines give theirs by themselves; of others' it counts for those who say so: grange table query --trust DID.`
+}
+
+type tableForksCommand struct {
+	Name string `arg:"" name:"NAME" placeholder:"NAME" help:"What it is called here, or its DID."`
+}
+
+func (tableForksCommand) detail() string {
+	return `A writer signs its writes in a row, with numbers. One that has signed two with one number has told different people different things; what it wrote before that counts, and nothing after. The evidence is both, signed: it convinces anybody, and goes from machine to machine by itself. A machine that was put back to an old copy of its disk looks the same.`
+}
+
+func (c *tableCreateCommand) run(ctx context.Context, a *app) error {
+	in := grange.NewTable{Name: c.Name, Indexes: c.Index, Unique: c.Unique, Folds: map[string]string{}}
+	for _, f := range c.Fold {
+		field, how, ok := strings.Cut(f, "=")
+		if !ok || field == "" || !slices.Contains([]string{"set", "counter", "multi"}, how) {
+			return usage(fmt.Sprintf("--fold %.80q says not how", clean(f)), "--fold FIELD=set, FIELD=counter or FIELD=multi")
+		}
+		if in.Folds[field] != "" {
+			return usage("--fold "+clean(field)+" stands twice", "")
+		}
+		in.Folds[field] = how
+	}
+	return a.with(ctx, func(s *session) error {
+		t, err := s.CreateTable(ctx, in)
+		if err != nil {
+			return err
+		}
+		a.value(t)
+		a.say("Table %s: %s", clean(t.Name), t.ID)
+		a.tell("Next: grange table put %s KEY < doc.json", api.Word(t.Name))
+		return nil
+	})
+}
+
+func (c *tableListCommand) run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(s *session) error {
+		all, err := s.Tables(ctx)
+		if err != nil {
+			return err
+		}
+		a.value(all)
+		if len(all) == 0 {
+			a.tell("There is no table here. Next: grange table create NAME")
+			return nil
+		}
+		rows := [][]string{{"TABLE", "ROWS", "WRITERS", "MAY READ", "MAY WRITE", ""}}
+		for _, t := range all {
+			whose := "joined"
+			if t.Owned {
+				whose = "yours"
+			}
+			if t.Checkpoint == "" {
+				whose += ", nothing of it has come yet"
+			}
+			rows = append(rows, []string{clean(t.Name), number(int64(t.Rows)), number(int64(t.Writers)), may(t, false), may(t, true), whose})
+		}
+		a.table(rows...)
+		return nil
+	})
+}
+
+// may says who may read a table, or write it.
+func may(t grange.Table, write bool) string {
+	if t.WriteAll || t.ReadAll && !write {
+		return "everybody"
+	}
+	var names []string
+	for _, g := range t.Grants {
+		if name := grantee(g); (g.Write || !write) && !g.Stopped && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return "nobody"
+	}
+	return list(names)
+}
+
+func grantee(g grange.TableGrant) string {
+	if g.Label != "" {
+		return clean(g.Label)
+	}
+	return g.Machine.Short()
+}
+
+func (c *tableShowCommand) run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(s *session) error {
+		t, err := s.Table(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		a.value(t)
+		a.showTable(t, s.running)
+		return nil
+	})
+}
+
+// showTable says what a table is.
+func (a *app) showTable(t grange.Table, running bool) {
+	a.say("Table %s: %s", clean(t.Name), t.ID)
+	if t.Checkpoint == "" {
+		a.say("Nothing of it has come yet.")
+		return
+	}
+	a.say("%s by %s; %s deleted or erased.", count(int64(t.Rows), "row", "rows"), count(int64(t.Writers), "writer", "writers"), number(int64(t.Deleted)))
+	for _, x := range t.Indexes {
+		a.say("  index %s", clean(x))
+	}
+	for _, field := range slices.Sorted(maps.Keys(t.Folds)) {
+		a.say("  %s of several writers: %s", clean(field), clean(t.Folds[field]))
+	}
+	a.say("May read: %s. May write: %s.", may(t, false), may(t, true))
+	for _, g := range t.Grants {
+		switch {
+		case g.Stopped:
+			a.say("  %s wrote up to number %s, and may no more", grantee(g), number(int64(g.Until)))
+		case g.Write && g.Quota > 0:
+			a.say("  %s may write %s", grantee(g), amount(int64(g.Quota)))
+		}
+	}
+	if t.Quota > 0 {
+		a.say("  anybody else may write %s each", amount(int64(t.Quota)))
+	}
+	for _, author := range slices.Sorted(maps.Keys(t.Stuck)) {
+		a.say("  what %s writes does not count: %s", writer(t, author), clean(t.Stuck[author]))
+	}
+	a.say("Checkpoint: %s", t.Checkpoint)
+	if t.Owned {
+		a.say("Its key is on this machine.")
+	}
+	if !running {
+		a.say("Others join it while 'grange run' runs.")
+		return
+	}
+	for _, addr := range t.Addresses {
+		a.say("Join it: grange table join %s", addr)
+	}
+}
+
+// writer is who has that DID, as the table's grants say.
+func writer(t grange.Table, author string) string {
+	for _, g := range t.Grants {
+		if g.Machine.String() == author {
+			return grantee(g)
+		}
+	}
+	return author
+}
+
+func (c *tableJoinCommand) run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(s *session) error {
+		bar := a.progress()
+		t, err := s.JoinTable(ctx, api.JoinTableRequest{Address: c.Address, As: c.As}, bar.writes())
+		bar.end()
+		if t.Name == "" {
+			return err
+		}
+		a.value(t)
+		a.say("Joined %s: %s by %s.", clean(t.Name), count(int64(t.Rows), "row", "rows"), count(int64(t.Writers), "writer", "writers"))
+		if !s.running {
+			a.tell("What is written from now on comes while 'grange run' runs.")
+		}
+		return err
+	})
+}
+
+// writes shows how many writes have come.
+func (p *progress) writes() func(grange.Progress) {
+	if p.a.json {
+		return p.tell
+	}
+	var drawn time.Time
+	return func(now grange.Progress) {
+		if t := p.a.now(); t.Sub(drawn) >= drawEvery {
+			drawn, now.Stage = t, count(now.Files, "write", "writes")+" fetched"
+			p.tell(now)
+		}
+	}
+}
+
+func (c *tableLeaveCommand) run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(s *session) error {
+		t, err := s.Table(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		question := fmt.Sprintf("Drop %s, %s?", clean(t.Name), count(int64(t.Rows), "row", "rows"))
+		if t.Owned {
+			question = fmt.Sprintf("Drop %s, %s, and its key, which is nowhere else?", clean(t.Name), count(int64(t.Rows), "row", "rows"))
+		}
+		if yes, err := a.confirm(ctx, question, "a table is dropped on a terminal, where you are asked"); err != nil || !yes {
+			return cmpErr(err, &api.Error{Code: api.CodeFailed, Message: "nothing was done"})
+		}
+		if t, err = s.LeaveTable(ctx, t.ID.String()); err != nil {
+			return err
+		}
+		a.value(t)
+		a.tell("%s is not kept here any more.", clean(t.Name))
+		return nil
+	})
+}
+
+// cmpErr returns the first error that is one.
+func cmpErr(err error, other *api.Error) error {
+	if err != nil {
+		return err
+	}
+	return other
+}
+
+func (c *tableSyncCommand) run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(s *session) error {
+		out, err := s.SyncTable(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		a.value(out)
+		a.say("%s is level with %s: %s by %s.", clean(out.Name), count(int64(out.Reached), "other machine", "other machines"),
+			count(int64(out.Rows), "row", "rows"), count(int64(out.Writers), "writer", "writers"))
+		return nil
+	})
+}
+
+func (c *tableAttestCommand) run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(s *session) error {
+		out, err := s.AttestTable(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		a.value(out)
+		a.say("Signed: checkpoint %s, by %s.", out.Checkpoint, out.Machine)
+		if !out.Counts {
+			a.tell("It counts for those who say so: grange table query --trust %s", out.Machine)
+		}
+		return nil
+	})
+}
+
+func (c *tableForksCommand) run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(s *session) error {
+		all, err := s.TableForks(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		a.value(all)
+		for _, f := range all {
+			who := f.Author.String()
+			if f.Name != "" {
+				who = clean(f.Name) + " (" + who + ")"
+			}
+			a.say("%s has signed two writes with number %s; what it wrote before counts. Evidence: %x", who, number(int64(f.Seq)), f.Evidence)
+		}
+		if len(all) == 0 {
+			a.tell("Nobody was caught.")
+		}
+		return nil
+	})
+}
