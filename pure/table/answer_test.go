@@ -51,7 +51,7 @@ func TestAnswers(t *testing.T) {
 			}
 			want, count := m.list(q)
 			for choice, c := range m.def.Plan(q, &m.check) {
-				run := m.def.run(q, nil, c, &m.check)
+				run := m.def.run(q, Question{}, c, &m.check)
 				run.View.Src = m.nodes
 				run.Row = func(key []byte) (Row, error) { return m.rows[string(key)], nil }
 				got, err := run.Do()
