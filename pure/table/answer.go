@@ -18,8 +18,8 @@ import (
 const (
 	// AnswerSizeMax bounds its encoding in bytes.
 	AnswerSizeMax = 32 << 20
-	// rowsSizeMax bounds the rows that are looked at for one, in bytes.
-	rowsSizeMax = 16 << 20
+	// rowsSizeMax bounds the rows in it: there is room for the proof besides, and for 16 bytes of CBOR an operation.
+	rowsSizeMax = AnswerSizeMax - tree.ProofSizeMax - 1<<20
 	// AttestationsMax is how many come along.
 	AttestationsMax = 8
 )
@@ -118,14 +118,17 @@ func (s Sent) Open(table core.DID) (feed.Logged, error) {
 	return l, nil
 }
 
-// Definition opens one that came with an answer. Errors: ErrOtherTable, ErrForged, ErrPayload, core.ErrInvalid.
+// Definition opens one that came with an answer. Errors: ErrOtherTable, ErrLeave, ErrForged, ErrPayload, core.ErrInvalid.
 func (s Sent) Definition(table core.DID) (*Definition, core.Score, error) {
 	l, err := s.Open(table)
 	if err != nil {
 		return nil, core.Score{}, fmt.Errorf("definition: %w", err)
 	}
-	if l.Author != table || l.Kind != feed.Define {
-		return nil, core.Score{}, fmt.Errorf("definition: %w", ErrOtherTable)
+	switch {
+	case l.Author != table:
+		return nil, core.Score{}, fmt.Errorf("definition: %w: %s is not the table's key", ErrLeave, l.Author.Short())
+	case l.Kind != feed.Define:
+		return nil, core.Score{}, invalid("definition: operation %d of the table's key is none", l.Seq)
 	}
 	d, err := ParseDefinition(l.Payload)
 	return &d, l.ID, err
@@ -139,21 +142,26 @@ func Ask(d *Definition, c *Checkpoint, question Question, src func(index int) tr
 	}
 	choices := d.Plan(q, c)
 	a := Answer{V: codec.Version, Table: c.Table, Question: question, Rows: [][]Sent{}}
-	used, size := map[string]Row{}, 0
+	used := map[string]Row{}
 	run := d.run(q, question, choices[0], c)
 	recorder := tree.NewRecorder(src(choices[0].Index))
 	run.View.Src = recorder
+	size := 0
 	run.Row = func(key []byte) (Row, error) {
+		if r, ok := used[string(key)]; ok {
+			return r, nil
+		}
 		r, err := row(key)
 		if err != nil {
 			return r, err
 		}
 		for i := range r.Sources {
-			size += feed.OperationSize + len(r.Sources[i].Payload)
+			size += feed.OperationSize + feed.SaltSize + len(r.Sources[i].Payload)
 		}
-		if used[string(key)] = r; size > rowsSizeMax {
-			return r, fmt.Errorf("%w: of over %d bytes", ErrTooMany, rowsSizeMax)
+		if size > rowsSizeMax {
+			return r, fmt.Errorf("%w: they have over %d bytes", ErrTooMany, rowsSizeMax)
 		}
+		used[string(key)] = r
 		return r, nil
 	}
 	if err := run.check(); err != nil {
@@ -221,7 +229,7 @@ type Verified struct {
 }
 
 // Verify checks an answer to a question, by asking it again. Errors, each with what it is about: ErrOtherTable, ErrOtherQuery, ErrForged, ErrPayload,
-// ErrRoot, ErrRow, tree.ErrNotProven, ErrTooMany, core.ErrInvalid.
+// ErrRoot, ErrRow (with it ErrVoid, ErrLeave, ErrQuota), tree.ErrNotProven, ErrTooMany, core.ErrInvalid.
 func (a Answer) Verify(table core.DID, asked Question, known Known) (Verified, error) {
 	var v Verified
 	switch {
@@ -318,9 +326,9 @@ func (a Answer) rows(d *Definition) ([]Row, error) {
 		for j, s := range sent {
 			l, err := s.Open(a.Table)
 			if err == nil {
-				sources[j], err = d.Operation(l)
+				sources[j], err = d.shown(l)
 			}
-			if errors.Is(err, ErrVoid) {
+			if errors.Is(err, ErrVoid) || errors.Is(err, ErrLeave) || errors.Is(err, ErrQuota) {
 				err = fmt.Errorf("%w: %w", ErrRow, err)
 			}
 			if err != nil {
@@ -338,11 +346,26 @@ func (a Answer) rows(d *Definition) ([]Row, error) {
 	return out, nil
 }
 
+// shown makes an operation on a key of one that is shown by itself, if it can stand: of its author's feed it says only how long it is at least.
+func (d *Definition) shown(l feed.Logged) (Op, error) {
+	leave := d.LeaveOf(l.Author)
+	if l.Author == l.Topic {
+		leave = Leave{}
+	}
+	if err := leave.Stands(l.Seq, l.Seq*feed.OperationSize+uint64(l.Header.Size)); err != nil {
+		return Op{}, fmt.Errorf("operation %d of %s: %w", l.Seq, l.Author.Short(), err)
+	}
+	if l.Clock < leave.Since {
+		return Op{}, void("operation %d of %s is from before it had leave", l.Seq, l.Author.Short())
+	}
+	return d.Operation(l)
+}
+
 // replay asks the question again, of what the answer brought alone.
 func (a Answer) replay(run *Run, rows []Row) (Result, error) {
 	proof, err := tree.ParseProof(a.Proof, run.given(rows))
 	if err != nil {
-		return Result{}, err
+		return Result{}, fmt.Errorf("it does not fit the %d rows that came: %w", len(rows), err)
 	}
 	if root, is := run.View.Map.Root, proof.Root(); is.Hash != root.Hash || is.Count != root.Count || is.Level != root.Level {
 		return Result{}, fmt.Errorf("%w: the checkpoint's is %s", ErrRoot, root.Hash.Short())

@@ -28,7 +28,7 @@ var (
 	// ErrOld says that an answer is from before what its maker has attested already.
 	ErrOld = errors.New("answer from an old root")
 	// ErrTooMany says that a question would read more than is read for one.
-	ErrTooMany = errors.New("too many rows to read")
+	ErrTooMany = errors.New("too much to read")
 )
 
 func wrongRow(format string, args ...any) error {

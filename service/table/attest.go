@@ -11,8 +11,11 @@ import (
 	"github.com/grange-grid/grange/pure/table"
 )
 
-// witnessesMax is how many machines' attestations are kept of a table.
+// witnessesMax is how many machines' attestations are kept of a table, besides those that its definition names.
 const witnessesMax = 256
+
+// witnessesSent is how many come at a time.
+const witnessesSent = witnessesMax + table.AttestersMax
 
 // Attest signs the newest checkpoint of a table, as this machine. Errors: core.ErrNotExist.
 func (t *Tables) Attest(_ context.Context, id core.DID) (identity.Signed, table.Checkpoint, error) {
@@ -36,7 +39,7 @@ func (r *replica) attest(s *state) (identity.Signed, error) {
 	}
 	signed, err := table.Attest(r.t.c.Key, s.check, r.t.c.Clock.Now().Unix())
 	if err == nil {
-		err = r.keep(signed)
+		err = r.t.keep(r.id, signed)
 	}
 	return signed, err
 }
@@ -46,12 +49,12 @@ func (r *replica) seen(machine core.DID) (identity.Signed, table.Attestation, bo
 	return r.t.seen(r.id, machine)
 }
 
-func (r *replica) keep(s identity.Signed) error {
+func (t *Tables) keep(id core.DID, s identity.Signed) error {
 	b, err := s.Marshal()
 	if err != nil {
 		return err
 	}
-	return r.t.c.Books.Apply(core.Change{Key: recordAt(r.id, recordSeen, s.By[:]), Value: b})
+	return t.c.Books.Apply(core.Change{Key: recordAt(id, recordSeen, s.By[:]), Value: b})
 }
 
 const signedSizeMax = 2 << 10
@@ -69,16 +72,30 @@ func (r *replica) witness(s identity.Signed) (fresh bool, err error) {
 	if err != nil || ok && at.Time <= before.Time {
 		return false, err
 	}
-	all, err := r.witnesses()
-	if err != nil || !ok && len(all) >= witnessesMax {
-		return false, err
+	var def *table.Definition
+	if now := r.current(); now != nil {
+		def = now.def
 	}
-	return true, r.keep(s)
+	return r.t.note(def, s, at, ok)
 }
 
+// note keeps an attestation that is its machine's newest; known tells that it has one. Those that the definition names are always kept, of others so
+// many that nobody fills the disk with machines that there are not.
+func (t *Tables) note(def *table.Definition, s identity.Signed, at table.Attestation, known bool) (bool, error) {
+	if !known && (def == nil || !slices.Contains(def.Attest, s.By)) {
+		all, err := t.witnesses(at.Table)
+		if err != nil || len(all) >= witnessesMax {
+			return false, err
+		}
+	}
+	return true, t.keep(at.Table, s)
+}
+
+func (r *replica) witnesses() ([]identity.Signed, error) { return r.t.witnesses(r.id) }
+
 // witnesses returns the newest attestation of each machine.
-func (r *replica) witnesses() (out []identity.Signed, err error) {
-	for c, err := range r.t.c.Books.Scan(recordAt(r.id, recordSeen), nil) {
+func (t *Tables) witnesses(id core.DID) (out []identity.Signed, err error) {
+	for c, err := range t.c.Books.Scan(recordAt(id, recordSeen), nil) {
 		if err != nil {
 			return nil, err
 		}
@@ -114,8 +131,8 @@ func (r *replica) testimony() (out testimony, err error) {
 
 // hear takes in what another tells. Errors are those of what is false in it.
 func (r *replica) hear(in testimony) (err error) {
-	if len(in.Attestations) > witnessesMax || len(in.Omissions) > toldMax {
-		return fmt.Errorf("%d attestations and %d omissions, of %d and %d at most: %w", len(in.Attestations), len(in.Omissions), witnessesMax, toldMax, core.ErrInvalid)
+	if len(in.Attestations) > witnessesSent || len(in.Omissions) > toldMax {
+		return fmt.Errorf("%d attestations and %d omissions, of %d and %d at most: %w", len(in.Attestations), len(in.Omissions), witnessesSent, toldMax, core.ErrInvalid)
 	}
 	for _, s := range in.Attestations {
 		_, failed := r.witness(s)

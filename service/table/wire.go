@@ -113,7 +113,7 @@ func refusal(r *replica, q table.Question, err error) error {
 	case syntax:
 		return &wire.Error{Code: wire.CodeInvalid, Message: bad.Error()}
 	case errors.Is(err, table.ErrTooMany):
-		out := &wire.Error{Code: wire.CodeTooLarge, Message: fmt.Sprintf("this query reads over %d entries of the table", table.ReadMax)}
+		out := &wire.Error{Code: wire.CodeTooLarge, Message: fmt.Sprintf("this query: %v", err)}
 		if x := r.suggest(q); x != "" {
 			out.Hint = "an index would help: " + x
 		}
@@ -191,7 +191,7 @@ func (t *Tables) check(id, from core.DID, q table.Question, a table.Answer, know
 		a.Definition = known.sent
 	}
 	for _, s := range a.Attestations {
-		if err := t.fresh(id, s); err != nil {
+		if err := t.fresh(id, v.Definition, s); err != nil {
 			return Answered{}, err
 		}
 	}
@@ -204,7 +204,7 @@ func (t *Tables) check(id, from core.DID, q table.Question, a table.Answer, know
 }
 
 // fresh refuses a checkpoint that its maker has attested at an earlier time than another that was seen, and notes it otherwise.
-func (t *Tables) fresh(id core.DID, s identity.Signed) error {
+func (t *Tables) fresh(id core.DID, def *table.Definition, s identity.Signed) error {
 	at, err := table.OpenAttestation(s)
 	if err != nil {
 		return err
@@ -221,9 +221,6 @@ func (t *Tables) fresh(id core.DID, s identity.Signed) error {
 	case ok && at.Time <= before.Time:
 		return nil
 	}
-	b, err := s.Marshal()
-	if err != nil {
-		return err
-	}
-	return t.c.Books.Apply(core.Change{Key: recordAt(id, recordSeen, s.By[:]), Value: b})
+	_, err = t.note(def, s, at, ok)
+	return err
 }
