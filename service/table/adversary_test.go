@@ -268,13 +268,11 @@ func TestCountsCannotBeOffByOne(t *testing.T) {
 		t.Fatal(want.Count, err)
 	}
 	for i := range a.Proof {
-		for _, by := range []byte{1, 0xff, 0x80} {
-			b := a
-			b.Proof = bytes.Clone(a.Proof)
-			b.Proof[i] += by
-			if got, err := b.Verify(s.id, q, table.Known{}); err == nil {
-				t.Fatalf("byte %d of the proof, and the count is %d", i, got.Count)
-			}
+		b := a
+		b.Proof = bytes.Clone(a.Proof)
+		b.Proof[i] += 1 << (i % 8)
+		if got, err := b.Verify(s.id, q, table.Known{}); err == nil {
+			t.Fatalf("byte %d of the proof, and the count is %d", i, got.Count)
 		}
 	}
 }
