@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -35,7 +36,7 @@ func (t *Tables) Meet(id, machine core.DID, addrs []string) error {
 		return nil
 	}
 	at := recordAt(id, recordPeer, machine[:])
-	_, err := t.c.Books.Get(at)
+	before, err := t.c.Books.Get(at)
 	known := err == nil
 	if err != nil && !errors.Is(err, core.ErrNotExist) {
 		return err
@@ -51,7 +52,7 @@ func (t *Tables) Meet(id, machine core.DID, addrs []string) error {
 	}
 	addrs = slices.DeleteFunc(slices.Clone(addrs), func(a string) bool { return len(a) > addrSizeMax })
 	record, err := codec.Marshal(peerRecord{codec.Version, addrs[:min(len(addrs), addrsMax)]})
-	if err != nil {
+	if err != nil || bytes.Equal(record, before) {
 		return err
 	}
 	return t.c.Books.Apply(core.Change{Key: at, Value: record})
