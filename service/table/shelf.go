@@ -109,7 +109,7 @@ func (s *shelf) load(ref tree.Ref, bare bool) (*tree.Node, error) {
 		return nil, err
 	}
 	n, err := m.Node(ref.Level)
-	if err != nil || n.Hash() != ref.Hash {
+	if err != nil || n.Hash() != ref.Hash || ref.Count != 0 && n.Count() != ref.Count {
 		return nil, fmt.Errorf("%d entries there are not the node %v: %w", entries, ref.Hash, core.ErrCorrupt)
 	}
 	return n, nil

@@ -264,7 +264,7 @@ func (t *benchTree) proofs(b *testing.B) {
 
 // gets measures gets beside those of pebble itself, turn by turn.
 func (t *benchTree) gets(b *testing.B) {
-	o := &pebble.Options{CacheSize: 32 << 20, MemTableSize: 4 << 20, Logger: quiet{}}
+	o := &pebble.Options{CacheSize: 32 << 20, MemTableSize: 4 << 20, FormatMajorVersion: pebble.FormatValueSeparation, Logger: quiet{}}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}

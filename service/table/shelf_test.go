@@ -209,6 +209,14 @@ func TestShelfRot(t *testing.T) {
 		{"a root of another tree", func(core.Books) core.Change {
 			return core.Change{Key: at(rootKey, ""), Value: appendChild([]byte{2}, core.Score{1}, 3001)}
 		}},
+		{"a root's count", func(b core.Books) core.Change {
+			raw, err := b.Get(at(rootKey, ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw[len(raw)-1]++
+			return core.Change{Key: at(rootKey, ""), Value: raw}
+		}},
 		{"a root of a level that there is not", func(core.Books) core.Change {
 			return core.Change{Key: at(rootKey, ""), Value: appendChild([]byte{200}, core.Score{1}, 3001)}
 		}},
@@ -289,4 +297,54 @@ func TestNodeCache(t *testing.T) {
 	if c.get(core.Score{1}) != nil {
 		t.Error("a node that nobody put")
 	}
+}
+
+// Whatever lies where a tree should be is refused as corrupt, or is that tree.
+func FuzzShelf(f *testing.F) {
+	have := map[string]string{}
+	for i := range 200 {
+		have[fmt.Sprintf("%03d", i)] = "v"
+	}
+	books := sim.NewBooks()
+	shelve(f, books, openShelf(f, books, "t/"), have)
+	root := openShelf(f, books, "t/").m.Root.Hash
+	for c, err := range books.Scan([]byte("t/"), nil) {
+		if err != nil {
+			f.Fatal(err)
+		}
+		if at := c.Key[2]; at == rootKey || at == 1 {
+			f.Add(c.Key[2:], c.Value)
+		}
+	}
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		state, err := books.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := sim.NewBooks()
+		for c := range state.Scan(nil, nil) {
+			if err := other.Apply(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := other.Apply(core.Change{Key: append([]byte("t/"), key...), Value: append([]byte{}, value...)}); err != nil {
+			t.Fatal(err)
+		}
+		s, err := newShelves().open(other, []byte("t/"), shelfSalt)
+		n := 0
+		if err == nil {
+			for r, failed := range s.view().Ascend(nil, nil) {
+				if err = failed; err == nil && s.m.Root.Hash == root && have[string(r.Key)] != string(r.Value) {
+					t.Fatalf("%q is %q", r.Key, r.Value)
+				}
+				n++
+			}
+		}
+		if err != nil && !errors.Is(err, core.ErrCorrupt) {
+			t.Fatalf("neither a tree nor corrupt: %v", err)
+		}
+		if err == nil && s.m.Root.Hash == root && n != len(have) {
+			t.Fatalf("%d records of %d", n, len(have))
+		}
+	})
 }
