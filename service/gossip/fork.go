@@ -130,8 +130,9 @@ func (x *session) trace(ctx context.Context, author core.DID) (feed.Fork, error)
 	if other == 0 {
 		return feed.Fork{}, fmt.Errorf("%s: %w: but its operations up to %d are those that are here", author.Short(), ErrStuck, top)
 	}
-	f, err := feed.NewFork(here.Operation, there.Operation)
-	if err != nil {
+	err = x.s.mend(ctx, x.t.id, &here)
+	f, failed := feed.NewFork(here.Operation, there.Operation)
+	if err = errors.Join(err, failed); err != nil {
 		return f, fmt.Errorf("%s: %w at operation %d, and it cannot be proven: %w", author.Short(), feed.ErrForked, other, err)
 	}
 	return f, nil

@@ -94,6 +94,24 @@ func TestForks(t *testing.T) {
 	}
 }
 
+// TestForkBehindAFalseSignature: the signature that the proof needs was passed on falsely, and another peer has it.
+func TestForkBehindAFalseSignature(t *testing.T) {
+	k := keyOf("forker")
+	w := newWorld(t)
+	x, y := w.twins(k, 2, 3, 3)
+	b := w.add("bert")
+	w.poisoned(x, b, 3)
+	if _, err := b.Sync(t.Context(), table, y.key.DID()); !errors.Is(err, feed.ErrForked) || !errors.Is(err, feed.ErrForged) || len(b.forked) != 0 {
+		t.Errorf("with nobody to ask: %v", err)
+	}
+	b.friends = []core.DID{y.key.DID(), x.key.DID()}
+	if st, err := b.Sync(t.Context(), table, y.key.DID()); !errors.Is(err, feed.ErrForked) || st.Forks != 1 {
+		t.Errorf("%+v, %v", st, err)
+	}
+	x.syncWith(b)
+	w.equal(b, x, y)
+}
+
 // TestTheLowestForkCounts: an author that has forked twice ends before the first, in whatever order that is learned.
 func TestTheLowestForkCounts(t *testing.T) {
 	k := keyOf("forker")

@@ -19,12 +19,14 @@ const (
 	syncEvery = time.Minute
 	// leaveDelay is between an operation by the topic's own key and a sync: whoever decides about leave looks at it first.
 	leaveDelay = 2 * time.Second
-	// peersMax is how many peers of a topic are told news, and synced with; if there are more, some of them by chance.
+	// peersMax is how many peers of a topic are told news, and synced with at first; if there are more, some of them by chance.
 	peersMax = 16
+	// peersEach is with how many of them it is synced each time after that.
+	peersEach = 4
 	// pairsMax is how many peers, times topics, wait for their turn.
 	pairsMax = 4096
-	// workersMax is how many are served at once, of each kind.
-	workersMax = 16
+	// workersMax is how many are served at once, of each kind. Most of them wait for peers that are away.
+	workersMax = 64
 )
 
 // pair is a topic and a peer.
@@ -46,19 +48,17 @@ func (b *bundle) add(item feed.Item) {
 	}
 }
 
-// queue gathers bundles by pair. One of a lane at a time is worked on.
+// queue gathers bundles by pair. One of a pair at a time is worked on.
 type queue struct {
-	// lane is what pairs share.
-	lane func(pair) pair
 	wake chan struct{}
 
 	mu      sync.Mutex
 	pending map[pair]*bundle
-	running map[pair]bool // by lane
+	running map[pair]bool
 }
 
-func newQueue(lane func(pair) pair) *queue {
-	return &queue{lane: lane, wake: make(chan struct{}, 1), pending: map[pair]*bundle{}, running: map[pair]bool{}}
+func newQueue() *queue {
+	return &queue{wake: make(chan struct{}, 1), pending: map[pair]*bundle{}, running: map[pair]bool{}}
 }
 
 // add adds to a pair's bundle; with all, whole frontiers are to be compared.
@@ -97,8 +97,8 @@ func (q *queue) next() (p pair, b *bundle, ok bool) {
 		return p, nil, false
 	}
 	for p, b := range q.pending {
-		if lane := q.lane(p); !q.running[lane] {
-			q.running[lane] = true
+		if !q.running[p] {
+			q.running[p] = true
 			delete(q.pending, p)
 			return p, b, true
 		}
@@ -109,7 +109,7 @@ func (q *queue) next() (p pair, b *bundle, ok bool) {
 func (q *queue) done(p pair) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.running, q.lane(p))
+	delete(q.running, p)
 	q.stir()
 }
 
@@ -138,7 +138,7 @@ type news struct {
 	// fresh are what has changed of each topic, with the peer that it came from.
 	fresh map[core.DID]map[core.DID]freshItem
 	wake  chan struct{}
-	// out tells peers, in syncs with them, one a topic at a time.
+	// out tells peers, in syncs with them.
 	out, in *queue
 }
 
@@ -152,8 +152,7 @@ const freshMax = 1024
 
 func (n *news) init() {
 	n.fresh, n.wake = map[core.DID]map[core.DID]freshItem{}, make(chan struct{}, 1)
-	n.out = newQueue(func(p pair) pair { return p })
-	n.in = newQueue(func(p pair) pair { return pair{topic: p.topic} })
+	n.out, n.in = newQueue(), newQueue()
 }
 
 // tell has peers told of a feed that has changed, but the one that it came from.
@@ -194,15 +193,15 @@ func (s *Service) heard(t *topic, peer core.DID, items []feed.Item, all bool) er
 	return nil
 }
 
-// Run syncs every topic with its peers, each about once a minute and when there are news, until ctx ends.
+// Run syncs every topic with peers, about once a minute and when there are news, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	all.Go(func() { s.news.out.run(ctx, s.callOut) })
 	all.Go(func() { s.news.in.run(ctx, s.fetchIn) })
 	all.Go(func() { s.spread(ctx) })
-	for ctx.Err() == nil {
+	for most := peersMax; ctx.Err() == nil; most = peersEach {
 		for _, id := range s.Topics() {
-			s.Seek(id)
+			s.seek(id, most)
 		}
 		_ = s.c.Clock.Sleep(ctx, syncEvery*3/4+rand.N(syncEvery/2))
 	}
@@ -211,8 +210,11 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 // Seek has a topic synced with its peers soon, by Run: because there are new ones, or authors have leave now that had none.
-func (s *Service) Seek(id core.DID) {
-	for _, peer := range s.peers(id) {
+func (s *Service) Seek(id core.DID) { s.seek(id, peersMax) }
+
+func (s *Service) seek(id core.DID, most int) {
+	peers := s.peers(id)
+	for _, peer := range peers[:min(len(peers), most)] {
 		s.news.in.add(pair{id, peer}, true)
 	}
 }

@@ -95,6 +95,23 @@ func TestRunSyncs(t *testing.T) {
 	w.equal(a, b)
 }
 
+// TestAPeerThatStalls does not keep others' news from coming.
+func TestAPeerThatStalls(t *testing.T) {
+	w := newWorld(t)
+	a, b, dead := w.add("anna"), w.add("bert"), w.add("dead")
+	a.friends, b.friends = []core.DID{b.key.DID()}, []core.DID{dead.key.DID()}
+	asked, end := make(chan struct{}), make(chan struct{})
+	dead.hostile.frontier = func(frontierRequest, *frontierAnswer) {
+		close(asked)
+		<-end
+	}
+	w.run(a, b)
+	<-asked
+	a.put("one")
+	b.await(a.key.DID(), 1)
+	close(end)
+}
+
 // TestLeaveIsLookedAtAgain: when the topic's own key has written, authors that were refused are asked for.
 func TestLeaveIsLookedAtAgain(t *testing.T) {
 	w := newWorld(t)

@@ -41,7 +41,7 @@ type Stats struct {
 	Notes []error
 }
 
-// session is a sync with one peer. The caller has the topic's turn.
+// session is a sync with one peer.
 type session struct {
 	s     *Service
 	t     *topic
@@ -80,17 +80,13 @@ func (s *Service) Sync(ctx context.Context, id, peer core.DID) (Stats, error) {
 	})
 }
 
-// sync runs do and what belongs behind it, when it is the topic's turn.
+// sync runs do and what belongs behind it.
 func (s *Service) sync(ctx context.Context, id, peer core.DID, do func(*session) error) (Stats, error) {
 	t, err := s.topic(id)
 	if err != nil {
 		return Stats{}, fmt.Errorf("sync: %w", err)
 	}
 	x := &session{s: s, t: t, peer: peer, skip: map[core.DID]bool{}}
-	if err := x.takeTurn(ctx); err != nil {
-		return Stats{}, err
-	}
-	defer func() { <-t.turn }()
 	if err = do(x); err == nil {
 		err = x.finish(ctx)
 	}
@@ -152,8 +148,16 @@ func (x *session) finish(ctx context.Context) error {
 	return x.s.callNews(ctx, x.peer, x.t.id, x.tells, nil)
 }
 
-// page fetches what the peer's items say that it has more.
+// page fetches what the peer's items say that it has more, when it is the topic's turn. A peer that does not answer at all
+// has never had one.
 func (x *session) page(ctx context.Context, items []feed.Item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	if err := x.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer func() { <-x.t.turn }()
 	x.heads = make(map[core.DID]uint64, len(items))
 	var wants []want
 	for _, item := range items {
