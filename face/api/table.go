@@ -10,6 +10,7 @@ import (
 
 	"github.com/grange-grid/grange"
 	"github.com/grange-grid/grange/core"
+	"github.com/grange-grid/grange/internal/wire"
 )
 
 // Tables is the answer to GET /v1/tables.
@@ -83,6 +84,8 @@ func TableFailure(err error, suggest string) error {
 		if suggest != "" {
 			e.Hint = "the table's owner can add an index: " + suggest
 		}
+	case is(core.ErrForbidden) && foreign(err):
+		e.Code, e.Message, e.Hint = CodeRefused, "whoever was asked does not let this machine read the table", "its owner gives leave: grange table share TABLE WHO --read"
 	case is(core.ErrForbidden):
 		e.Code, e.Hint = CodeFailed, "grange table show says where the table was made"
 	case e.Code == CodeUnreachable:
@@ -91,6 +94,12 @@ func TableFailure(err error, suggest string) error {
 		e.Hint = "grange table list"
 	}
 	return e
+}
+
+// foreign tells whether another machine has said so.
+func foreign(err error) bool {
+	_, ok := errors.AsType[*wire.Error](err)
+	return ok
 }
 
 // tableValue answers with a value about a table.
