@@ -84,6 +84,19 @@ func appendOp(b []byte, l *Logged, before uint64) []byte {
 	return append(b, l.Sig[:]...)
 }
 
+// BatchOf returns the topic of a batch and the author of its first run, unverified. Errors: core.ErrInvalid, core.ErrVersion.
+func BatchOf(b []byte) (topic, first core.DID, err error) {
+	switch {
+	case len(b) < batchHead+len(first):
+		return topic, first, fmt.Errorf("batch: %w: %d bytes", core.ErrInvalid, len(b))
+	case b[0] != version:
+		return topic, first, fmt.Errorf("batch: %w: %d", core.ErrVersion, b[0])
+	}
+	copy(topic[:], b[1:])
+	copy(first[:], b[batchHead:])
+	return topic, first, nil
+}
+
 // ReadBatch yields the runs of a batch, without having verified signatures: Verify does. It ends with the first
 // error: core.ErrInvalid, core.ErrVersion, core.ErrTooLarge, ErrClock.
 func ReadBatch(b []byte, topic core.DID) iter.Seq2[Run, error] {

@@ -59,10 +59,17 @@ func (x *session) fetch(ctx context.Context, wants []want) (out operationsAnswer
 
 // check reads a batch, and verifies the signature that vouches for each run, and some of the others.
 func check(id core.DID, a answered) checked {
-	c := checked{forks: a.Forks, bytes: len(a.Batch)}
-	for run, err := range feed.ReadBatch(a.Batch, id) {
+	c := checkBatch(id, a.Batch, func(run feed.Run) error { return asked(a.wants, run) })
+	c.forks = a.Forks
+	return c
+}
+
+// checkBatch does so up to the first run that is not wanted.
+func checkBatch(id core.DID, batch []byte, wanted func(feed.Run) error) checked {
+	c := checked{bytes: len(batch)}
+	for run, err := range feed.ReadBatch(batch, id) {
 		if err == nil {
-			err = asked(a.wants, run)
+			err = wanted(run)
 		}
 		if err != nil {
 			c.end = err
