@@ -109,6 +109,12 @@ func (b *batch) operation(l *feed.Logged, leave table.Leave) (why, err error) {
 		return nil, nil // a definition: it is in force already
 	}
 	at := table.Target{Author: l.Author, Seq: l.Seq}
+	if l.Kind == feed.Erase { // it is not erased itself: else it would matter which of two is taken first
+		if l.Gone {
+			return withheld(l), nil
+		}
+		return nil, b.erase(l, leave)
+	}
 	gone, err := b.isErased(at)
 	if gone || err != nil {
 		if !l.Gone {
@@ -118,12 +124,9 @@ func (b *batch) operation(l *feed.Logged, leave table.Leave) (why, err error) {
 	}
 	if l.Gone {
 		if gone, err = b.erasedLater(at); !gone || err != nil {
-			return fmt.Errorf("%w: operation %d of %s", ErrWithheld, l.Seq, l.Author.Short()), err
+			return withheld(l), err
 		}
 		return nil, nil
-	}
-	if l.Kind == feed.Erase {
-		return nil, b.erase(l)
 	}
 	op, ok, err := b.r.read(l, b.old.def, leave)
 	if !ok || err != nil {
@@ -133,6 +136,10 @@ func (b *batch) operation(l *feed.Logged, leave table.Leave) (why, err error) {
 	t.fresh = append(t.fresh, op)
 	b.set(append(writesOf(b.old.check.Table, b.old.generation, op.Key), append(l.Author[:], u64(l.Seq)...)...), []byte{})
 	return nil, nil
+}
+
+func withheld(l *feed.Logged) error {
+	return fmt.Errorf("%w: operation %d of %s", ErrWithheld, l.Seq, l.Author.Short())
 }
 
 func (b *batch) set(key, value []byte) {
@@ -206,7 +213,7 @@ func (b *batch) lookAhead(author core.DID, coming map[table.Target]bool) error {
 		if e.size += opSize(&l); leave.Stands(l.Seq, e.size) != nil {
 			return nil
 		}
-		if l.Kind != feed.Erase || l.Gone {
+		if l.Kind != feed.Erase || l.Gone || l.Clock < leave.Since {
 			continue
 		}
 		targets, _ := table.ParseErase(l.Payload) // what is void names none
@@ -224,7 +231,10 @@ func (b *batch) mayErase(author core.DID, at table.Target) bool {
 }
 
 // erase takes one erase.
-func (b *batch) erase(l *feed.Logged) error {
+func (b *batch) erase(l *feed.Logged, leave table.Leave) error {
+	if l.Clock < leave.Since {
+		return nil
+	}
 	targets, _ := table.ParseErase(l.Payload)
 	by := table.Target{Author: l.Author, Seq: l.Seq}
 	b.r.erases = b.r.erases || len(targets) > 0
@@ -261,14 +271,14 @@ func (b *batch) eraseOne(at, by table.Target) error {
 	}
 	b.erased[at] = by
 	e, err := b.end(at.Author)
-	if err != nil || at.Seq > e.seq {
-		return err // when it comes it is passed over
+	if err != nil || at.Seq > e.seq || at.Author == b.old.check.Table {
+		return err // when it comes it is passed over; a definition stays
 	}
 	l, err := b.r.t.c.Feeds.Get(b.old.check.Table, at.Author, at.Seq)
 	if err != nil {
 		return err
 	}
-	if l.Gone {
+	if l.Gone || l.Kind == feed.Erase {
 		return nil
 	}
 	b.drop(at)

@@ -179,6 +179,9 @@ func (r *replica) blocked(author core.DID, why error) {
 		return
 	}
 	r.stuck[author] = why.Error()
+	if errors.Is(why, ErrWithheld) {
+		r.dirty[author] = true // the payload may come, or an erase that says why there is none
+	}
 }
 
 // put makes a state the one that is asked, and tells what has changed.
