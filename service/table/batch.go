@@ -13,8 +13,12 @@ import (
 	"github.com/grange-grid/grange/pure/tree"
 )
 
-// batchMax is how many operations are taken at a time.
-const batchMax = 8192
+// batchMax and batchSizeMax are how many operations, and how many bytes of them, are taken at a time. More at a time are faster: those that share a leaf of a
+// tree make it anew once.
+const (
+	batchMax     = 1 << 16
+	batchSizeMax = 32 << 20
+)
 
 // batch takes operations that have come into a table's trees, in one change.
 type batch struct {
@@ -26,6 +30,7 @@ type batch struct {
 	rows   map[string]*touched
 	erased map[table.Target]table.Target
 	count  int
+	size   uint64
 	// more tells that there was more than one batch takes.
 	more bool
 
@@ -80,7 +85,7 @@ func (b *batch) take(author core.DID) (why, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if b.count == batchMax {
+		if b.count >= batchMax || b.size >= batchSizeMax {
 			b.more = true
 			break
 		}
@@ -93,7 +98,7 @@ func (b *batch) take(author core.DID) (why, err error) {
 		if why, err = b.operation(&l, leave); why != nil || err != nil {
 			break
 		}
-		b.count++
+		b.count, b.size = b.count+1, b.size+opSize(&l)
 		e = end{l.Seq, size, l.ID}
 		b.feeds[author] = e
 	}
