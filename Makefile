@@ -25,9 +25,11 @@ build: ## build bin/grange
 
 test: tools lint test-race test-scripts test-sim test-big ## all checks and tests that a change must pass
 
-tools: ## what a test needs besides Go: ip, which makes networks
+tools: ## what a test needs besides Go: ip, which makes networks; python3, which reads tables by SPEC
 	@command -v ip >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends iproute2; } \
 		|| echo 'NOTE: there is no ip (of iproute2) here: what needs a local network is not tested.'
+	@command -v python3 >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3; } \
+		|| echo 'NOTE: there is no python3 here: that another program reads an exported table is not tested.'
 
 # The tag only adds tests, so that with it everything is read.
 lint: ## go vet, gofumpt and staticcheck, all clean

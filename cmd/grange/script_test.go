@@ -42,6 +42,8 @@ func TestMain(m *testing.M) {
 //	garble VAR               change one character in the middle of $VAR
 //	random FILE SIZE         a file of so many bytes that cannot be compressed
 //
+// $DOCS is the folder with the documentation.
+//
 // The race detector makes ten minutes of one: with -short, as beside it, there are only those in which most goes on at once.
 func TestScripts(t *testing.T) {
 	const dir = "testdata/script"
@@ -55,6 +57,10 @@ func TestScripts(t *testing.T) {
 			files = append(files, filepath.Join(dir, name+".txtar"))
 		}
 	}
+	docs, err := filepath.Abs("../../docs")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Files: files,
 		Condition: func(cond string) (bool, error) {
@@ -66,6 +72,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("USER", "anna")
+			e.Setenv("DOCS", docs)
 			e.Setenv("LC_ALL", "C.UTF-8")
 			e.Values[jobsKey{}] = &jobs{all: map[string]*job{}}
 			return nil
