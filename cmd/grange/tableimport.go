@@ -15,11 +15,11 @@ import (
 )
 
 type tableImportCommand struct {
-	Name   string   `arg:"" name:"NAME" placeholder:"NAME" help:"What it is called here, or its DID."`
-	File   string   `arg:"" name:"FILE" placeholder:"FILE" help:"What to read; - is stdin."`
-	Key    string   `placeholder:"FIELD" help:"The field that has a row's key, text or a number. Else keys are made."`
-	Format string   `enum:"ndjson,deb822" default:"ndjson" placeholder:"ndjson|deb822" help:"ndjson: a JSON object a line. deb822: records as of Debian's control files."`
-	List   []string `placeholder:"FIELD,..." default:"tag" help:"deb822: fields that are lists with commas between."`
+	Name   string `arg:"" name:"NAME" placeholder:"NAME" help:"What it is called here, or its DID."`
+	File   string `arg:"" name:"FILE" placeholder:"FILE|-" help:"What to read; - is stdin."`
+	Key    string `placeholder:"FIELD" help:"The field that has a row's key, text or a number. Else keys are made."`
+	Format string `enum:"ndjson,deb822" default:"ndjson" placeholder:"ndjson|deb822" help:"ndjson: a JSON object a line. deb822: records as of Debian's control files."`
+	List   string `aside:"" placeholder:"F[,F]" default:"tag" help:"deb822: fields that are lists with commas between, and will be JSON lists."`
 }
 
 func (tableImportCommand) detail() string {
@@ -97,7 +97,7 @@ func (c *tableImportCommand) run(ctx context.Context, a *app) error {
 func (in *importing) all(ctx context.Context) error {
 	next := ndjson(in.read)
 	if in.c.Format == "deb822" {
-		next = deb822(in.read, in.c.List)
+		next = deb822(in.read, strings.Split(in.c.List, ","))
 	}
 	for {
 		r, err := next()
@@ -180,7 +180,7 @@ const keySizeMax = 256
 func (in *importing) stopped(ctx context.Context, err error) error {
 	came := "nothing was imported"
 	if in.done > 0 {
-		came = count(int64(in.done), "row", "rows") + " before were imported"
+		came = "imported before: " + count(int64(in.done), "row", "rows")
 	}
 	if ctx.Err() != nil {
 		return &api.Error{Code: api.CodeInterrupted, Message: "interrupted", Hint: came + "; with --key the same command again writes them as they are"}

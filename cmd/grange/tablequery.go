@@ -46,7 +46,7 @@ type tableQueryCommand struct {
 	trustFlag
 	After string `aside:"" placeholder:"TOKEN" help:"Go on where an answer ended: what it said."`
 	Proof string `placeholder:"FILE" help:"Save the answer: 'grange table verify FILE' checks it, anywhere."`
-	Keys  bool   `help:"Only the rows' keys."`
+	Keys  bool   `aside:"" help:"Only the rows' keys."`
 }
 
 func (tableQueryCommand) detail() string {
@@ -99,7 +99,7 @@ func (c *tableQueryCommand) text(a *app) (string, error) {
 	}
 	q.Count = q.Count || c.Count
 	if err := q.Check(); err != nil {
-		return "", err
+		return "", usage(api.ErrorOf(err).Message, "")
 	}
 	return q.String(), nil
 }

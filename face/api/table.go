@@ -86,6 +86,8 @@ func TableFailure(err error, suggest string) error {
 		}
 	case is(core.ErrForbidden) && foreign(err):
 		e.Code, e.Message, e.Hint = CodeRefused, "whoever was asked does not let this machine read the table", "its owner gives leave: grange table share TABLE WHO --read"
+	case e.Code == CodeNotFound && foreign(err):
+		e.Message, e.Hint = "whoever was asked has no such table that this machine may read", "its owner gives leave: grange table share TABLE WHO --read"
 	case is(core.ErrForbidden):
 		e.Code, e.Hint = CodeFailed, "grange table show says where the table was made"
 	case e.Code == CodeUnreachable:
