@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
 	"github.com/grange-grid/grange/pure/table"
@@ -249,23 +247,23 @@ func (b *batch) commit(live bool) (*state, error) {
 		return nil, err
 	}
 	made := make([][]core.Change, len(b.edits))
-	var group errgroup.Group
-	for at, edits := range b.edits {
-		if len(edits) == 0 {
-			continue
+	for at := range b.edits {
+		b.old.shelf(at) // before many ask for them at once
+	}
+	err := byAll(len(b.edits), func(at int) error {
+		if len(b.edits[at]) == 0 {
+			return nil
 		}
 		shelf := b.old.shelf(at)
-		group.Go(func() error {
-			result, changes, err := shelf.apply(edits)
-			if err != nil {
-				return fmt.Errorf("tree %s: %w", b.old.treeName(at), err)
-			}
-			*root(&b.next, at), made[at] = table.RootOf(result.Map), changes
-			shelf.done(result) // nodes are known by their hashes, whether this is written or not
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
+		result, changes, err := shelf.apply(b.edits[at])
+		if err != nil {
+			return fmt.Errorf("tree %s: %w", b.old.treeName(at), err)
+		}
+		*root(&b.next, at), made[at] = table.RootOf(result.Map), changes
+		shelf.done(result) // nodes are known by their hashes, whether this is written or not
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	next := *b.old.state
