@@ -86,8 +86,12 @@ fuzz: ## every fuzz target, FUZZTIME (10s) each
 bench: build ## put, get, start and memory in a table, beside cp, and restic if it is installed; BENCH has its flags
 	@$(GO) run ./internal/bench -bin bin/grange $(if $(FILES),-files $(FILES)) $(BENCH)
 
-bench-tables: ## a tree of ROWS (1000000) records in the books beside pebble itself, and its memory with 10 million
+bench-tables: ## tables of ROWS (1000000) rows: their trees beside pebble itself, answers, joins, and the memory of 10 million
 	$(GO) test -run '^$$' -bench '^BenchmarkShelf$$' -benchtime 3s -timeout 60m ./service/table -rows $(ROWS)
+	$(GO) test -run '^$$' -bench '^BenchmarkAnswer$$' -timeout 60m ./service/table -rows 10000
+	$(GO) test -run '^$$' -bench '^BenchmarkAnswer$$' -timeout 60m ./service/table -rows $(ROWS)
+	$(GO) test -run '^$$' -bench '^BenchmarkSettle$$' -benchtime $(ROWS)x -timeout 60m ./service/table
+	$(GO) test -run '^$$' -bench 'Join|Reconcile' -benchtime 1x -timeout 60m ./service/gossip
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '^BenchmarkShelfMemory$$' -benchtime 60x -timeout 60m ./service/table -rows 10000000
 
 bench-parts: ## every benchmark of a part of the program

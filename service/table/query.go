@@ -166,6 +166,9 @@ func (t *Tables) Query(ctx context.Context, id core.DID, q table.Question, trust
 	return out, err
 }
 
+// ProofBytes is how many of the bytes prove.
+func (a *Answered) ProofBytes() int { return len(a.Answer.Proof) }
+
 func (r *replica) suggest(q table.Question) string {
 	s := r.current()
 	parsed, err := query.Parse(q.Text)

@@ -20,8 +20,10 @@ func BenchmarkSettle(b *testing.B) {
 	}
 }
 
-func benchmarkSettle(b *testing.B, indexes int) {
-	dir := b.TempDir()
+// benchmarkTables are on a disk, but for the operations, which are in memory.
+func benchmarkTables(b *testing.B, key identity.Key) (*Tables, *logs) {
+	b.Helper()
+	dir := benchDir(b) + "/agent"
 	if err := disk.Create(dir, []byte("key")); err != nil {
 		b.Fatal(err)
 	}
@@ -29,18 +31,23 @@ func benchmarkSettle(b *testing.B, indexes int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer store.Close()
+	b.Cleanup(func() { store.Close() })
 	books, err := store.Separate("tables", true)
 	if err != nil {
 		b.Fatal(err)
 	}
 	clock := sim.NewClock(1)
 	feeds := &logs{clock: clock, feeds: map[core.DID]map[core.DID][]feed.Logged{}}
-	key := identity.KeyOf([32]byte{1})
 	t, err := New(Config{Key: key, Books: books, Feeds: feeds, Clock: clock})
 	if err != nil {
 		b.Fatal(err)
 	}
+	return t, feeds
+}
+
+func benchmarkSettle(b *testing.B, indexes int) {
+	key := identity.KeyOf([32]byte{1})
+	t, feeds := benchmarkTables(b, key)
 	d := table.Definition{Name: "posts", Attest: []core.DID{key.DID()}}
 	for _, fields := range []string{"tags,time", "author,time", "time"}[:indexes] {
 		d.Indexes = append(d.Indexes, index(fields))
