@@ -34,7 +34,7 @@ type TableRow struct {
 	// Key is text, 1 to 256 bytes; in PutRows "" is one that is made, whose order is that of the time.
 	Key string `json:"key"`
 	// Document is a JSON object.
-	Document json.RawMessage `json:"document"`
+	Document json.RawMessage `json:"document,omitempty"`
 	// Author is the machine that wrote it last, Time when that says it was.
 	Author DID       `json:"author,omitzero"`
 	Time   time.Time `json:"time,omitzero"`

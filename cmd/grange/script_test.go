@@ -38,9 +38,10 @@ func TestMain(m *testing.M) {
 //	exits CODE COMMAND...    run a command that must exit with CODE
 //	until REGEXP COMMAND...  run a command again and again until what it writes to stdout matches
 //	save VAR                 keep the last stdout, trimmed, in $VAR
-//	save VAR NAME REGEXP     keep what matches of what that command has written
+//	save VAR NAME REGEXP     keep what matches of what that command has written, or for - of the last stdout
 //	garble VAR               change one character in the middle of $VAR
 //	random FILE SIZE         a file of so many bytes that cannot be compressed
+//	posts FILE N [back]      a file of N posts, a JSON object a line, of which each 50th has the tag #cats; or the last first
 //
 // $DOCS is the folder with the documentation.
 //
@@ -92,6 +93,7 @@ func TestScripts(t *testing.T) {
 			"save":   plainly(saveCmd, 1),
 			"garble": plainly(garbleCmd, 1),
 			"random": plainly(randomCmd, 2),
+			"posts":  plainly(postsCmd, 2),
 		},
 	})
 }
@@ -298,9 +300,15 @@ func saveCmd(ts *testscript.TestScript, args []string) {
 	}
 	re, err := regexp.Compile("(?m)" + args[2])
 	ts.Check(err)
-	found := re.FindString(find(ts, args[1]).text())
+	var text string
+	if args[1] == "-" {
+		text = ts.ReadFile("stdout")
+	} else {
+		text = find(ts, args[1]).text()
+	}
+	found := re.FindString(text)
 	if found == "" {
-		ts.Fatalf("nothing that %s has written matches", args[1])
+		ts.Fatalf("nothing that %s has written matches %s", args[1], args[2])
 	}
 	ts.Setenv(args[0], found)
 }
@@ -337,4 +345,28 @@ func randomCmd(ts *testscript.TestScript, args []string) {
 	}
 	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o755))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o600))
+}
+
+func postsCmd(ts *testscript.TestScript, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	lines := make([]string, n)
+	for i := range lines {
+		at := i
+		if len(args) > 2 {
+			at = n - 1 - i
+		}
+		lines[i] = post(at)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Join(lines, "")), 0o600))
+}
+
+// post is the i-th of the posts with which tables are tried.
+func post(i int) string {
+	tag := [...]string{"#dogs", "#birds", "#fish"}[i%3]
+	if i%50 == 0 {
+		tag = "#cats"
+	}
+	text := strings.Repeat(fmt.Sprintf("What happened on day %d. ", i), 16)
+	return fmt.Sprintf(`{"id":"post-%06d","time":%d,"tags":[%q,"#day%d"],"text":%q}`+"\n", i, 1_700_000_000+60*i, tag, i%7, text)
 }
