@@ -111,8 +111,13 @@ func (t *Tables) witnesses(id core.DID) (out []identity.Signed, err error) {
 // toldMax is how many proofs of omissions are told at once.
 const toldMax = 8
 
-// testimony is what this machine can tell others.
+// testimony is what this machine can tell others; as one of the owner's it signs its newest checkpoint first.
 func (r *replica) testimony() (out testimony, err error) {
+	if s := r.current(); s != nil && slices.Contains(s.def.Attest, r.t.c.Key.DID()) {
+		if _, err := r.attest(s); err != nil {
+			return out, err
+		}
+	}
 	if out.Attestations, err = r.witnesses(); err != nil {
 		return out, err
 	}

@@ -2,7 +2,6 @@ package table
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/grange-grid/grange/core"
@@ -74,20 +73,14 @@ func (t *Tables) replicas() []*replica {
 	return out
 }
 
-// Witness exchanges attestations with a machine that has the table; an owner's machine signs its newest checkpoint first.
+// Witness exchanges attestations with a machine that has the table; the owner's machines, whichever of the two are, sign their newest checkpoint first.
 func (t *Tables) Witness(ctx context.Context, id, with core.DID) error {
 	r, err := t.replica(id)
 	if err != nil {
 		return err
 	}
-	s := r.current()
-	if s == nil {
+	if r.current() == nil {
 		return nil
-	}
-	if slices.Contains(s.def.Attest, t.c.Key.DID()) {
-		if _, err := r.attest(s); err != nil {
-			return err
-		}
 	}
 	in := attestRequest{Table: id}
 	if in.testimony, err = r.testimony(); err != nil {
