@@ -159,6 +159,7 @@ func may(t grange.Table, write bool) string {
 	if len(names) == 0 {
 		return "nobody"
 	}
+	slices.Sort(names)
 	return list(names)
 }
 
