@@ -75,6 +75,9 @@ func (a *Agent) LoadTable(ctx context.Context, r io.Reader, name string) (Table,
 	if err != nil && l.fresh {
 		err = errors.Join(err, l.feeds.Leave(l.id), l.tables.Forget(l.id))
 	}
+	if errors.Is(err, feed.ErrForged) {
+		err = fmt.Errorf("%w: %w", ErrForged, err)
+	}
 	if err != nil {
 		return Table{}, fmt.Errorf("load a table: %w", err)
 	}

@@ -27,7 +27,7 @@ type tableCommand struct {
 	Watch   tableWatchCommand   `cmd:"" help:"the rows that change, as they do"`
 	Join    tableJoinCommand    `cmd:"" help:"keep a table that another machine has"`
 	Export  tableExportCommand  `cmd:"" help:"write all that a table is to a file"`
-	Load    tableLoadCommand    `cmd:"" help:"keep a table out of such a file"`
+	Load    tableLoadCommand    `cmd:"" help:"keep a table that was exported"`
 	Leave   tableLeaveCommand   `cmd:"" help:"keep a table no more"`
 	Share   tableShareCommand   `cmd:"" help:"let somebody read or write a table"`
 	Quota   tableQuotaCommand   `cmd:"" help:"how much somebody may write"`

@@ -210,3 +210,18 @@ func BenchmarkReadBatch(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N*1000)/b.Elapsed().Seconds(), "operations/s")
 }
+
+func TestBatchOf(t *testing.T) {
+	ops, sealed := write(t, anna, "one")
+	b := AppendRun(AppendBatch(nil, topic), logOf(ops, sealed))
+	if id, first, err := BatchOf(b); err != nil || id != topic || first != anna.DID() {
+		t.Errorf("%s, %s, %v", id, first, err)
+	}
+	if _, _, err := BatchOf(b[:64]); !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("too short: %v", err)
+	}
+	b[0] = 2
+	if _, _, err := BatchOf(b); !errors.Is(err, core.ErrVersion) {
+		t.Errorf("another version: %v", err)
+	}
+}

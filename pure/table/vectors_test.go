@@ -29,6 +29,8 @@ type vectors struct {
 	Score       core.Score     `json:"score"`
 	Attestation golden.Hex     `json:"attestation"`
 	Answers     []answerVector `json:"answers"`
+	// Export is the file.
+	Export golden.Hex `json:"export"`
 }
 
 // treeVector is a tree with all its records, by key.
@@ -91,6 +93,7 @@ func writeVectors(t *testing.T) vectors {
 		t.Fatal(err)
 	}
 	v.Attestation = must(signed.Marshal())
+	v.Export = exportOf(t, m, writers, ExportEnd{Checkpoint: m.check, Attestations: []identity.Signed{signed}})
 	for _, text := range []string{`tags = "#cats" order -time`, `slug >= "" order slug`, `tags in ("#cats", "#birds") count`, `@key = "one"`} {
 		a, result := m.ask(t, text)
 		a.Attestations = []identity.Signed{signed}
@@ -153,6 +156,7 @@ func TestVectors(t *testing.T) {
 	for _, av := range v.Answers {
 		verifyVector(t, &v, av)
 	}
+	verifyExport(t, &v)
 }
 
 func verifyVector(t *testing.T, v *vectors, av answerVector) {
