@@ -27,6 +27,21 @@ func (a *Agent) UseAccountFrom(ctx context.Context, server, at federation.AgentA
 	return err
 }
 
+// Withheld is how many writes of a table others are asked for, as their payloads are missing.
+func (a *Agent) Withheld(name string) (n int, err error) {
+	_, info, err := a.table(name)
+	if err != nil {
+		return 0, err
+	}
+	for _, err := range a.tables.feeds.Absent(info.ID) {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return n, nil
+}
+
 // Store and Disks are what takes the place of a machine's disk.
 type (
 	Store = store

@@ -50,6 +50,9 @@ func TestTablesInFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if n, err := bo.Withheld("posts"); n != 0 || err != nil {
+			t.Errorf("what was erased is asked for: %d, %v", n, err)
+		}
 		if want := anna.rowsOf("posts"); table.Name != "posts" || table.Rows != 198 || table.Owned || !slices.Equal(bo.rowsOf("posts"), want) {
 			t.Errorf("%+v", table)
 		}

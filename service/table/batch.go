@@ -121,17 +121,16 @@ func (b *batch) operation(l *feed.Logged, leave table.Leave) (why, err error) {
 		return nil, b.erase(l, leave)
 	}
 	gone, err := b.isErased(at)
-	if gone || err != nil {
-		if !l.Gone {
-			b.drop(at)
+	if !gone && err == nil && l.Gone {
+		if gone, err = b.erasedLater(at); !gone && err == nil {
+			return withheld(l), nil
 		}
-		return nil, err
 	}
-	if l.Gone {
-		if gone, err = b.erasedLater(at); !gone || err != nil {
-			return withheld(l), err
-		}
-		return nil, nil
+	if gone {
+		b.drop(at) // also where it has not come: it is not asked for any more
+	}
+	if gone || err != nil {
+		return nil, err
 	}
 	op, ok, err := b.r.read(l, b.old.def, leave)
 	if !ok || err != nil {
@@ -283,10 +282,13 @@ func (b *batch) eraseOne(at, by table.Target) error {
 	if err != nil {
 		return err
 	}
-	if l.Gone || l.Kind == feed.Erase {
+	if l.Kind == feed.Erase {
 		return nil
 	}
 	b.drop(at)
+	if l.Gone {
+		return nil
+	}
 	op, ok, err := b.r.read(&l, b.old.def, b.old.def.LeaveOf(at.Author))
 	if !ok || err != nil {
 		return err
