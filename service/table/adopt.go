@@ -2,6 +2,7 @@ package table
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"github.com/grange-grid/grange/core"
@@ -21,21 +22,27 @@ func (r *replica) adopt() (base *state, live bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	seq := ends.definition
 	r.mu.Lock()
-	anew := ends.shorter || r.anew
-	r.anew = false
+	generation := r.generation
+	anew := ends.shorter || now != nil && generation <= r.tainted
 	r.mu.Unlock()
-	if seq == 0 || now != nil && now.seq == seq && !anew {
+	if now != nil && now.seq == ends.definition && !anew {
 		return now, true, nil
 	}
-	def, id, err := r.definition(seq)
-	if err != nil {
+	def, id, seq, err := r.newest(ends.definition)
+	switch {
+	case err != nil:
 		return nil, false, err
-	}
-	if now == nil {
+	case def == nil && now != nil:
+		return nil, true, r.undo()
+	case def == nil:
+		return nil, true, nil
+	case now == nil:
 		r.lookAtAll()
-		return newState(r.id, 1, seq, def, id), true, nil
+		r.erases = false
+		return newState(r.id, generation+1, seq, def, id), true, r.begin(generation)
+	case now.seq == seq && !anew:
+		return now, true, nil
 	}
 	if !anew {
 		if anew, err = r.changes(now, def); err != nil {
@@ -45,7 +52,7 @@ func (r *replica) adopt() (base *state, live bool, err error) {
 	r.lookAtAll()
 	if anew {
 		r.erases = false
-		return newState(r.id, now.generation+1, seq, def, id), false, nil
+		return newState(r.id, generation+1, seq, def, id), false, r.begin(generation)
 	}
 	next := *now
 	next.seq, next.def, next.check.Definition = seq, def, id
@@ -59,6 +66,25 @@ func (r *replica) adopt() (base *state, live bool, err error) {
 	}
 	r.put(&next, &batch{})
 	return &next, true, nil
+}
+
+// newest reads the newest definition up to a seq; what is none is passed over. It is nil where there is none.
+func (r *replica) newest(seq uint64) (*table.Definition, core.Score, uint64, error) {
+	for ; seq > 0; seq-- {
+		def, id, err := r.definition(seq)
+		if !errors.Is(err, core.ErrInvalid) {
+			return def, id, seq, err
+		}
+	}
+	return nil, core.Score{}, 0, nil
+}
+
+// undo makes a table of what was one, but has no definition any more that counts. Its generation is not used again.
+func (r *replica) undo() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now = nil
+	return nil
 }
 
 // endsNow is what the feeds say before they are read.
@@ -141,8 +167,28 @@ func (r *replica) clean(s *state) error {
 			return err
 		}
 	}
+	return r.cleanOthers(s.generation)
+}
+
+// begin makes room for a generation after one: what was to be dropped is found again, if it still is to be.
+func (r *replica) begin(after uint32) error {
+	if err := r.cleanOthers(after); err != nil {
+		return err
+	}
+	var done []core.Change
+	for c, err := range r.t.c.Books.Scan(recordAt(r.id, recordDrop), nil) {
+		if err != nil {
+			return err
+		}
+		done = append(done, core.Change{Key: c.Key})
+	}
+	return r.t.c.Books.Apply(done...)
+}
+
+// cleanOthers deletes what is of other generations than one: an attempt at the next may have been broken off.
+func (r *replica) cleanOthers(keep uint32) error {
 	for _, kind := range []byte{recordTree, recordWrite} {
-		if err := r.cleanGenerations(kind, s.generation); err != nil {
+		if err := r.cleanGenerations(kind, keep); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,7 @@ func (m *machine) leaveOut(t *testing.T, id core.DID, at table.Target) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.makeVoid(t.Context(), at); err != nil {
+	if err := r.leaveOut(t.Context(), []table.Target{at}); err != nil {
 		t.Fatal(err)
 	}
 }

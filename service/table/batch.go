@@ -113,13 +113,10 @@ func (b *batch) operation(l *feed.Logged, leave table.Leave) (why, err error) {
 	if l.Author == b.old.check.Table {
 		return nil, nil // a definition: it is in force already
 	}
-	at := table.Target{Author: l.Author, Seq: l.Seq}
-	if l.Kind == feed.Erase { // it is not erased itself: else it would matter which of two is taken first
-		if l.Gone {
-			return withheld(l), nil
-		}
-		return nil, b.erase(l, leave)
+	if l.Kind == feed.Erase {
+		return b.erase(l, leave)
 	}
+	at := table.Target{Author: l.Author, Seq: l.Seq}
 	gone, err := b.isErased(at)
 	if !gone && err == nil && l.Gone {
 		if gone, err = b.erasedLater(at); !gone && err == nil {
@@ -234,10 +231,13 @@ func (b *batch) mayErase(author core.DID, at table.Target) bool {
 	return at.Author == author || slices.Contains(b.old.def.Attest, author)
 }
 
-// erase takes one erase.
-func (b *batch) erase(l *feed.Logged, leave table.Leave) error {
-	if l.Clock < leave.Since {
-		return nil
+// erase takes one erase, which cannot be erased itself: else it would matter which came first.
+func (b *batch) erase(l *feed.Logged, leave table.Leave) (why, err error) {
+	switch {
+	case l.Gone:
+		return withheld(l), nil
+	case l.Clock < leave.Since:
+		return nil, nil
 	}
 	targets, _ := table.ParseErase(l.Payload)
 	by := table.Target{Author: l.Author, Seq: l.Seq}
@@ -247,10 +247,10 @@ func (b *batch) erase(l *feed.Logged, leave table.Leave) error {
 			continue
 		}
 		if err := b.eraseOne(at, by); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // eraseOne takes back what an operation was, if it was taken. Of several that erase it the lowest is named.
@@ -282,7 +282,7 @@ func (b *batch) eraseOne(at, by table.Target) error {
 	if err != nil {
 		return err
 	}
-	if l.Kind == feed.Erase {
+	if l.Kind == feed.Erase || at.Author == b.old.check.Table {
 		return nil
 	}
 	b.drop(at)

@@ -73,13 +73,13 @@ func (e *unsigned) Unwrap() error { return table.ErrForged }
 
 // ask answers a question from what is here.
 func (r *replica) ask(ctx context.Context, q table.Question) (table.Answer, table.Result, *state, error) {
-	for {
+	for tries := 0; ; tries++ {
 		a, result, s, err := r.askOnce(q)
 		bad, ok := errors.AsType[*unsigned](err)
-		if !ok {
+		if !ok || tries == voidTries {
 			return a, result, s, err
 		}
-		if err := r.makeVoid(ctx, bad.at); err != nil {
+		if err := r.makeVoid(ctx, bad.at.Author); err != nil {
 			return a, result, s, err
 		}
 	}
@@ -101,17 +101,40 @@ func (r *replica) askOnce(q table.Question) (a table.Answer, result table.Result
 	return a, result, v.state, err
 }
 
-// makeVoid has an operation whose signature is none changed to one that changes nothing, and all made anew.
-func (r *replica) makeVoid(ctx context.Context, at table.Target) error {
-	if err := r.t.c.Books.Apply(core.Change{Key: recordAt(r.id, recordVoid, at.Author[:], u64(at.Seq)), Value: []byte{}}); err != nil {
+// voidTries is for how many authors one question has all made anew.
+const voidTries = 8
+
+// makeVoid has those operations of an author whose signatures are none change nothing: all of them at once.
+func (r *replica) makeVoid(ctx context.Context, author core.DID) error {
+	var bad []table.Target
+	for l, err := range r.t.c.Feeds.From(r.id, author, 1) {
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+		if l.Verify() != nil {
+			bad = append(bad, table.Target{Author: author, Seq: l.Seq})
+		}
+	}
+	return r.leaveOut(ctx, bad)
+}
+
+// leaveOut makes all anew, without some operations.
+func (r *replica) leaveOut(ctx context.Context, bad []table.Target) error {
+	r.mu.Lock()
+	generation := r.generation
+	r.mu.Unlock()
+	changes := make([]core.Change, len(bad))
+	for i, at := range bad {
+		changes[i] = core.Change{Key: recordAt(r.id, recordVoid, at.Author[:], u64(at.Seq)), Value: u32(generation)}
+	}
+	if err := r.t.c.Books.Apply(changes...); err != nil {
 		return err
 	}
 	r.mu.Lock()
-	if r.voids[at] {
-		r.mu.Unlock()
-		return fmt.Errorf("operation %d of %s is void, and in a row: %w", at.Seq, at.Author.Short(), core.ErrCorrupt)
+	for _, at := range bad {
+		r.voids[at] = true
 	}
-	r.voids[at], r.anew = true, true
+	r.tainted = max(r.tainted, generation)
 	r.mu.Unlock()
 	return r.settle(ctx)
 }

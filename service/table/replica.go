@@ -2,12 +2,14 @@ package table
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/grange-grid/grange/core"
 	"github.com/grange-grid/grange/pure/codec"
+	"github.com/grange-grid/grange/pure/feed"
 	"github.com/grange-grid/grange/pure/table"
 )
 
@@ -25,8 +27,9 @@ type replica struct {
 	now   *state // nil before there is a definition
 	dirty map[core.DID]bool
 	all   bool // every feed is to be looked at
-	anew  bool // something that was taken is void: all is to be made again
-	voids map[table.Target]bool
+	// generation is that of the state that was written down last, 0 before there is one; in generations to tainted something may have been taken that is void.
+	generation, tainted uint32
+	voids               map[table.Target]bool
 	stuck map[core.DID]string // why feeds do not go on
 }
 
@@ -34,10 +37,17 @@ type replica struct {
 func (t *Tables) openReplica(id core.DID) (*replica, error) {
 	r := &replica{t: t, id: id, dirty: map[core.DID]bool{}, all: true, voids: map[table.Target]bool{}, stuck: map[core.DID]string{}}
 	s, err := r.readState(t.c.Books)
-	if err != nil && !errors.Is(err, core.ErrNotExist) {
+	if err != nil && !errors.Is(err, core.ErrNotExist) { // where the definition does not count any more, there is a generation without a state
 		return nil, fmt.Errorf("table %s: %w", id.Short(), err)
 	}
-	r.now = s
+	if r.now = s; s == nil {
+		r.generation, err = r.readGeneration()
+	} else {
+		r.generation = s.generation
+	}
+	if err != nil {
+		return nil, fmt.Errorf("table %s: %w", id.Short(), err)
+	}
 	prefix := recordAt(id, recordVoid)
 	for c, err := range t.c.Books.Scan(prefix, nil) {
 		if err != nil {
@@ -47,7 +57,10 @@ func (t *Tables) openReplica(id core.DID) (*replica, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.voids[at] = true
+		if len(c.Value) != 4 {
+			return nil, fmt.Errorf("table %s: void operation: %w", id.Short(), core.ErrCorrupt)
+		}
+		r.voids[at], r.tainted = true, max(r.tainted, binary.BigEndian.Uint32(c.Value))
 	}
 	if s == nil {
 		return r, nil
@@ -63,15 +76,31 @@ func (t *Tables) openReplica(id core.DID) (*replica, error) {
 	return r, nil
 }
 
-// readState reads the state that was written down last. Errors: core.ErrNotExist, core.ErrCorrupt.
-func (r *replica) readState(from core.Records) (*state, error) {
+func (r *replica) stateRecord(from core.Records) (s stateRecord, err error) {
 	b, err := from.Get(recordAt(r.id, recordState))
 	if err != nil {
-		return nil, err
+		return s, err
 	}
-	var s stateRecord
 	if err := codec.Unmarshal(b, &s, stateSizeMax); err != nil {
-		return nil, fmt.Errorf("%w: %w", core.ErrCorrupt, err)
+		return s, fmt.Errorf("%w: %w", core.ErrCorrupt, err)
+	}
+	return s, nil
+}
+
+// readGeneration reads the generation of the state that was written down last, 0 if there is none.
+func (r *replica) readGeneration() (uint32, error) {
+	s, err := r.stateRecord(r.t.c.Books)
+	if errors.Is(err, core.ErrNotExist) {
+		return 0, nil
+	}
+	return uint32(s.Generation), err
+}
+
+// readState reads the state that was written down last. Errors: core.ErrNotExist, core.ErrCorrupt.
+func (r *replica) readState(from core.Records) (*state, error) {
+	s, err := r.stateRecord(from)
+	if err != nil {
+		return nil, err
 	}
 	out := &state{generation: uint32(s.Generation), seq: s.Seq, check: s.Checkpoint, score: s.Checkpoint.Score()}
 	r.mu.Lock()
@@ -81,15 +110,20 @@ func (r *replica) readState(from core.Records) (*state, error) {
 		out.def = now.def
 		return out, nil
 	}
-	out.def, _, err = r.definition(s.Seq)
-	return out, err
+	if out.def, _, err = r.definition(s.Seq); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
-// definition reads one of the table's.
+// definition reads one of the table's. Errors: core.ErrInvalid where it is none.
 func (r *replica) definition(seq uint64) (*table.Definition, core.Score, error) {
 	l, err := r.t.c.Feeds.Get(r.id, r.id, seq)
 	if err != nil {
 		return nil, core.Score{}, err
+	}
+	if l.Kind != feed.Define {
+		return nil, core.Score{}, fmt.Errorf("operation %d of the table's key is no definition: %w", seq, core.ErrInvalid)
 	}
 	if l.Gone {
 		return nil, core.Score{}, fmt.Errorf("definition %d: %w", seq, ErrWithheld)
@@ -122,6 +156,14 @@ func (r *replica) isVoid(at table.Target) bool {
 func (r *replica) settle(ctx context.Context) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
+	err := r.takeAll(ctx)
+	if err != nil {
+		r.lookAtAll() // whatever was taken, and is not written down
+	}
+	return err
+}
+
+func (r *replica) takeAll(ctx context.Context) error {
 	r.coming = nil
 	base, live, err := r.adopt()
 	if base == nil || err != nil {
@@ -133,14 +175,12 @@ func (r *replica) settle(ctx context.Context) error {
 	}
 	for len(authors) > 0 || !live {
 		if err := ctx.Err(); err != nil {
-			r.again(authors)
 			return err
 		}
 		b := r.newBatch(r.t.forest(base))
 		for len(authors) > 0 && !b.more {
 			why, err := b.take(authors[0])
 			if err != nil {
-				r.again(authors)
 				return fmt.Errorf("feed of %s: %w", authors[0].Short(), err)
 			}
 			r.blocked(authors[0], why)
@@ -150,7 +190,6 @@ func (r *replica) settle(ctx context.Context) error {
 		}
 		live = live || len(authors) == 0
 		if base, err = b.commit(live); err != nil {
-			r.again(authors)
 			return err
 		}
 		if live {
@@ -158,15 +197,6 @@ func (r *replica) settle(ctx context.Context) error {
 		}
 	}
 	return r.clean(base)
-}
-
-// again has feeds looked at the next time.
-func (r *replica) again(authors []core.DID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, a := range authors {
-		r.dirty[a] = true
-	}
 }
 
 func (r *replica) blocked(author core.DID, why error) {
@@ -186,7 +216,7 @@ func (r *replica) blocked(author core.DID, why error) {
 func (r *replica) put(s *state, b *batch) {
 	r.mu.Lock()
 	changed := r.now == nil || r.now.score != s.score
-	r.now = s
+	r.now, r.generation = s, s.generation
 	r.mu.Unlock()
 	if !changed || r.t.c.Changed == nil {
 		return

@@ -129,6 +129,9 @@ func (f *logs) Drop(id core.DID, ops []table.Target) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, at := range ops {
+		if at.Seq > uint64(len(f.feeds[id][at.Author])) {
+			continue
+		}
 		l := &f.feeds[id][at.Author][at.Seq-1]
 		l.Gone, l.Sealed = true, feed.Sealed{}
 	}
