@@ -24,7 +24,7 @@ func (r *replica) adopt() (base *state, live bool, err error) {
 	}
 	r.mu.Lock()
 	generation := r.generation
-	anew := ends.shorter || now != nil && generation <= r.tainted
+	anew := ends.shorter
 	r.mu.Unlock()
 	if now != nil && now.seq == ends.definition && !anew {
 		return now, true, nil

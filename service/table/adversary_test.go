@@ -86,7 +86,7 @@ func (s *stage) opened() *reader {
 	if err != nil {
 		s.Fatal(err)
 	}
-	v, err := r.open()
+	v, err := r.open(s.Context())
 	if err != nil {
 		s.Fatal(err)
 	}

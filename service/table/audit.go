@@ -48,7 +48,7 @@ func (t *Tables) handleShow(ctx context.Context, in showRequest) (out showAnswer
 	if err := table.CheckKey(in.Key); err != nil {
 		return out, &wire.Error{Code: wire.CodeInvalid, Message: err.Error()}
 	}
-	v, err := r.open()
+	v, err := r.open(ctx)
 	if err != nil {
 		return out, err
 	}
@@ -74,7 +74,7 @@ func (t *Tables) Audit(ctx context.Context, id, peer core.DID) (omitted int, err
 	if err != nil {
 		return 0, err
 	}
-	v, err := r.open()
+	v, err := r.open(ctx)
 	if err != nil {
 		return 0, err
 	}

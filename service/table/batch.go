@@ -161,9 +161,6 @@ func (r *replica) read(l *feed.Logged, def *table.Definition, leave table.Leave)
 	if l.Clock < leave.Since || l.Gone {
 		return table.Op{}, false, nil
 	}
-	if r.isVoid(table.Target{Author: l.Author, Seq: l.Seq}) {
-		return table.Op{}, false, nil
-	}
 	op, err := def.Operation(*l)
 	if errors.Is(err, table.ErrVoid) {
 		return table.Op{}, false, nil

@@ -19,6 +19,8 @@ type Feeds interface {
 	From(table, author core.DID, seq uint64) iter.Seq2[feed.Logged, error]
 	// Get returns one operation. Errors: core.ErrNotExist.
 	Get(table, author core.DID, seq uint64) (feed.Logged, error)
+	// Proven is Get with the author's own signature, which is looked for where it is missing. Errors: feed.ErrForged where nobody has it.
+	Proven(ctx context.Context, table, author core.DID, seq uint64) (feed.Logged, error)
 	// Ends yields where each feed ends, or is before it has forked; End is one author's, 0 of none; Forked are those that have.
 	Ends(table core.DID) iter.Seq2[End, error]
 	End(table, author core.DID) (uint64, error)

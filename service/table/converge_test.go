@@ -345,7 +345,7 @@ func (p *peer) compare(t *testing.T, m *model) table.Checkpoint {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := r.open()
+	v, err := r.open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func (t *Tables) Export(ctx context.Context, id core.DID, forks [][]byte, w io.W
 		if err := r.settle(ctx); err != nil {
 			return out, err
 		}
-		if out.End, ends, whole, err = r.export(); err != nil {
+		if out.End, ends, whole, err = r.export(ctx); err != nil {
 			return out, err
 		}
 	}
@@ -57,8 +57,8 @@ func (t *Tables) Export(ctx context.Context, id core.DID, forks [][]byte, w io.W
 
 // export returns what a table is as it was written down last, and whose operations make it up to which, authors rising. It is not whole where
 // a definition has come that is not in force yet.
-func (r *replica) export() (end table.ExportEnd, feeds []End, whole bool, err error) {
-	v, err := r.open()
+func (r *replica) export(ctx context.Context) (end table.ExportEnd, feeds []End, whole bool, err error) {
+	v, err := r.open(ctx)
 	if err != nil {
 		return end, nil, false, err
 	}

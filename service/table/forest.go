@@ -96,7 +96,6 @@ const (
 	recordTree  = 't' // ‖ u32 generation ‖ u8 tree: see shelf
 	recordWrite = 'h' // ‖ u32 generation ‖ u16 length of key ‖ key ‖ author ‖ u64 seq: each put and delete that stands
 	recordDrop  = 'e' // ‖ author ‖ u64 seq: a payload that is to be dropped
-	recordVoid  = 'v' // ‖ author ‖ u64 seq: an operation whose signature is none
 	recordSeen  = 'a' // ‖ machine: its newest attestation
 	recordPeer  = 'p' // ‖ machine: who has the table
 )

@@ -16,12 +16,12 @@ type Looked struct {
 }
 
 // Look returns what a table has under some keys, as a query sees it. Errors: core.ErrNotExist.
-func (t *Tables) Look(_ context.Context, id core.DID, keys [][]byte, q query.Query) (out []Looked, err error) {
+func (t *Tables) Look(ctx context.Context, id core.DID, keys [][]byte, q query.Query) (out []Looked, err error) {
 	r, err := t.replica(id)
 	if err != nil {
 		return nil, err
 	}
-	v, err := r.open()
+	v, err := r.open(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -315,4 +315,3 @@ func values(x table.Index, doc map[string]any) []string {
 	}
 	return slices.Sorted(maps.Keys(out))
 }
-

@@ -16,12 +16,13 @@ import (
 // reader is a table as it stands, whatever is written meanwhile.
 type reader struct {
 	*forest
+	ctx    context.Context // of the one question that it is for
 	r      *replica
 	closer func() error
 }
 
 // open returns a table as it was written down last. Errors: core.ErrNotExist where there is no definition yet.
-func (r *replica) open() (*reader, error) {
+func (r *replica) open(ctx context.Context) (*reader, error) {
 	snapshot, err := r.t.c.Books.Snapshot()
 	if err != nil {
 		return nil, err
@@ -33,10 +34,11 @@ func (r *replica) open() (*reader, error) {
 	if err != nil {
 		return nil, errors.Join(err, snapshot.Close())
 	}
-	return &reader{&forest{records: snapshot, shelves: r.t.shelves, state: s}, r, snapshot.Close}, nil
+	return &reader{&forest{records: snapshot, shelves: r.t.shelves, state: s}, ctx, r, snapshot.Close}, nil
 }
 
-// row returns that of a key, each of whose operations can be shown to anybody.
+// row returns that of a key, each of whose operations can be shown to anybody. Errors: feed.ErrForged where nobody has its author's signature.
+// Then its author, or a relay, is to blame; an erase by the owner ends it.
 func (v *reader) row(key []byte) (table.Row, error) {
 	value, err := v.get(rowsAt, key)
 	if err == nil && value == nil {
@@ -55,38 +57,19 @@ func (v *reader) row(key []byte) (table.Row, error) {
 	}
 	for i := range row.Sources {
 		o := &row.Sources[i]
-		if o.Verify() != nil {
-			return table.Row{}, &unsigned{table.Target{Author: o.Author, Seq: o.Seq}}
+		if o.Verify() == nil {
+			continue
+		}
+		if o.Logged, err = v.r.t.c.Feeds.Proven(v.ctx, v.check.Table, o.Author, o.Seq); err != nil {
+			return table.Row{}, fmt.Errorf("row %.40q cannot be shown: %w", key, err)
 		}
 	}
 	return row, nil
 }
 
-// unsigned is an operation that its author has not signed, though it has one behind it.
-type unsigned struct{ at table.Target }
-
-func (e *unsigned) Error() string {
-	return fmt.Sprintf("operation %d of %s: %v", e.at.Seq, e.at.Author.Short(), table.ErrForged)
-}
-
-func (e *unsigned) Unwrap() error { return table.ErrForged }
-
 // ask answers a question from what is here.
-func (r *replica) ask(ctx context.Context, q table.Question) (table.Answer, table.Result, *state, error) {
-	for tries := 0; ; tries++ {
-		a, result, s, err := r.askOnce(q)
-		bad, ok := errors.AsType[*unsigned](err)
-		if !ok || tries == voidTries {
-			return a, result, s, err
-		}
-		if err := r.makeVoid(ctx, bad.at.Author); err != nil {
-			return a, result, s, err
-		}
-	}
-}
-
-func (r *replica) askOnce(q table.Question) (a table.Answer, result table.Result, s *state, err error) {
-	v, err := r.open()
+func (r *replica) ask(ctx context.Context, q table.Question) (a table.Answer, result table.Result, s *state, err error) {
+	v, err := r.open(ctx)
 	if err != nil {
 		return a, result, nil, err
 	}
@@ -99,44 +82,6 @@ func (r *replica) askOnce(q table.Question) (a table.Answer, result table.Result
 	}
 	a, result, err = table.Ask(v.def, &v.check, q, src, v.row)
 	return a, result, v.state, err
-}
-
-// voidTries is for how many authors one question has all made anew.
-const voidTries = 8
-
-// makeVoid has those operations of an author whose signatures are none change nothing: all of them at once.
-func (r *replica) makeVoid(ctx context.Context, author core.DID) error {
-	var bad []table.Target
-	for l, err := range r.t.c.Feeds.From(r.id, author, 1) {
-		if err = errors.Join(err, ctx.Err()); err != nil {
-			return err
-		}
-		if l.Verify() != nil {
-			bad = append(bad, table.Target{Author: author, Seq: l.Seq})
-		}
-	}
-	return r.leaveOut(ctx, bad)
-}
-
-// leaveOut makes all anew, without some operations.
-func (r *replica) leaveOut(ctx context.Context, bad []table.Target) error {
-	r.mu.Lock()
-	generation := r.generation
-	r.mu.Unlock()
-	changes := make([]core.Change, len(bad))
-	for i, at := range bad {
-		changes[i] = core.Change{Key: recordAt(r.id, recordVoid, at.Author[:], u64(at.Seq)), Value: u32(generation)}
-	}
-	if err := r.t.c.Books.Apply(changes...); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	for _, at := range bad {
-		r.voids[at] = true
-	}
-	r.tainted = max(r.tainted, generation)
-	r.mu.Unlock()
-	return r.settle(ctx)
 }
 
 // whole puts into an answer what a reader needs who has nothing.

@@ -2,7 +2,6 @@ package table
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -27,15 +26,14 @@ type replica struct {
 	now   *state // nil before there is a definition
 	dirty map[core.DID]bool
 	all   bool // every feed is to be looked at
-	// generation is that of the state that was written down last, 0 before there is one; in generations to tainted something may have been taken that is void.
-	generation, tainted uint32
-	voids               map[table.Target]bool
-	stuck map[core.DID]string // why feeds do not go on
+	// generation is that of the state that was written down last, 0 before there is one.
+	generation uint32
+	stuck      map[core.DID]string // why feeds do not go on
 }
 
 // openReplica reads what was written down of a table.
 func (t *Tables) openReplica(id core.DID) (*replica, error) {
-	r := &replica{t: t, id: id, dirty: map[core.DID]bool{}, all: true, voids: map[table.Target]bool{}, stuck: map[core.DID]string{}}
+	r := &replica{t: t, id: id, dirty: map[core.DID]bool{}, all: true, stuck: map[core.DID]string{}}
 	s, err := r.readState(t.c.Books)
 	if err != nil && !errors.Is(err, core.ErrNotExist) { // where the definition does not count any more, there is a generation without a state
 		return nil, fmt.Errorf("table %s: %w", id.Short(), err)
@@ -47,20 +45,6 @@ func (t *Tables) openReplica(id core.DID) (*replica, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("table %s: %w", id.Short(), err)
-	}
-	prefix := recordAt(id, recordVoid)
-	for c, err := range t.c.Books.Scan(prefix, nil) {
-		if err != nil {
-			return nil, err
-		}
-		at, err := parseTarget(c.Key[len(prefix):])
-		if err != nil {
-			return nil, err
-		}
-		if len(c.Value) != 4 {
-			return nil, fmt.Errorf("table %s: void operation: %w", id.Short(), core.ErrCorrupt)
-		}
-		r.voids[at], r.tainted = true, max(r.tainted, binary.BigEndian.Uint32(c.Value))
 	}
 	if s == nil {
 		return r, nil
@@ -144,12 +128,6 @@ func (r *replica) landed(author core.DID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.dirty[author] = true
-}
-
-func (r *replica) isVoid(at table.Target) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.voids[at]
 }
 
 // settle takes all that has come. When it returns, what had come before is in the trees.

@@ -25,10 +25,11 @@ import (
 
 // logs are the feeds of one machine, in memory; service/gossip has the real ones.
 type logs struct {
-	clock core.Clock
-	mu    sync.Mutex
-	feeds map[core.DID]map[core.DID][]feed.Logged
-	forks map[core.DID]uint64
+	clock  core.Clock
+	mu     sync.Mutex
+	feeds  map[core.DID]map[core.DID][]feed.Logged
+	forks  map[core.DID]uint64
+	hidden map[table.Target]bool // what a liar passes over
 }
 
 func (f *logs) Append(_ context.Context, id core.DID, as identity.Key, drafts []Draft) ([]feed.Logged, error) {
@@ -78,11 +79,19 @@ func (f *logs) From(id, author core.DID, seq uint64) iter.Seq2[feed.Logged, erro
 	return func(yield func(feed.Logged, error) bool) {
 		all := f.counting(id, author)
 		for _, l := range all[min(seq-1, uint64(len(all))):] {
-			if !yield(l, nil) {
+			if !f.hidden[table.Target{Author: author, Seq: l.Seq}] && !yield(l, nil) {
 				return
 			}
 		}
 	}
+}
+
+func (f *logs) Proven(_ context.Context, id, author core.DID, seq uint64) (feed.Logged, error) {
+	l, err := f.Get(id, author, seq)
+	if err == nil {
+		err = l.Verify()
+	}
+	return l, err
 }
 
 func (f *logs) Get(id, author core.DID, seq uint64) (feed.Logged, error) {
