@@ -321,7 +321,7 @@ def time_text(clock):
 class Index:
     def __init__(self, fields, unique):
         self.unique, self.name = unique, "index " + ("unique " if unique else "") + fields
-        name = r"`(?:[^`]|``)*`|[A-Za-z_$][\w$-]*"
+        name = r"`(?:[^`]|``)*`|(?:[^\W\d]|\$)[\w$-]*"
         paths = re.findall(rf"@author|@time|(?:{name})(?:\.(?:{name}))*", fields)
         self.paths = [p if p[0] == "@" else [unquoted(n) for n in re.findall(name, p)] for p in paths]
 

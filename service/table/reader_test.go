@@ -32,7 +32,7 @@ func newMess(t *testing.T, seed uint64) *mess {
 	t.Helper()
 	x := &mess{t: t, m: world(t, 1)[0], rnd: rand.New(rand.NewPCG(seed, 9))}
 	d := table.Definition{
-		Indexes: []table.Index{index("tags,n"), index("n,@author"), {Fields: "slug", Unique: true}, {Fields: "a.`b c`,@time"}},
+		Indexes: []table.Index{index("tags,n"), index("n,@author"), {Fields: "slug", Unique: true}, {Fields: "ä1.`b c`,@time"}},
 		Folds:   map[string]table.Fold{"tags": table.Set, "n": table.Counter, "slug": table.Multi},
 		Write:   table.Writing{All: seed%2 == 0, Quota: 6000},
 	}
@@ -90,7 +90,7 @@ func (x *mess) payload(k feed.Kind, all []feed.Logged) []byte {
 	var out []byte
 	switch k {
 	case feed.Put:
-		doc := doc(x.t, map[string]any{"tags": x.value(2), "n": x.value(1), "slug": x.value(2), "a": x.value(0), "other": x.value(2)})
+		doc := doc(x.t, map[string]any{"tags": x.value(2), "n": x.value(1), "slug": x.value(2), "ä1": x.value(0), "other": x.value(2)})
 		var seen []core.Score
 		if len(all) > 0 && x.rnd.IntN(3) == 0 {
 			seen = append(seen, all[x.rnd.IntN(len(all))].ID)
