@@ -158,14 +158,14 @@ func (s *stage) attest(as identity.Key, c *table.Checkpoint, change func(*table.
 }
 
 // remade is anna's table as somebody makes it who changes what she has.
-func (s *stage) remade(change func(feeds map[core.DID][]feed.Logged)) table.Answer {
+func (s *stage) remade(change func(*logs)) table.Answer {
 	s.Helper()
 	m := &machine{key: s.mallory, books: sim.NewBooks()}
 	m.logs = &logs{clock: s.anna.c.Clock, feeds: map[core.DID]map[core.DID][]feed.Logged{s.id: {}}, forks: map[core.DID]uint64{}}
 	for a, ops := range s.anna.logs.feeds[s.id] {
 		m.logs.feeds[s.id][a] = slices.Clone(ops)
 	}
-	change(m.logs.feeds[s.id])
+	change(m.logs)
 	m.start(s.T, s.anna.c.Clock, map[core.DID]*Tables{})
 	if err := m.Add(s.id, "lie"); err != nil {
 		s.Fatal(err)
@@ -182,19 +182,16 @@ func (s *stage) remade(change func(feeds map[core.DID][]feed.Logged)) table.Answ
 
 // without leaves an operation of anna's out.
 func (s *stage) without(n int) table.Answer {
-	return s.remade(func(feeds map[core.DID][]feed.Logged) {
-		me := s.anna.key.DID()
-		feeds[me] = slices.Delete(feeds[me], n, n+1)
-		for i := range feeds[me] {
-			feeds[me][i].Seq = uint64(i + 1) // the liar's log says so; what it shows is what was signed
-		}
+	return s.remade(func(m *logs) {
+		m.hidden = map[table.Target]bool{{Author: s.anna.key.DID(), Seq: uint64(n + 1)}: true}
 	})
 }
 
 // intruded has a row of somebody who may not write, as made by who lets it. What it shows is anna's definition.
 func (s *stage) intruded(by identity.Key, grant func(*table.Definition), ops ...func(*feed.Header)) table.Answer {
 	honest := s.answer(s.id, attacked)
-	a := s.remade(func(feeds map[core.DID][]feed.Logged) {
+	a := s.remade(func(m *logs) {
+		feeds := m.feeds[s.id]
 		own := &feeds[s.id][len(feeds[s.id])-1]
 		d, err := table.ParseDefinition(own.Payload)
 		if err != nil {

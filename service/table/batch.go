@@ -85,7 +85,7 @@ func (b *batch) take(author core.DID) (why, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if b.count >= batchMax || b.size >= batchSizeMax {
+		if b.count >= b.r.t.most || b.size >= batchSizeMax {
 			b.more = true
 			break
 		}

@@ -28,6 +28,7 @@ type history struct {
 	feeds, others map[core.DID][]feed.Logged
 	forks         map[core.DID]uint64
 	clocks        map[core.DID]uint64
+	dropped       map[core.Score]bool // whose payloads a peer has dropped: another may get them without
 }
 
 var simNames = func() (out []core.DID) {
@@ -41,7 +42,7 @@ var simNames = func() (out []core.DID) {
 func newHistory(seed uint64) *history {
 	h := &history{
 		Rand: rand.New(rand.NewPCG(seed, 7)), names: simNames, id: simNames[0], feeds: map[core.DID][]feed.Logged{}, others: map[core.DID][]feed.Logged{},
-		forks: map[core.DID]uint64{}, clocks: map[core.DID]uint64{},
+		forks: map[core.DID]uint64{}, clocks: map[core.DID]uint64{}, dropped: map[core.Score]bool{},
 	}
 	h.write(h.id, feed.Define, h.definition())
 	for range 3 + h.IntN(40) {
@@ -230,6 +231,9 @@ func (p *peer) restart(t *testing.T) {
 	if p.Tables, err = New(Config{Key: p.key, Books: p.books, Feeds: p.logs, Wire: lines{}, Clock: simClock}); err != nil {
 		t.Fatal(err)
 	}
+	if p.rnd.IntN(3) > 0 {
+		p.most = 1 + p.rnd.IntN(6)
+	}
 }
 
 // branch is what an author has written, as this peer gets it.
@@ -247,7 +251,13 @@ func (p *peer) deliver(a core.DID, n int) {
 		all = all[:p.logs.forks[a]-1]
 	}
 	if have < len(all) {
-		p.logs.feeds[p.h.id][a] = append(slices.Clip(p.logs.feeds[p.h.id][a]), all[have:min(have+n, len(all))]...)
+		some := slices.Clone(all[have:min(have+n, len(all))])
+		for i := range some {
+			if p.h.dropped[some[i].ID] && p.rnd.IntN(2) == 0 {
+				some[i].Gone, some[i].Sealed = true, feed.Sealed{}
+			}
+		}
+		p.logs.feeds[p.h.id][a] = append(slices.Clip(p.logs.feeds[p.h.id][a]), some...)
 		p.Landed(p.h.id, a)
 	}
 }
@@ -285,7 +295,7 @@ func (p *peer) fill(t *testing.T) (filled bool) {
 func (p *peer) settle(t *testing.T) {
 	crash := p.rnd.IntN(3) == 0
 	if crash {
-		p.disk.CrashAfter(p.rnd.IntN(4), p.rnd.IntN(2) == 0)
+		p.disk.CrashAfter(p.rnd.IntN(12), p.rnd.IntN(2) == 0)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	if p.rnd.IntN(8) == 0 {
@@ -302,6 +312,13 @@ func (p *peer) settle(t *testing.T) {
 		p.restart(t)
 	}
 	p.disk.Restart()
+	for _, ops := range p.logs.feeds[p.h.id] {
+		for i := range ops {
+			if ops[i].Gone {
+				p.h.dropped[ops[i].ID] = true
+			}
+		}
+	}
 }
 
 // live brings all of a history, in some order.

@@ -34,6 +34,7 @@ type Tables struct {
 	shelves *shelves
 	wake    chan struct{} // holds one when something has landed
 	memory  memory
+	most    int // operations that are taken at a time
 	parts   lastPart
 
 	mu  sync.Mutex
@@ -45,7 +46,7 @@ func New(c Config) (*Tables, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Tables{c: c, shelves: newShelves(), wake: make(chan struct{}, 1), all: map[core.DID]*replica{}}
+	t := &Tables{c: c, most: batchMax, shelves: newShelves(), wake: make(chan struct{}, 1), all: map[core.DID]*replica{}}
 	for record, err := range c.Books.Scan([]byte(tableList), nil) {
 		if err != nil {
 			return nil, fmt.Errorf("tables: %w", err)
