@@ -328,3 +328,35 @@ func (a *Agent) shareWith(d *ptable.Definition, id, m DID, house *DID, label str
 
 // writtenAt is when a clock of operations stood so.
 func writtenAt(clock uint64) time.Time { return time.UnixMilli(feed.Millis(clock)).UTC() }
+
+// IndexTable adds an index to a table, of fields with commas between, or drops the one that there is; whoever keeps the table makes its trees anew then.
+// Errors: fs.ErrNotExist, also of an index; fs.ErrExist; ErrInvalid; ErrForbidden where the table's key is not here.
+func (a *Agent) IndexTable(ctx context.Context, name, fields string, unique, drop bool) (Table, error) {
+	tables, info, err := a.table(name)
+	if err != nil {
+		return Table{}, err
+	}
+	x, err := query.ParseIndex(fields)
+	if err != nil {
+		return Table{}, fmt.Errorf("index %q: %w", fields, err)
+	}
+	index := ptable.Index{Fields: x.String(), Unique: unique}
+	err = tables.Change(ctx, info.ID, func(d *ptable.Definition) error {
+		has := slices.Index(d.Indexes, index)
+		switch {
+		case drop && has < 0:
+			return fmt.Errorf("the table has no index %s: %w", index, fs.ErrNotExist)
+		case drop:
+			d.Indexes = slices.Delete(slices.Clone(d.Indexes), has, has+1)
+		case has >= 0:
+			return fmt.Errorf("the table has an index %s: %w", index, fs.ErrExist)
+		default:
+			d.Indexes = append(slices.Clone(d.Indexes), index)
+		}
+		return nil
+	})
+	if err != nil {
+		return Table{}, err
+	}
+	return a.Table(ctx, info.ID.String())
+}

@@ -31,6 +31,7 @@ type tableCommand struct {
 	Leave   tableLeaveCommand   `cmd:"" help:"keep a table no more"`
 	Share   tableShareCommand   `cmd:"" help:"let somebody read or write a table"`
 	Quota   tableQuotaCommand   `cmd:"" help:"how much somebody may write"`
+	Index   tableIndexCommand   `cmd:"" help:"add an index to a table, or drop one"`
 	Sync    tableSyncCommand    `cmd:"" help:"bring a table level with the others that have it, now"`
 	Attest  tableAttestCommand  `cmd:"" help:"sign what a table is here"`
 	Forks   tableForksCommand   `cmd:"" help:"who was caught signing two things under one number"`
@@ -46,7 +47,7 @@ type tableCreateCommand struct {
 func (tableCreateCommand) detail() string {
 	return `A table has rows, each a JSON document under a key, written by your machines and by whom you let: grange table share. What each writes is signed. Whoever may read it can keep it all, write while offline, and answer questions about it, also to those who trust them not at all: an answer proves itself.
 
-Which indexes a table has is settled when it is made. 'grange table query' says which one would have helped. What @key, @author and @time are every row has; an index can have them too.`
+Indexes can come later: 'grange table query' says which one would have helped. What @key, @author and @time are every row has; an index can have them too.`
 }
 
 type tableListCommand struct{}
@@ -72,6 +73,17 @@ type tableLeaveCommand struct {
 
 func (tableLeaveCommand) detail() string {
 	return `Drops the table from this machine. What others keep of it they keep. Of a table that was made here the key goes too: nobody can share it, or stop that, any more.`
+}
+
+type tableIndexCommand struct {
+	Name   string `arg:"" name:"NAME" placeholder:"NAME" help:"What it is called here, or its DID."`
+	Fields string `arg:"" name:"F[,F]" placeholder:"F[,F]" help:"By this field, or these, rows are to be found and ordered."`
+	Unique bool   `help:"Of rows with the same values the first one holds them."`
+	Drop   bool   `help:"Take away the index that there is."`
+}
+
+func (tableIndexCommand) detail() string {
+	return `Only where the table was made. All who keep the table make its trees anew, from what was written; of a large one that takes a while.`
 }
 
 type tableSyncCommand struct {
@@ -293,6 +305,25 @@ func cmpErr(err error, other *api.Error) error {
 		return err
 	}
 	return other
+}
+
+func (c *tableIndexCommand) run(ctx context.Context, a *app) error {
+	return a.with(ctx, func(s *session) error {
+		t, err := s.IndexTable(ctx, api.IndexTableRequest{Name: c.Name, Fields: c.Fields, Unique: c.Unique, Drop: c.Drop})
+		if err != nil {
+			return err
+		}
+		a.value(t)
+		if len(t.Indexes) == 0 {
+			a.say("%s has no index.", clean(t.Name))
+			return nil
+		}
+		a.say("%s has these indexes:", clean(t.Name))
+		for _, x := range t.Indexes {
+			a.say("  %s", clean(x))
+		}
+		return nil
+	})
 }
 
 func (c *tableSyncCommand) run(ctx context.Context, a *app) error {

@@ -284,7 +284,7 @@ func (a *app) served(out grange.TableAnswer) {
 		a.note("There is more: --after %s", base64.StdEncoding.EncodeToString(out.After))
 	}
 	if out.Suggest != "" {
-		a.note("hint: an index would help: grange table create NAME --index %s", api.Word(out.Suggest))
+		a.note("hint: an index would help, where the table was made: grange table index TABLE %s", api.Word(out.Suggest))
 	}
 }
 

@@ -129,6 +129,7 @@ func Handler(a *grange.Agent) http.Handler {
 		{"POST", "/v1/table-export", nil, "write a table to a file", (*owner).exportTable},
 		{"POST", "/v1/table-leave", nil, "drop a table that is kept here", (*owner).leaveTable},
 		{"POST", "/v1/table-share", nil, "say what somebody may do with a table", (*owner).shareTable},
+		{"POST", "/v1/table-index", nil, "add an index to a table, or drop one", (*owner).indexTable},
 		{"POST", "/v1/table-attest", nil, "sign what a table is here", (*owner).attestTable},
 		{"POST", "/v1/table-sync", nil, "bring a table level with the machines that have it", (*owner).syncTable},
 		{"POST", "/v1/revoke", nil, "shut a machine out of this household", (*owner).revoke},

@@ -39,6 +39,16 @@ type ShareTableRequest struct {
 	grange.TableShare
 }
 
+// IndexTableRequest is the body of POST /v1/table-index.
+type IndexTableRequest struct {
+	Name string `json:"name"`
+	// Fields have commas between.
+	Fields string `json:"fields"`
+	Unique bool   `json:"unique,omitempty"`
+	// Drop takes it away.
+	Drop bool `json:"drop,omitempty"`
+}
+
 // AttestedTable is the answer to POST /v1/table-attest.
 type AttestedTable struct {
 	grange.TableAttestation
@@ -82,7 +92,7 @@ func TableFailure(err error, suggest string) error {
 	case is(grange.ErrTooMany):
 		e.Code, e.Hint = CodeTooLarge, "narrow it"
 		if suggest != "" {
-			e.Hint = "the table's owner can add an index: " + suggest
+			e.Hint = "an index would help, where the table was made: grange table index TABLE " + Word(suggest)
 		}
 	case is(core.ErrForbidden) && foreign(err):
 		e.Code, e.Message, e.Hint = CodeRefused, "whoever was asked does not let this machine read the table", "its owner gives leave: grange table share TABLE WHO --read"
@@ -173,6 +183,14 @@ func (o *owner) shareTable(r *http.Request) answer {
 	return tableValue(o.agent.ShareTable(r.Context(), in.Name, in.Who, in.TableShare))
 }
 
+func (o *owner) indexTable(r *http.Request) answer {
+	var in IndexTableRequest
+	if err := read(r, &in); err != nil {
+		return failure(nil, err)
+	}
+	return tableValue(o.agent.IndexTable(r.Context(), in.Name, in.Fields, in.Unique, in.Drop))
+}
+
 func (o *owner) attestTable(r *http.Request) answer {
 	var in TableRequest
 	if err := read(r, &in); err != nil {
@@ -193,6 +211,9 @@ func (o *owner) syncTable(r *http.Request) answer {
 		return failure(nil, err)
 	}
 	reached, err := o.agent.SyncTable(r.Context(), in.Name)
+	if errors.Is(err, grange.ErrUnreachable) {
+		err = &Error{Code: CodeUnreachable, Message: "none of the machines that are known to have it can be reached", Hint: "those that keep it come by themselves when they are on"}
+	}
 	if err != nil {
 		return failure(nil, TableFailure(err, ""))
 	}
@@ -230,6 +251,11 @@ func (c *Client) LeaveTable(ctx context.Context, name string) (out grange.Table,
 // ShareTable says what somebody may do with a table.
 func (c *Client) ShareTable(ctx context.Context, in ShareTableRequest) (out grange.Table, err error) {
 	return out, c.post(ctx, "table-share", in, &out)
+}
+
+// IndexTable adds an index to a table, or drops one.
+func (c *Client) IndexTable(ctx context.Context, in IndexTableRequest) (out grange.Table, err error) {
+	return out, c.post(ctx, "table-index", in, &out)
 }
 
 // AttestTable signs what a table is here.
