@@ -129,6 +129,8 @@ func (o *Omission) counts(d *Definition, l feed.Logged) (Op, error) {
 	switch {
 	case op.Write.Kind != feed.Put:
 		return op, none("the operation is no put")
+	case l.Author == l.Topic:
+		return op, none("what the table's key puts is no row")
 	case !leave.Given, leave.Stopped && l.Seq > leave.Until, l.Clock < leave.Since:
 		return op, none("its author had no leave")
 	}

@@ -120,7 +120,8 @@ func (r *replica) audit(ctx context.Context, peer core.DID, op *table.Op) (omitt
 	return err == nil, err
 }
 
-// convict verifies a proof of an omission, and keeps it if it is the first against that machine.
+// convict verifies a proof of an omission, and keeps it if it is the first against that machine. It takes no author's word for what this machine has
+// not: who has forked could accuse everybody.
 func (r *replica) convict(o table.Omission) (fresh bool, err error) {
 	at, op, err := o.Verify()
 	if err != nil {
@@ -128,6 +129,15 @@ func (r *replica) convict(o table.Omission) (fresh bool, err error) {
 	}
 	if at.Table != r.id {
 		return false, fmt.Errorf("omission: %w", table.ErrOtherTable)
+	}
+	l, err := r.t.c.Feeds.Get(r.id, op.Author, op.Seq)
+	switch {
+	case errors.Is(err, core.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case l.ID != op.ID:
+		return false, fmt.Errorf("%w: %s has forked", table.ErrNoOmission, op.Author.Short())
 	}
 	all, err := r.omissions()
 	if err != nil || len(all) >= omissionsMax {
