@@ -149,9 +149,14 @@ func (a *Agent) mayHave(machine DID) []DID {
 	return out
 }
 
-// LeaveTable drops a table that is kept here. Of one whose key is here nobody can change the definition any more. Errors: fs.ErrNotExist.
+// LeaveTable drops a table that is kept here, or the part of one. Of one whose key is here nobody can change the definition any more. Errors: fs.ErrNotExist.
 func (a *Agent) LeaveTable(_ context.Context, name string) error {
 	tables, info, err := a.table(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if tables, p, failed := a.part(name); failed == nil {
+			return tables.LeavePart(p.Table)
+		}
+	}
 	if err != nil {
 		return err
 	}

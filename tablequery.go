@@ -112,7 +112,7 @@ func (a *Agent) ownAnswer(ctx context.Context, name string, question ptable.Ques
 			if err != nil {
 				return TableAnswer{}, err
 			}
-			return tableAnswerOf(out)
+			return a.named(tableAnswerOf(out))
 		}
 	}
 	if err != nil {

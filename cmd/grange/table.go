@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -59,10 +61,13 @@ type tableShowCommand struct {
 type tableJoinCommand struct {
 	Address string `arg:"" name:"ADDRESS|DID" placeholder:"ADDRESS|DID" help:"As 'grange table show' says it on a machine that has it; a DID alone, if a partner's machine has it."`
 	As      string `placeholder:"NAME" help:"What it is called here; else what its owner calls it."`
+	Only    string `placeholder:"QUERY" help:"Keep only the rows that fulfil these conditions."`
 }
 
 func (tableJoinCommand) detail() string {
 	return `All that was written comes over and is checked: each signature chain, and what the table is, anew. Then this machine answers for itself, and for others. What is written later comes while 'grange run' runs, or by 'grange table sync'.
+
+With --only a part is kept, as the machine asked has answered and proven; queries within it are answered here, also when nobody is within reach, and 'grange run' asks again for what is new.
 
 A question alone needs no join: grange table query ADDRESS 'QUERY'.`
 }
@@ -137,12 +142,12 @@ func (c *tableListCommand) run(ctx context.Context, a *app) error {
 			return err
 		}
 		a.value(all)
-		if len(all) == 0 {
+		if len(all.Tables)+len(all.Parts) == 0 {
 			a.tell("There is no table here. Next: grange table create NAME")
 			return nil
 		}
 		rows := [][]string{{"TABLE", "ROWS", "WRITERS", "MAY READ", "MAY WRITE", ""}}
-		for _, t := range all {
+		for _, t := range all.Tables {
 			whose := "joined"
 			if t.Owned {
 				whose = "yours"
@@ -151,6 +156,9 @@ func (c *tableListCommand) run(ctx context.Context, a *app) error {
 				whose += ", nothing of it has come yet"
 			}
 			rows = append(rows, []string{clean(t.Name), number(int64(t.Rows)), number(int64(t.Writers)), may(t, false), may(t, true), whose})
+		}
+		for _, p := range all.Parts {
+			rows = append(rows, []string{clean(p.Name), number(int64(p.Rows)), "", "", "", "only " + clean(p.Only)})
 		}
 		a.table(rows...)
 		return nil
@@ -247,6 +255,9 @@ func writer(t grange.Table, author string) string {
 }
 
 func (c *tableJoinCommand) run(ctx context.Context, a *app) error {
+	if c.Only != "" {
+		return c.part(ctx, a)
+	}
 	return a.with(ctx, func(s *session) error {
 		bar := a.progress()
 		t, err := s.JoinTable(ctx, api.JoinTableRequest{Address: c.Address, As: c.As}, bar.writes())
@@ -260,6 +271,22 @@ func (c *tableJoinCommand) run(ctx context.Context, a *app) error {
 			a.tell("What is written from now on comes while 'grange run' runs.")
 		}
 		return err
+	})
+}
+
+// part begins to keep a part of a table.
+func (c *tableJoinCommand) part(ctx context.Context, a *app) error {
+	if err := a.checkQuery(c.Only); err != nil {
+		return err
+	}
+	return a.with(ctx, func(s *session) error {
+		p, err := s.JoinTablePart(ctx, api.TablePartRequest{JoinTableRequest: api.JoinTableRequest{Address: c.Address, As: c.As}, Only: c.Only})
+		if err != nil {
+			return err
+		}
+		a.value(p)
+		a.say("Keeping %s of %s: %s.", count(int64(p.Rows), "row", "rows"), clean(p.Name), clean(p.Only))
+		return nil
 	})
 }
 
@@ -280,6 +307,10 @@ func (p *progress) writes() func(grange.Progress) {
 func (c *tableLeaveCommand) run(ctx context.Context, a *app) error {
 	return a.with(ctx, func(s *session) error {
 		t, err := s.Table(ctx, c.Name)
+		if errors.Is(err, fs.ErrNotExist) {
+			err, t.Name = nil, c.Name // perhaps it is a part, which is had again any time
+			a.yes = true
+		}
 		if err != nil {
 			return err
 		}
@@ -290,10 +321,10 @@ func (c *tableLeaveCommand) run(ctx context.Context, a *app) error {
 		if yes, err := a.confirm(ctx, question, "a table is dropped on a terminal, where you are asked"); err != nil || !yes {
 			return cmpErr(err, &api.Error{Code: api.CodeFailed, Message: "nothing was done"})
 		}
-		if t, err = s.LeaveTable(ctx, t.ID.String()); err != nil {
+		if err := s.LeaveTable(ctx, c.Name); err != nil {
 			return err
 		}
-		a.value(t)
+		a.value(api.TableRequest{Name: t.Name})
 		a.tell("%s is not kept here any more.", clean(t.Name))
 		return nil
 	})

@@ -127,6 +127,7 @@ func Handler(a *grange.Agent) http.Handler {
 		{"POST", "/v1/table-join", nil, "begin to keep a table that another machine has", (*owner).joinTable},
 		{"POST", "/v1/table-load", nil, "begin to keep a table out of a file", (*owner).loadTable},
 		{"POST", "/v1/table-export", nil, "write a table to a file", (*owner).exportTable},
+		{"POST", "/v1/table-part", nil, "begin to keep some rows of a table", (*owner).joinTablePart},
 		{"POST", "/v1/table-leave", nil, "drop a table that is kept here", (*owner).leaveTable},
 		{"POST", "/v1/table-share", nil, "say what somebody may do with a table", (*owner).shareTable},
 		{"POST", "/v1/table-index", nil, "add an index to a table, or drop one", (*owner).indexTable},

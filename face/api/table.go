@@ -16,6 +16,8 @@ import (
 // Tables is the answer to GET /v1/tables.
 type Tables struct {
 	Tables []grange.Table `json:"tables"`
+	// Parts are of tables that are not kept whole.
+	Parts []grange.TablePart `json:"parts"`
 }
 
 // TableRequest is the body of POST requests that need a table's name, or its DID, alone.
@@ -29,6 +31,13 @@ type JoinTableRequest struct {
 	Address string `json:"address"`
 	// As is what it is called here; "" is as its owner calls it.
 	As string `json:"as,omitempty"`
+}
+
+// TablePartRequest is the body of POST /v1/table-part.
+type TablePartRequest struct {
+	JoinTableRequest
+	// Only has the conditions that the rows fulfil.
+	Only string `json:"only"`
 }
 
 // ShareTableRequest is the body of POST /v1/table-share.
@@ -94,6 +103,8 @@ func TableFailure(err error, suggest string) error {
 		if suggest != "" {
 			e.Hint = "an index would help, where the table was made: grange table index TABLE " + Word(suggest)
 		}
+	case is(grange.ErrOutside):
+		e.Code, e.Hint = CodeNotFound, "--from ADDRESS asks a machine that has all of it"
 	case is(core.ErrForbidden) && foreign(err):
 		e.Code, e.Message, e.Hint = CodeRefused, "whoever was asked does not let this machine read the table", "its owner gives leave: grange table share TABLE WHO --read"
 	case e.Code == CodeNotFound && foreign(err):
@@ -119,10 +130,11 @@ func tableValue(v any, err error) answer { return value(v, TableFailure(err, "")
 
 func (o *owner) tables(r *http.Request) answer {
 	out, err := o.agent.Tables(r.Context())
-	if out == nil {
-		out = []grange.Table{}
+	if err != nil {
+		return tableValue(nil, err)
 	}
-	return tableValue(Tables{out}, err)
+	parts, err := o.agent.TableParts(r.Context())
+	return tableValue(Tables{append([]grange.Table{}, out...), append([]grange.TablePart{}, parts...)}, err)
 }
 
 func (o *owner) table(r *http.Request) answer {
@@ -156,16 +168,20 @@ func (o *owner) joinTable(r *http.Request) answer {
 	})
 }
 
+func (o *owner) joinTablePart(r *http.Request) answer {
+	var in TablePartRequest
+	if err := read(r, &in); err != nil {
+		return failure(nil, err)
+	}
+	return tableValue(o.agent.JoinTablePart(r.Context(), in.Address, in.As, in.Only))
+}
+
 func (o *owner) leaveTable(r *http.Request) answer {
 	var in TableRequest
 	if err := read(r, &in); err != nil {
 		return failure(nil, err)
 	}
-	out, err := o.agent.Table(r.Context(), in.Name)
-	if err == nil {
-		err = o.agent.LeaveTable(r.Context(), in.Name)
-	}
-	return tableValue(out, err)
+	return tableValue(in, o.agent.LeaveTable(r.Context(), in.Name))
 }
 
 func (in ShareTableRequest) check() error {
@@ -221,11 +237,9 @@ func (o *owner) syncTable(r *http.Request) answer {
 	return tableValue(SyncedTable{reached, out}, err)
 }
 
-// Tables returns the tables that are kept here.
-func (c *Client) Tables(ctx context.Context) ([]grange.Table, error) {
-	var out Tables
-	err := c.get(ctx, "tables", nil, &out)
-	return out.Tables, err
+// Tables returns the tables that are kept here, and the parts of others.
+func (c *Client) Tables(ctx context.Context) (out Tables, err error) {
+	return out, c.get(ctx, "tables", nil, &out)
 }
 
 // Table returns one table.
@@ -243,9 +257,15 @@ func (c *Client) JoinTable(ctx context.Context, in JoinTableRequest, progress fu
 	return out, c.long(ctx, "table-join", in, progress, &out)
 }
 
-// LeaveTable drops a table that is kept here, and returns what it was.
-func (c *Client) LeaveTable(ctx context.Context, name string) (out grange.Table, err error) {
-	return out, c.post(ctx, "table-leave", TableRequest{name}, &out)
+// JoinTablePart begins to keep some rows of a table.
+func (c *Client) JoinTablePart(ctx context.Context, in TablePartRequest) (out grange.TablePart, err error) {
+	return out, c.post(ctx, "table-part", in, &out)
+}
+
+// LeaveTable drops a table that is kept here, or the part of one.
+func (c *Client) LeaveTable(ctx context.Context, name string) error {
+	var out TableRequest
+	return c.post(ctx, "table-leave", TableRequest{name}, &out)
 }
 
 // ShareTable says what somebody may do with a table.
