@@ -111,7 +111,7 @@ func (c *tableEraseCommand) run(ctx context.Context, a *app) error {
 		a.value(out)
 		a.say("%s erased.", count(int64(out.Erased), "write", "writes"))
 		if out.Left > 0 {
-			a.say("%s by others remain: they can erase them, or the table's owner.", count(int64(out.Left), "write", "writes"))
+			a.say("By others: %s, which stay. Who wrote them can erase them, or the table's owner.", count(int64(out.Left), "write", "writes"))
 		}
 		return nil
 	})
