@@ -54,7 +54,7 @@ func TestScripts(t *testing.T) {
 	}
 	if testing.Short() {
 		files = nil
-		for _, name := range []string{"carry", "club", "club_loop", "contract", "exits", "first_hour", "ledger", "machine", "recover", "ticket", "trouble", "watch"} {
+		for _, name := range []string{"carry", "club", "club_loop", "contract", "exits", "first_hour", "ledger", "machine", "recover", "table_share", "ticket", "trouble", "watch"} {
 			files = append(files, filepath.Join(dir, name+".txtar"))
 		}
 	}
