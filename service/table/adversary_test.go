@@ -264,7 +264,11 @@ func TestCountsCannotBeOffByOne(t *testing.T) {
 	if err != nil || want.Count != 31 {
 		t.Fatal(want.Count, err)
 	}
-	for i := range a.Proof {
+	step := 1
+	if testing.Short() {
+		step = 5
+	}
+	for i := 0; i < len(a.Proof); i += step {
 		b := a
 		b.Proof = bytes.Clone(a.Proof)
 		b.Proof[i] += 1 << (i % 8)
