@@ -10,7 +10,7 @@ import (
 
 // Routes returns everything that a partner's machine can ask of this one.
 func (a *Agent) Routes() []wire.Route {
-	return slices.Concat(a.federation.Routes(), a.barter.Routes())
+	return slices.Concat(a.federation.Routes(), a.barter.Routes(), a.tableRoutes())
 }
 
 // UseVoucher shows a voucher, as what hands them out does.

@@ -101,7 +101,7 @@ func (k *kept) score() string { return k.piece.String() }
 
 // routeTable has a row for each route of SPEC §7.
 func routeTable() []routeRow {
-	return []routeRow{
+	return append(tableRoutes(), []routeRow{
 		{
 			method: "POST", path: "/accept", limit: 256 << 10,
 			body: func(k *kept) any {
@@ -312,7 +312,24 @@ func routeTable() []routeRow {
 				}
 			},
 		},
+	}...)
+}
+
+// tableRoutes have a row for each route about tables, of which anna has none: who may read one is for the table to say.
+func tableRoutes() (out []routeRow) {
+	limits := map[string]int64{
+		"/table/query": 16 << 10, "/table/show": 8 << 10, "/table/attest": 8 << 20,
+		"/feeds/frontier": 1 << 20, "/feeds/operations": 1 << 20, "/feeds/news": 64 << 10,
 	}
+	for path, limit := range limits {
+		out = append(out, routeRow{
+			method: "POST", path: path, limit: limit,
+			body:     func(*kept) any { return fields{"table": make([]byte, 32), "topic": make([]byte, 32)} },
+			own:      notFound,
+			stranger: notFound, partner: notFound, other: notFound, admitted: notFound,
+		})
+	}
+	return out
 }
 
 func (k *kept) ask() fields {

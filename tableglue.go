@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"net/http"
@@ -193,7 +194,9 @@ func (a *Agent) tableRoutes() []wire.Route {
 		out[i].Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			tables, feeds, err := a.openTables(false)
 			if errors.Is(err, fs.ErrNotExist) {
-				err = &wire.Error{Code: wire.CodeNotFound, Message: "no tables are here"}
+				if _, err = io.Copy(io.Discard, r.Body); err == nil { // a request that is none is refused as such
+					err = &wire.Error{Code: wire.CodeNotFound, Message: "no tables are here"}
+				}
 			}
 			if err != nil {
 				wire.WriteError(w, r, err)
