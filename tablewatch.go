@@ -111,33 +111,3 @@ func (a *Agent) changed(w *watch) (keys [][]byte, missed bool) {
 	w.keys, w.missed = map[string]bool{}, false
 	return keys, missed
 }
-
-// TableFork is a writer who has signed two operations with one number.
-type TableFork struct {
-	Author DID    `json:"author"`
-	Name   string `json:"name,omitempty"`
-	// Seq is the number: what it has written before counts.
-	Seq uint64 `json:"seq"`
-	// Evidence is both, signed: 355 bytes that convince anybody.
-	Evidence []byte `json:"evidence"`
-}
-
-// TableForks returns the writers of a table who are proven to have forked. Errors: fs.ErrNotExist.
-func (a *Agent) TableForks(_ context.Context, name string) ([]TableFork, error) {
-	_, info, err := a.table(name)
-	if err != nil {
-		return nil, err
-	}
-	_, feeds, err := a.openTables(false)
-	if err != nil {
-		return nil, err
-	}
-	out := []TableFork{}
-	for f, err := range feeds.Forks(info.ID) {
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, TableFork{f.Author(), a.machineName(f.Author()), f.Seq(), f.Bytes()})
-	}
-	return out, nil
-}

@@ -93,7 +93,9 @@ type tableForksCommand struct {
 }
 
 func (tableForksCommand) detail() string {
-	return `A writer signs its writes in a row, with numbers. One that has signed two with one number has told different people different things; what it wrote before that counts, and nothing after. The evidence is both, signed: it convinces anybody, and goes from machine to machine by itself. A machine that was put back to an old copy of its disk looks the same.`
+	return `A writer signs its writes in a row, with numbers. One that has signed two with one number has told different people different things; what it wrote before that counts, and nothing after. The evidence is both, signed: it convinces anybody, and goes from machine to machine by itself. A machine that was put back to an old copy of its disk looks the same.
+
+A machine that keeps the table signs what it is. Others ask it now and then for rows that they choose at random: one that has left a write out of what it has signed is shown here too, with the evidence. Trust its answers no more.`
 }
 
 func (c *tableCreateCommand) run(ctx context.Context, a *app) error {
@@ -327,16 +329,23 @@ func (c *tableForksCommand) run(ctx context.Context, a *app) error {
 			return err
 		}
 		a.value(all)
-		for _, f := range all {
-			who := f.Author.String()
-			if f.Name != "" {
-				who = clean(f.Name) + " (" + who + ")"
-			}
-			a.say("%s has signed two writes with number %s; what it wrote before counts. Evidence: %x", who, number(int64(f.Seq)), f.Evidence)
+		for _, f := range all.Forks {
+			a.say("%s has signed two writes with number %s; what it wrote before counts. Evidence: %x", namedMachine(f.Name, f.Author), number(int64(f.Seq)), f.Evidence)
 		}
-		if len(all) == 0 {
+		for _, o := range all.Omissions {
+			a.say("%s has left out write %s of %s, to %s, of what it signed on %s. Evidence: %x", namedMachine(o.Name, o.Machine), number(int64(o.Seq)), o.Author, clean(o.Key), moment(o.Time, a.now()), o.Evidence)
+		}
+		if len(all.Forks)+len(all.Omissions) == 0 {
 			a.tell("Nobody was caught.")
 		}
 		return nil
 	})
+}
+
+// namedMachine is a machine as people know it.
+func namedMachine(name string, did grange.DID) string {
+	if name == "" {
+		return did.String()
+	}
+	return clean(name) + " (" + did.String() + ")"
 }

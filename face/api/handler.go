@@ -88,7 +88,7 @@ func Handler(a *grange.Agent) http.Handler {
 		{"GET", "/v1/table-query", []string{"name", "query", "after", "from", "trust", "proof"}, "ask a table, here or at another machine, whose answer is checked", (*owner).queryTable},
 		{"GET", "/v1/table-history", []string{"name", "key"}, "who has written what to a row", (*owner).tableHistory},
 		{"GET", "/v1/table-watch", []string{"name", "query"}, "which rows change from now on", (*owner).watchTable},
-		{"GET", "/v1/table-forks", []string{"name"}, "writers that have signed two operations with one number", (*owner).tableForks},
+		{"GET", "/v1/table-forks", []string{"name"}, "writers that have signed two operations with one number, and machines that have left some out", (*owner).tableForks},
 		{"POST", "/v1/put", nil, "store a file or directory as a new version", (*owner).put},
 		{"POST", "/v1/carried", nil, "what a carried disk has for this machine", (*owner).carried},
 		{"POST", "/v1/take-in", nil, "take in what a carried disk has for this machine", (*owner).takeIn},

@@ -66,7 +66,8 @@ type AttestedTable struct {
 
 // Forks is the answer to GET /v1/table-forks.
 type Forks struct {
-	Forks []grange.TableFork `json:"forks"`
+	Forks     []grange.TableFork     `json:"forks"`
+	Omissions []grange.TableOmission `json:"omissions"`
 }
 
 // SyncedTable is the answer to POST /v1/table-sync.
@@ -217,8 +218,12 @@ func (o *owner) attestTable(r *http.Request) answer {
 }
 
 func (o *owner) tableForks(r *http.Request) answer {
-	out, err := o.agent.TableForks(r.Context(), param(r, "name"))
-	return tableValue(Forks{out}, err)
+	forks, err := o.agent.TableForks(r.Context(), param(r, "name"))
+	if err != nil {
+		return tableValue(Forks{}, err)
+	}
+	omissions, err := o.agent.TableOmissions(r.Context(), param(r, "name"))
+	return tableValue(Forks{forks, omissions}, err)
 }
 
 func (o *owner) syncTable(r *http.Request) answer {
@@ -283,11 +288,10 @@ func (c *Client) AttestTable(ctx context.Context, name string) (out AttestedTabl
 	return out, c.post(ctx, "table-attest", TableRequest{name}, &out)
 }
 
-// TableForks returns the writers of a table that are proven to have forked.
-func (c *Client) TableForks(ctx context.Context, name string) ([]grange.TableFork, error) {
-	var out Forks
-	err := c.get(ctx, "table-forks", url.Values{"name": {name}}, &out)
-	return out.Forks, err
+// TableForks returns the writers of a table that are proven to have forked, and the machines that have left out what was written.
+func (c *Client) TableForks(ctx context.Context, name string) (out Forks, err error) {
+	err = c.get(ctx, "table-forks", url.Values{"name": {name}}, &out)
+	return out, err
 }
 
 // SyncTable brings a table level with the machines that have it.
