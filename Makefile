@@ -83,8 +83,9 @@ fuzz: ## every fuzz target, FUZZTIME (10s) each
 		done; \
 	done
 
-bench: build ## put, get, start and memory in a table, beside cp, and restic if it is installed; BENCH has its flags
+bench: build ## put, get, start and memory beside cp, and restic if it is installed; BENCH has its flags; without any, bench-tables too
 	@$(GO) run ./internal/bench -bin bin/grange $(if $(FILES),-files $(FILES)) $(BENCH)
+	$(if $(FILES)$(BENCH),,@$(MAKE) --no-print-directory bench-tables)
 
 bench-tables: ## tables of ROWS (1000000) rows: their trees beside pebble itself, answers, joins, and the memory of 10 million
 	$(GO) test -run '^$$' -bench '^BenchmarkShelf$$' -benchtime 3s -timeout 60m ./service/table -rows $(ROWS)

@@ -188,8 +188,8 @@ func (l *loading) end(ctx context.Context, content []byte) error {
 	if err := l.tables.Heard(l.id, end); err != nil {
 		return err
 	}
-	if l.fresh {
-		return l.a.nameTable(l.tables, l.id, l.name)
+	if (l.fresh || info.Joining) && info.Definition != nil {
+		return l.tables.Rename(l.id, freeName(l.tables, l.id, cmp.Or(l.name, info.Definition.Name)))
 	}
 	return nil
 }

@@ -38,10 +38,10 @@ func (a *Agent) JoinTable(ctx context.Context, address, name string, progress fu
 	if err != nil {
 		return Table{}, err
 	}
-	if info, err := tables.Info(id); err == nil {
+	if info, err := tables.Info(id); err == nil && !info.Joining { // a join that was broken off goes on
 		return Table{}, fmt.Errorf("that table is kept here already, as %q: %w", info.Name, fs.ErrExist)
 	}
-	if _, err := findTable(tables, name); name != "" && !errors.Is(err, fs.ErrNotExist) {
+	if info, err := findTable(tables, name); name != "" && !errors.Is(err, fs.ErrNotExist) && info.ID != id {
 		return Table{}, cmp.Or(err, fmt.Errorf("a table is called %q here: %w", name, fs.ErrExist))
 	}
 	if addr != "" {
@@ -65,7 +65,7 @@ func (a *Agent) JoinTable(ctx context.Context, address, name string, progress fu
 		leave := errors.Join(feeds.Leave(id), tables.Forget(id), failed)
 		return Table{}, errors.Join(cmp.Or(err, fmt.Errorf("nobody who was asked has table %s: %w", id.Short(), fs.ErrNotExist)), leave)
 	}
-	if err := a.nameTable(tables, id, name); err != nil {
+	if err := tables.Rename(id, freeName(tables, id, cmp.Or(name, info.Definition.Name))); err != nil {
 		return Table{}, err
 	}
 	if err != nil {
@@ -77,6 +77,9 @@ func (a *Agent) JoinTable(ctx context.Context, address, name string, progress fu
 
 // fetchTable brings a table that was joined level with a machine that has it.
 func (a *Agent) fetchTable(ctx context.Context, tables *table.Tables, feeds *gossip.Service, id, from DID) error {
+	if err := tables.Meet(id, from, a.network.addrs.Of(from)); err != nil { // first, so that who is broken off goes on by itself
+		return err
+	}
 	// The definition comes first, and says what else may be taken: so there are two rounds.
 	for range 2 {
 		if _, err := feeds.Sync(ctx, id, from); err != nil {
@@ -86,7 +89,7 @@ func (a *Agent) fetchTable(ctx context.Context, tables *table.Tables, feeds *gos
 			return err
 		}
 	}
-	return errors.Join(tables.Meet(id, from, a.network.addrs.Of(from)), tables.Witness(ctx, id, from))
+	return tables.Witness(ctx, id, from)
 }
 
 // watchTaken tells how many writes of a table have come, until end is called.
@@ -121,16 +124,12 @@ func (a *Agent) tableLanded(id DID, n uint64) {
 	}
 }
 
-// nameTable gives a table that was joined its owner's name, unless it was given one, or another is called so.
-func (a *Agent) nameTable(tables *table.Tables, id DID, name string) error {
-	info, err := tables.Info(id)
-	if err != nil || name != "" || info.Definition == nil {
-		return err
+// freeName is what a table that was joined is called: its name, unless another is called so.
+func freeName(tables *table.Tables, id DID, name string) string {
+	if info, err := findTable(tables, name); errors.Is(err, fs.ErrNotExist) || err == nil && info.ID == id {
+		return name
 	}
-	if _, err := findTable(tables, info.Definition.Name); !errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return tables.Rename(id, info.Definition.Name)
+	return id.Short()
 }
 
 // mayHave are the machines to ask for a table of which nothing is known: the one that is named, else all of partners and of this household.

@@ -67,8 +67,9 @@ const tableList = "n/"
 
 // nameRecord is what a table is called here.
 type nameRecord struct {
-	V    uint   `json:"v"`
-	Name string `json:"name"`
+	V       uint   `json:"v"`
+	Name    string `json:"name"`
+	Joining bool   `json:"joining,omitempty"`
 }
 
 // Info is what is known here of a table.
@@ -76,6 +77,8 @@ type Info struct {
 	ID core.DID
 	// Name is what it is called here.
 	Name string
+	// Joining says that it was added, and never named: whoever did was broken off.
+	Joining bool
 	// Definition is nil before one has come.
 	Definition *table.Definition
 	Checkpoint table.Checkpoint
@@ -99,7 +102,7 @@ func (t *Tables) Create(ctx context.Context, d table.Definition, join func(core.
 	if err := t.c.Books.Apply(core.Change{Key: recordAt(id, recordKey), Value: seed[:]}); err != nil {
 		return core.DID{}, err
 	}
-	r, err := t.add(id, d.Name)
+	r, err := t.add(id, nameRecord{Name: d.Name})
 	if err == nil {
 		err = join(id)
 	}
@@ -112,13 +115,13 @@ func (t *Tables) Create(ctx context.Context, d table.Definition, join func(core.
 	return id, r.settle(ctx)
 }
 
-// Add begins to keep a table under a name. Its operations come by Config.Feeds.
+// Add begins to keep a table under a name, until Rename says that it is the one. Its operations come by Config.Feeds.
 func (t *Tables) Add(id core.DID, name string) error {
-	_, err := t.add(id, name)
+	_, err := t.add(id, nameRecord{Name: name, Joining: true})
 	return err
 }
 
-func (t *Tables) add(id core.DID, name string) (*replica, error) {
+func (t *Tables) add(id core.DID, name nameRecord) (*replica, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r := t.all[id]; r != nil {
@@ -138,8 +141,9 @@ func (t *Tables) add(id core.DID, name string) (*replica, error) {
 	return r, nil
 }
 
-func (t *Tables) name(id core.DID, name string) error {
-	record, err := codec.Marshal(nameRecord{codec.Version, name})
+func (t *Tables) name(id core.DID, name nameRecord) error {
+	name.V = codec.Version
+	record, err := codec.Marshal(name)
 	if err != nil {
 		return err
 	}
@@ -151,7 +155,7 @@ func (t *Tables) Rename(id core.DID, name string) error {
 	if _, err := t.replica(id); err != nil {
 		return err
 	}
-	return t.name(id, name)
+	return t.name(id, nameRecord{Name: name})
 }
 
 // Forget drops all that is here of a table, but for its operations.
@@ -225,7 +229,7 @@ func (r *replica) info() (Info, error) {
 	if err := codec.Unmarshal(b, &name, nameSizeMax); err != nil {
 		return out, fmt.Errorf("%w: %w", core.ErrCorrupt, err)
 	}
-	out.Name = name.Name
+	out.Name, out.Joining = name.Name, name.Joining
 	if _, err = r.t.c.Books.Get(recordAt(r.id, recordKey)); err == nil {
 		out.Owned = true
 	} else if !errors.Is(err, core.ErrNotExist) {
