@@ -34,10 +34,15 @@ func (t *Tables) Attest(_ context.Context, id core.DID) (identity.Signed, table.
 // attest signs a state, once, and keeps that.
 func (r *replica) attest(s *state) (identity.Signed, error) {
 	me := r.t.c.Key.DID()
-	if kept, at, ok, err := r.seen(me); err != nil || ok && at.Checkpoint == s.score {
+	kept, at, ok, err := r.seen(me)
+	if err != nil || ok && at.Checkpoint == s.score {
 		return kept, err
 	}
-	signed, err := table.Attest(r.t.c.Key, s.check, r.t.c.Clock.Now().Unix())
+	now := r.t.c.Clock.Now().Unix()
+	if ok { // it rises, whatever the clock does: readers take what does not for an old root
+		now = max(now, at.Time+1)
+	}
+	signed, err := table.Attest(r.t.c.Key, s.check, now)
 	if err == nil {
 		err = r.t.keep(r.id, signed)
 	}

@@ -122,3 +122,25 @@ func TestNoOmissions(t *testing.T) {
 		t.Errorf("a proof of another tree: %v", err)
 	}
 }
+
+// What a machine attests later has a later time, within one second too, so that nobody takes the newer for an old root.
+func TestAttestationsRise(t *testing.T) {
+	all := world(t, 2)
+	anna, reader := all[0], all[1]
+	id := create(t, anna, table.Definition{Read: table.Reading{All: true}})
+	last := int64(0)
+	for n := range 3 { // the clock stands
+		if err := anna.Put(t.Context(), id, []Put{{[]byte("a"), doc(t, map[string]int{"n": n})}}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := reader.Ask(t.Context(), id, anna.key.DID(), question(t, "limit 1"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := got.Attestations[0].Time; at <= last {
+			t.Errorf("attestation %d is of %d, after one of %d", n, at, last)
+		} else {
+			last = at
+		}
+	}
+}
