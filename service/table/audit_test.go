@@ -144,3 +144,23 @@ func TestAttestationsRise(t *testing.T) {
 		}
 	}
 }
+
+// An answer is provisional until somebody attests whose word counts, also to who has its checkpoint already.
+func TestProvisionalUntilAttested(t *testing.T) {
+	all := world(t, 3)
+	anna, bo, reader := all[0], all[1], all[2]
+	id := create(t, anna, table.Definition{Read: table.Reading{All: true}})
+	posts(t, anna, id, 3)
+	anna.copyTo(t, id, bo)
+	for _, want := range []int{0, 0, 1, 1} {
+		if want == 1 {
+			if err := anna.Witness(t.Context(), id, bo.key.DID()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := reader.Ask(t.Context(), id, bo.key.DID(), question(t, "limit 1"), nil)
+		if err != nil || len(got.Vouched) != want {
+			t.Errorf("vouched for by %d, want %d: %v", len(got.Vouched), want, err)
+		}
+	}
+}

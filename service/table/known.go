@@ -17,6 +17,13 @@ type known struct {
 	sent         table.Sent
 }
 
+// vouched tells whether somebody attests the checkpoint whose word counts.
+func (k known) vouched(trust []core.DID, self core.DID) bool {
+	a := Answered{Verified: table.Verified{Definition: k.def}}
+	a.vouch(k.attestations, trust, self)
+	return len(a.Vouched) > 0
+}
+
 // knownMax is how many are remembered.
 const knownMax = 256
 

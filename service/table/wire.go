@@ -140,7 +140,7 @@ func (t *Tables) handleAttest(ctx context.Context, in attestRequest) (testimony,
 func (t *Tables) Ask(ctx context.Context, id, from core.DID, q table.Question, trust []core.DID) (Answered, error) {
 	known := t.known(id, from)
 	in := queryRequest{Table: id, Question: q}
-	if known.check != nil {
+	if known.check != nil && known.vouched(trust, t.self()) { // else somebody may have attested it since
 		score := known.check.Score()
 		in.Have = &score
 	}
